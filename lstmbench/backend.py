@@ -1,0 +1,216 @@
+"""The interface between the host and one LSTM implementation.
+
+Specs are plain data, so that listing and planning never import a framework, nor NumPy.
+A :class:`Backend` is constructed only inside a worker process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lstmbench.batches import Batches
+
+#: Version of this interface. A plugin states the one it was written for.
+INTERFACE = 1
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """What the host knows of a backend without importing its framework.
+
+    ``factory`` is ``"module:attribute"`` of a :class:`Backend` subclass; ``imports`` the
+    top-level modules it needs; ``install`` the command that provides them. ``modes`` maps a
+    device kind (``cpu``, ``cuda``, ``mps``) to its modes, the default first; ``dtypes`` does the
+    same for dtypes, the default where a kind is missing being ``float32``. ``environment`` is
+    set before the worker starts. ``out_of_all`` is the reason why ``--backends all`` leaves
+    the backend out, or ``None``.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    modes: Mapping[str, tuple[str, ...]]
+    interface: int = INTERFACE
+    imports: tuple[str, ...] = ()
+    install: str = ""
+    dtypes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    out_of_all: str | None = None
+
+    def dtypes_on(self, kind: str) -> tuple[str, ...]:
+        """Dtypes offered on a device kind such as ``"cuda"``."""
+        return self.dtypes.get(kind, ("float32",))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the model: one-hot input, ``layers`` LSTM layers, linear output."""
+
+    vocabulary_size: int
+    hidden_size: int
+    layers: int
+
+    def input_size(self, layer: int) -> int:
+        """Width of what ``layer`` (counted from 0) reads."""
+        return self.vocabulary_size if layer == 0 else self.hidden_size
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable scalars with one bias per layer, from the shapes alone."""
+        hidden = self.hidden_size
+        recurrent = sum(
+            4 * hidden * (self.input_size(layer) + hidden + 1) for layer in range(self.layers)
+        )
+        return recurrent + (hidden + 1) * self.vocabulary_size
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """SGD with the gradients of all trained parameters clipped together to ``clip_norm``."""
+
+    learning_rate: float
+    clip_norm: float
+    batch_size: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a backend needs to build itself."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    device: str
+    mode: str
+    dtype: str
+    threads: int
+    seed: int
+
+    @property
+    def device_kind(self) -> str:
+        """``"cuda"`` for ``"cuda:0"``."""
+        return self.device.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class LayerParameters:
+    """One LSTM layer; gates stand in the order input, forget, cell, output.
+
+    ``input_kernel`` is ``[in, 4H]``, ``recurrent_kernel`` ``[H, 4H]``, ``bias`` ``[4H]``.
+    """
+
+    input_kernel: np.ndarray
+    recurrent_kernel: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """All trainable parameters in canonical form, as NumPy arrays of one dtype.
+
+    ``output_kernel`` is ``[H, V]``, ``output_bias`` ``[V]``.
+    """
+
+    layers: tuple[LayerParameters, ...]
+    output_kernel: np.ndarray
+    output_bias: np.ndarray
+
+    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+        """``(name, array)`` layer by layer, output last, e.g. ``"layer0.input_kernel"``."""
+        for index, layer in enumerate(self.layers):
+            yield f"layer{index}.input_kernel", layer.input_kernel
+            yield f"layer{index}.recurrent_kernel", layer.recurrent_kernel
+            yield f"layer{index}.bias", layer.bias
+        yield "output_kernel", self.output_kernel
+        yield "output_bias", self.output_bias
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[np.ndarray]) -> Parameters:
+        """The inverse of the arrays of :meth:`items`, in the same order."""
+        *layers, kernel, bias = arrays
+        return cls(
+            tuple(LayerParameters(*layers[i : i + 3]) for i in range(0, len(layers), 3)),
+            kernel,
+            bias,
+        )
+
+    def astype(self, dtype: Any) -> Parameters:
+        """A copy in another dtype."""
+        return self.from_arrays([array.astype(dtype) for _, array in self.items()])
+
+    def digest(self) -> str:
+        """SHA-256 of names, shapes, dtypes and bytes, little-endian and row-major."""
+        sha = hashlib.sha256()
+        for name, array in self.items():
+            little = array.astype(array.dtype.newbyteorder("<"), order="C")
+            sha.update(f"{name} {little.dtype.str} {little.shape}\n".encode())
+            sha.update(little.tobytes())
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class EpochLoss:
+    """Cross-entropy summed over ``tokens`` predictions, in nats."""
+
+    nats: float
+    tokens: int
+
+
+class Backend(ABC):
+    """One LSTM language model and its training, on one framework, device and mode.
+
+    Constructed with the framework's own initial parameters (hand-written backends:
+    normal(0, 0.01), biases 0). Raise :class:`lstmbench.Unavailable` in ``__init__`` when the
+    device or mode cannot be had here.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    @abstractmethod
+    def load_parameters(self, parameters: Parameters) -> None:
+        """Replace all parameters. A second bias, where there is one, is kept at zero, untrained."""
+
+    @abstractmethod
+    def parameters(self) -> Parameters:
+        """The current parameters, copied to canonical NumPy arrays of the task's dtype."""
+
+    def prepare(self, batches: Batches) -> None:  # noqa: B027 - optional on purpose
+        """Stage, trace and compile for batches of this shape; changes no parameter.
+
+        A phase of its own in the record, so that compilation never counts as training.
+        """
+
+    @abstractmethod
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        """Train on every window in turn: zero state first, then carried without gradient.
+
+        Each window: loss is the mean over its ``batch * steps`` tokens, gradients clipped, one
+        SGD step. The result sums each window's loss as it was before that window's step. Returns
+        only when the updated parameters exist on the device.
+        """
+
+    @abstractmethod
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        """The loss from zero state, state carried from window to window; changes nothing.
+
+        The shape may differ from the training batches'.
+        """
+
+    @abstractmethod
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        """Read ``prefix`` from zero state, then choose the likeliest symbol ``length`` times.
+
+        Returns only the new ids.
+        """
+
+    def runtime(self) -> dict[str, str]:
+        """Facts for the record: versions, the kernel path really taken, threads in force."""
+        return {}

@@ -1,0 +1,152 @@
+"""Does a backend compute what the reference computes? Asked before anything is timed.
+
+At the published initialisation, normal(0, 0.01), mistakes hide: clipping never acts, and a lost
+state changes the loss by 3e-6. Parity therefore starts from parameters *and biases* drawn at
+normal(0, 0.1), and trains one epoch twice: on windows of the text, where clipping is idle, and on
+the same windows with the first one's targets all the rarest symbol, where it acts. Compared with
+the float64 reference are the loss and, per tensor, ``|change - reference change| / |reference
+change|``; there an honest float32 update is off by about 6e-6, a lost state by 0.1, a doubled
+bias rate by 0.8, missing clipping by 5.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstmbench import reference
+from lstmbench.backend import Backend, EpochLoss, ModelConfig, Parameters
+from lstmbench.batches import Batches
+
+#: Largest relative error that still counts as the same function, per dtype.
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2, "bfloat16": 1e-1}
+SEED = 20220519
+#: The reference's share of a trial's time: beyond it the batches are cut.
+REFERENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """Relative errors by quantity, such as ``"text: layer0.bias"`` or ``"clipped: loss"``.
+
+    ``shape`` is the ``(windows, batch, steps)`` that was compared; ``cut`` says that it is less
+    than the trial's own.
+    """
+
+    errors: dict[str, float]
+    tolerance: float
+    shape: tuple[int, int, int]
+    cut: bool
+
+    @property
+    def worst(self) -> float:
+        """The largest error; infinite if a value was not even finite."""
+        return max(self.errors.values(), default=float("inf"))
+
+    @property
+    def first_difference(self) -> str | None:
+        """The first quantity beyond the tolerance, or ``None``."""
+        return next((k for k, v in self.errors.items() if not v <= self.tolerance), None)
+
+
+def rarest_targets(batches: Batches, vocabulary_size: int) -> Batches:
+    """The same windows, the first one's targets all the rarest symbol, so that clipping acts."""
+    targets = batches.targets.copy()
+    targets[0] = vocabulary_size - 1  # ids fall in frequency
+    return Batches(batches.inputs, targets)
+
+
+def probe_parameters(model: ModelConfig) -> Parameters:
+    """Parameters and biases at normal(0, 0.1), float32."""
+    return reference.draw_parameters(model, SEED, scale=0.1, bias_scale=0.1)
+
+
+def relative_error(change: np.ndarray, expected: np.ndarray) -> float:
+    """``|change - expected| / |expected|`` in float64; infinite where not finite or misshapen."""
+    if change.shape != expected.shape:
+        return float("inf")
+    error = np.linalg.norm(change.astype(np.float64) - expected)
+    scale = np.linalg.norm(expected)
+    ratio = float(error / scale) if scale else (0.0 if error == 0 else float("inf"))
+    return ratio if np.isfinite(ratio) else float("inf")
+
+
+def compare_epoch(
+    backend: Backend, start: Parameters, batches: Batches, label: str
+) -> dict[str, float]:
+    """Errors of one ``train_epoch`` from ``start``, against the float64 reference."""
+    exact = start.astype(np.float64)
+    expected, loss = reference.train_epoch(exact, batches, backend.task.training)
+    backend.load_parameters(start.astype(backend.task.dtype))
+    answer = backend.train_epoch(batches)
+    return difference(answer, backend.parameters(), loss, expected, exact, label)
+
+
+def difference(
+    answer: EpochLoss,
+    parameters: Parameters,
+    expected_loss: EpochLoss,
+    expected: Parameters,
+    start: Parameters,
+    label: str,
+) -> dict[str, float]:
+    """Relative errors of a loss and of every tensor's change since ``start``."""
+    errors = {
+        f"{label}: loss": relative_error(
+            np.array(answer.nats / answer.tokens), np.array(expected_loss.nats / expected_loss.tokens)
+        )
+    }
+    triples = zip(parameters.items(), expected.items(), start.items(), strict=True)
+    for (name, value), (_, goal), (_, origin) in triples:
+        errors[f"{label}: {name}"] = (
+            relative_error(value - origin, goal - origin)
+            if value.shape == goal.shape
+            else float("inf")
+        )
+    return errors
+
+
+def affordable(batches: Batches, model: ModelConfig, seconds: float) -> Batches:
+    """As many windows (then rows, then steps) as the reference does in ``seconds`` for one pass."""
+    windows, batch, steps = batches.inputs.shape
+    side = 256
+    square = np.ones((side, side))
+    square @ square
+    begin = time.perf_counter()
+    for _ in range(4):
+        square @ square
+    flops_per_second = 4 * 2 * side**3 / (time.perf_counter() - begin)
+    # 6 operations per parameter and token; the reference reaches about a quarter of the peak
+    budget = int(seconds * flops_per_second / 4 / (6 * model.parameter_count))
+    if budget >= batches.tokens:
+        return batches
+    windows = max(2 if windows > 1 else 1, min(windows, budget // (batch * steps)))
+    batch = max(1, min(batch, budget // (windows * steps)))
+    steps = max(1, min(steps, budget // (windows * batch)))
+    # rows keep their order, so the state carried between windows stays meaningful
+    return Batches(
+        np.ascontiguousarray(batches.inputs[:windows, :batch, :steps]),
+        np.ascontiguousarray(batches.targets[:windows, :batch, :steps]),
+    )
+
+
+def check(backend: Backend, batches: Batches, reference_seconds: float = REFERENCE_SECONDS) -> ParityResult:
+    """Train ``backend`` (a throw-away instance, prepared) twice and compare it.
+
+    ``batches`` are a trial's own. The backend's parameters are overwritten.
+    """
+    task = backend.task
+    proven = affordable(batches, task.model, reference_seconds / 2)
+    start = probe_parameters(task.model)
+    errors = compare_epoch(backend, start, proven, "text")
+    rare = rarest_targets(proven, task.model.vocabulary_size)
+    errors |= compare_epoch(backend, start, rare, "clipped")
+    return ParityResult(
+        errors,
+        TOLERANCE[task.dtype],
+        tuple(proven.inputs.shape),
+        cut=proven is not batches,
+    )
+

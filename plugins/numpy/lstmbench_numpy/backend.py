@@ -1,0 +1,37 @@
+"""The reference of ``lstmbench.reference`` behind the backend interface."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable, reference
+
+
+class NumpyBackend(Backend):
+    """Every method is one call: the equations are in ``lstmbench.reference``."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        if task.device != "cpu":
+            raise Unavailable(f"NumPy computes on the cpu, not on {task.device}")
+        self._parameters = reference.draw_parameters(task.model, task.seed).astype(task.dtype)
+
+    def load_parameters(self, parameters: Parameters) -> None:
+        self._parameters = parameters.astype(self.task.dtype)
+
+    def parameters(self) -> Parameters:
+        return self._parameters.astype(self.task.dtype)
+
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        self._parameters, loss = reference.train_epoch(
+            self._parameters, batches, self.task.training
+        )
+        return loss
+
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        return reference.evaluate(self._parameters, batches)
+
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        return reference.generate(self._parameters, prefix, length)
+
+    def runtime(self) -> dict[str, str]:
+        return {"numpy": np.__version__, "kernel": "NumPy's BLAS, one product per time step"}
