@@ -95,7 +95,8 @@ def difference(
     """Relative errors of a loss and of every tensor's change since ``start``."""
     errors = {
         f"{label}: loss": relative_error(
-            np.array(answer.nats / answer.tokens), np.array(expected_loss.nats / expected_loss.tokens)
+            np.array(answer.nats / answer.tokens),
+            np.array(expected_loss.nats / expected_loss.tokens),
         )
     }
     triples = zip(parameters.items(), expected.items(), start.items(), strict=True)
@@ -132,7 +133,9 @@ def affordable(batches: Batches, model: ModelConfig, seconds: float) -> Batches:
     )
 
 
-def check(backend: Backend, batches: Batches, reference_seconds: float = REFERENCE_SECONDS) -> ParityResult:
+def check(
+    backend: Backend, batches: Batches, reference_seconds: float = REFERENCE_SECONDS
+) -> ParityResult:
     """Train ``backend`` (a throw-away instance, prepared) twice and compare it.
 
     ``batches`` are a trial's own. The backend's parameters are overwritten.
@@ -149,4 +152,3 @@ def check(backend: Backend, batches: Batches, reference_seconds: float = REFEREN
         tuple(proven.inputs.shape),
         cut=proven is not batches,
     )
-

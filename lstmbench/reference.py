@@ -64,9 +64,7 @@ def draw_parameters(
         )
         for layer in range(model.layers)
     )
-    return Parameters(
-        layers, draw(hidden, model.vocabulary_size), bias(model.vocabulary_size)
-    )
+    return Parameters(layers, draw(hidden, model.vocabulary_size), bias(model.vocabulary_size))
 
 
 def zero_state(parameters: Parameters, batch: int) -> State:
@@ -142,7 +140,7 @@ def _forward(
     parameters: Parameters, ids: np.ndarray, state: State
 ) -> tuple[np.ndarray, list[_Tape], State]:
     """Logits ``[T, B, V]`` of ids ``[B, T]``, the tapes, and the state after the last step."""
-    tapes = []
+    tapes: list[_Tape] = []
     for index, layer in enumerate(parameters.layers):
         if index == 0:
             projected = layer.input_kernel[ids.T]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable, reference
 
 

@@ -1,0 +1,54 @@
+"""The command group. Verbs come from the hook ``lstmbench_commands``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from lstmbench import __version__, plugins
+
+
+class Verbs(click.Group):
+    """Takes its commands from the plugins."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(plugins.load().commands())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command: click.Command | None = plugins.load().commands().get(cmd_name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise plugins.unknown("command", args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lstmbench")
+def cli() -> None:
+    """How fast, and how well, an LSTM language model trains on each framework and device."""
+
+
+def main() -> None:
+    """Entry point of ``lstmbench``: every error of the user's is one line and exit code 2."""
+    from lstmbench.errors import UserError
+
+    try:
+        sys.exit(cli.main(prog_name="lstmbench", standalone_mode=False))
+    except UserError as error:
+        _fail(str(error))
+    except click.UsageError as error:
+        verb = error.ctx.command_path if error.ctx else "lstmbench"
+        _fail(f"{error.format_message()} (see '{verb} --help')")
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print(f"lstmbench: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,51 @@
+"""``lstmbench list``: what there is to choose from, without importing a framework."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import click
+
+from lstmbench import plugins
+from lstmbench.backend import BackendSpec
+from lstmbench.hookspecs import hookimpl
+
+
+def state(spec: BackendSpec) -> str:
+    """Whether a registered backend's framework is there."""
+    missing = [name for name in spec.imports if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"needs {', '.join(missing)}: {spec.install}"
+    return "installed"
+
+
+@click.command("list")
+def list_command() -> None:
+    """Show backends, modes, devices, corpora and protocols."""
+    from lstmbench import machine
+    from lstmbench.report.grid import grid
+
+    host = plugins.load()
+    specs = host.backends()
+    rows = []
+    for spec in specs.values():
+        modes = "; ".join(f"{kind}: {', '.join(modes)}" for kind, modes in spec.modes.items())
+        where = state(spec) + (f"; not in 'all': {spec.out_of_all}" if spec.out_of_all else "")
+        rows.append((spec.name, modes, where, spec.summary))
+    for name, install in plugins.KNOWN.items():
+        if name not in specs:
+            rows.append((name, "", f"not installed: {install}", ""))
+    click.echo(grid(("backend", "modes (the default first)", "state", "summary"), rows))
+    found = [("cpu", machine.processor()), *machine.gpus().items()]
+    click.echo("\n" + grid(("device", "model"), found))
+    corpora = [(c.name, c.summary) for c in host.corpora().values()]
+    click.echo("\n" + grid(("corpus", "text"), corpora))
+    protocols = [(p.name, p.summary) for p in host.protocols().values()]
+    click.echo("\n" + grid(("protocol", "what it does"), protocols))
+    for problem in host.problems.values():
+        click.echo(f"lstmbench: {problem}", err=True)
+
+
+@hookimpl
+def lstmbench_commands() -> list[click.Command]:
+    return [list_command]

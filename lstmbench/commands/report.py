@@ -1,0 +1,36 @@
+"""``lstmbench report``: tables again, from records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lstmbench.hookspecs import hookimpl
+
+FORMATS = ("github", "plain", "latex", "html", "csv", "json")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="plain",
+    show_default=True,
+    help="How the tables are written.",
+)
+def report(runs: tuple[Path, ...], form: str) -> None:
+    """Print the tables of RUNS (folders of runs, or of stores) from their records."""
+    from lstmbench.report import text
+    from lstmbench.report.figures import settings
+    from lstmbench.store import open_runs
+
+    records = [record for run in open_runs(runs) for record in run.records()]
+    click.echo(text.render(settings(records), form))
+
+
+@hookimpl
+def lstmbench_commands() -> list[click.Command]:
+    return [report]

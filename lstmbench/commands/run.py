@@ -1,0 +1,94 @@
+"""``lstmbench run``: train the selected backends on the selected devices and print the table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lstmbench.hookspecs import hookimpl
+
+OVERRIDES: tuple[tuple[str, type], ...] = (
+    ("epochs", int),
+    ("hidden_size", int),
+    ("batch_size", int),
+    ("steps", int),
+    ("learning_rate", float),
+    ("layers", int),
+)
+
+
+def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for each hyper-parameter of the protocol."""
+    for name, kind in reversed(OVERRIDES):
+        option = click.option(
+            f"--{name.replace('_', '-')}", name, type=kind, help="Override the protocol's."
+        )
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option(
+    "--backends",
+    default="all",
+    show_default=True,
+    help="'all', or NAME or NAME:MODE, comma-separated.",
+)
+@click.option(
+    "--modes",
+    default="default",
+    show_default=True,
+    help="'default', 'all', or names, comma-separated.",
+)
+@click.option("--devices", default="all", show_default=True, help="'all', or cpu, cuda:0, mps.")
+@click.option("--protocol", default="d2l", show_default=True, help="Named hyper-parameters.")
+@override_options
+@click.option("--dtype", default="float32", show_default=True, help="Of parameters and products.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--init",
+    type=click.Choice(["shared", "native"]),
+    default="shared",
+    show_default=True,
+    help="Initial parameters: the same for all, or each framework's own.",
+)
+@click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
+@click.option("--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is.")
+@click.option("--threads", type=int, help="For every framework [default: the physical cores].")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set for the workers; recorded.")
+@click.option("--no-interleave", is_flag=True, help="One trial after the other, no turns.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds for any answer of a worker.",
+)
+@click.option(
+    "--prepare-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=900.0,
+    show_default=True,
+    help="Seconds for import, and for compilation with parity.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("lstmbench-runs"),
+    show_default=True,
+    help="The folder in which the run gets a folder.",
+)
+def run(**options: Any) -> None:
+    """Train each backend on each device and tabulate perplexity and tokens/s."""
+    from lstmbench.run import Options, execute
+
+    sys.exit(execute(Options(**options)))
+
+
+@hookimpl
+def lstmbench_commands() -> list[click.Command]:
+    return [run]

@@ -1,0 +1,132 @@
+"""Facts about this machine and this installation, found without importing a framework."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+#: Libraries whose versions decide results, where they are installed.
+LIBRARIES = ("numpy", "tensorflow", "keras", "torch", "jax", "jaxlib")
+
+
+def processor() -> str:
+    """The processor's own name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    if sys.platform == "darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
+    return platform.processor() or platform.machine()
+
+
+def _output(*command: str) -> str:
+    """What a small command prints; empty if it is not there, fails or takes long."""
+    if not shutil.which(command[0]):
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@cache
+def gpus() -> dict[str, str]:
+    """Device name to model: ``cuda:N`` for what ``nvidia-smi`` shows, ``mps`` on Apple silicon."""
+    listing = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    models = [line.strip() for line in listing.splitlines() if line.strip()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:  # frameworks number from 0 what is left visible
+        models = [models[int(i)] for i in visible.split(",") if i.strip().isdigit()][: len(models)]
+    found = {f"cuda:{index}": model for index, model in enumerate(models)}
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        found["mps"] = processor()
+    return found
+
+
+def devices() -> list[str]:
+    """``cpu`` first, then every GPU of this machine."""
+    return ["cpu", *gpus()]
+
+
+def usable_cpus() -> list[int]:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _siblings(cpu: int) -> str:
+    """Names the physical core of a logical processor (Linux)."""
+    path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, hardware threads of one core counted once."""
+    if sys.platform == "linux":
+        return len({_siblings(cpu) for cpu in usable_cpus()})
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+
+
+def choose_cpus(threads: int) -> list[int] | None:
+    """Processors for ``threads`` threads, one per physical core first; ``None`` off Linux."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    first: dict[str, int] = {}
+    for cpu in usable_cpus():
+        first.setdefault(_siblings(cpu), cpu)
+    others = [cpu for cpu in usable_cpus() if cpu not in first.values()]
+    return sorted([*first.values(), *others][:threads])
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """The hardware and system, without names of users, hosts or paths."""
+    return {
+        "processor": processor(),
+        "physical_cores": physical_cores(),
+        "logical_cores": len(usable_cpus()),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "gpus": sorted(gpus().values()),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def digest() -> str:
+    """SHA-256 of :func:`facts`: equal for runs on equal machines."""
+    return hashlib.sha256(json.dumps(facts(), sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python, the kernel, lstmbench, its plugins, and the libraries that are installed."""
+    plugins = {
+        entry.dist.name
+        for entry in importlib.metadata.entry_points(group="lstmbench")
+        if entry.dist is not None
+    }
+    found = {"python": platform.python_version(), "kernel": platform.release()}
+    for name in ("lstmbench", *sorted(plugins), *LIBRARIES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,194 @@
+"""From a selection to ordered groups of trials, without asking any framework anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lstmbench.backend import BackendSpec, Task
+from lstmbench.errors import UserError
+from lstmbench.protocol import Protocol
+
+INITS = ("shared", "native")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One process, one record: everything that decides what is trained and how."""
+
+    backend: str
+    mode: str
+    device: str
+    dtype: str
+    protocol: Protocol
+    overrides: Mapping[str, float]
+    init: str
+    corpus: str
+    corpus_digest: str
+    seed: int
+    threads: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 0
+
+    @property
+    def label(self) -> str:
+        """``backend:mode`` as on the command line."""
+        return f"{self.backend}:{self.mode}"
+
+    @property
+    def device_kind(self) -> str:
+        return self.device.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        """A file name that no other trial has: readable facts and a digest of all of them."""
+        facts = (self.backend, self.mode, self.device, self.dtype, self.init, f"r{self.repeat}")
+        return "-".join([*(re.sub(r"[^\w.]+", "_", fact) for fact in facts), digest(self)[:8]])
+
+    def group_key(self) -> str:
+        """Equal for trials that differ only in backend and mode (and what the backend sets)."""
+        facts = asdict(self)
+        for varying in ("backend", "mode", "environment"):
+            del facts[varying]
+        return json.dumps(facts, sort_keys=True)
+
+    def row_key(self) -> str:
+        """Equal for trials that differ only in repeat."""
+        return json.dumps({**asdict(self), "repeat": 0}, sort_keys=True)
+
+    def task(self, vocabulary_size: int) -> Task:
+        """What the backend is built from."""
+        return Task(
+            self.protocol.model(vocabulary_size),
+            self.protocol.training,
+            self.device,
+            self.mode,
+            self.dtype,
+            self.threads,
+            self.seed,
+        )
+
+
+def digest(trial: Trial) -> str:
+    """SHA-256 of the trial's canonical JSON."""
+    return hashlib.sha256(json.dumps(asdict(trial), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked for, names already checked.
+
+    ``backends`` are ``(spec, mode)``, mode ``None`` for what ``modes`` says: ``default``, ``all``
+    or names.
+    """
+
+    backends: Sequence[tuple[BackendSpec, str | None]]
+    devices: Sequence[str]
+    modes: Sequence[str]
+    dtype: str
+    protocol: Protocol
+    overrides: Mapping[str, float]
+    init: str
+    corpus: str
+    corpus_digest: str
+    seed: int
+    threads: int
+    environment: Mapping[str, str]
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Groups in the order in which they run, and trials that cannot run, with the reason."""
+
+    groups: list[list[Trial]]
+    unavailable: list[tuple[Trial, str]]
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [trial for group in self.groups for trial in group]
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``plan.json`` holds."""
+        return {
+            "groups": [[{"name": t.name, **asdict(t)} for t in group] for group in self.groups],
+            "unavailable": [
+                {"name": t.name, **asdict(t), "reason": reason} for t, reason in self.unavailable
+            ],
+        }
+
+
+def _modes(spec: BackendSpec, named: str | None, asked: Sequence[str], kind: str) -> Sequence[str]:
+    offered = spec.modes.get(kind, ())
+    if named is not None:
+        return (named,)
+    if "all" in asked:
+        return offered
+    if "default" in asked:
+        return offered[:1]
+    return [mode for mode in asked if mode in offered]
+
+
+def _obstacle(spec: BackendSpec, mode: str, kind: str, dtype: str) -> str | None:
+    """Why the spec rules a combination out, or ``None``."""
+    if kind not in spec.modes:
+        return f"{spec.name} does not run on {kind}, only on {', '.join(spec.modes)}"
+    if mode not in spec.modes[kind]:
+        return f"{spec.name} has no mode {mode!r} on {kind}, only {', '.join(spec.modes[kind])}"
+    if dtype not in spec.dtypes_on(kind):
+        return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
+    return None
+
+
+def make_plan(selection: Selection, interleave: bool = True) -> Plan:
+    """Cross a selection into trials; group those that take turns.
+
+    Raises :class:`UserError` if nothing is left to run or to report.
+    """
+    groups: dict[str, list[Trial]] = {}
+    unavailable: list[tuple[Trial, str]] = []
+    seen: set[str] = set()
+    for repeat in range(selection.repeats):
+        for device in selection.devices:
+            kind = device.partition(":")[0]
+            for spec, named in selection.backends:
+                modes = _modes(spec, named, selection.modes, kind)
+                if not modes and kind not in spec.modes:
+                    modes = (named or next(iter(spec.modes.values()))[0],)
+                for mode in modes:
+                    trial = _trial(selection, spec, mode, device, repeat)
+                    if trial.name in seen:
+                        continue
+                    seen.add(trial.name)
+                    reason = _obstacle(spec, mode, kind, selection.dtype)
+                    if reason:
+                        unavailable.append((trial, reason))
+                    else:
+                        key = trial.group_key() if interleave else trial.name
+                        groups.setdefault(key, []).append(trial)
+    if not groups and not unavailable:
+        raise UserError(f"no backend selected has a mode named {', '.join(selection.modes)}")
+    return Plan(list(groups.values()), unavailable)
+
+
+def _trial(selection: Selection, spec: BackendSpec, mode: str, device: str, repeat: int) -> Trial:
+    return Trial(
+        backend=spec.name,
+        mode=mode,
+        device=device,
+        dtype=selection.dtype,
+        protocol=selection.protocol,
+        overrides=selection.overrides,
+        init=selection.init,
+        corpus=selection.corpus,
+        corpus_digest=selection.corpus_digest,
+        seed=selection.seed,
+        threads=selection.threads,
+        environment={**spec.environment, **selection.environment},
+        repeat=repeat,
+    )

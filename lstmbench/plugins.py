@@ -1,0 +1,173 @@
+"""The plugin manager: built-ins and entry points, each guarded, so that none kills the rest."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+import pluggy
+
+from lstmbench import hookspecs
+from lstmbench.backend import INTERFACE, BackendSpec
+from lstmbench.errors import UserError
+
+#: Set to anything: every hook call is printed on stderr.
+TRACE = "LSTMBENCH_TRACE_HOOKS"
+BUILTINS = (
+    "lstmbench.builtins",
+    "lstmbench.commands.run",
+    "lstmbench.commands.report",
+    "lstmbench.commands.list",
+    "lstmbench.commands.publish",
+)
+#: Plugins of this project, so that one that is not installed is still listed, with the way there.
+KNOWN = {
+    "numpy": "pip install ./plugins/numpy",
+    "tf-scratch": "pip install ./plugins/tf-scratch",
+    "keras": "pip install ./plugins/keras",
+    "keras-jax": "pip install './plugins/keras[jax]'",
+    "keras-torch": "pip install './plugins/keras[torch]'",
+    "torch": "pip install ./plugins/torch",
+    "torch-scratch": "pip install ./plugins/torch",
+    "jax": "pip install ./plugins/jax",
+}
+
+T = TypeVar("T")
+
+
+@dataclass
+class Host:
+    """The loaded plugins, and one line for each that could not be used."""
+
+    manager: pluggy.PluginManager
+    problems: dict[str, str] = field(default_factory=dict)
+    _collected: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def backends(self) -> dict[str, BackendSpec]:
+        """Specs by name, in order of registration."""
+        return self._collect("lstmbench_backends", BackendSpec)
+
+    def corpora(self) -> dict[str, Any]:
+        """:class:`lstmbench.corpus.CorpusSpec` by name."""
+        from lstmbench.corpus import CorpusSpec
+
+        return self._collect("lstmbench_corpora", CorpusSpec)
+
+    def protocols(self) -> dict[str, Any]:
+        """:class:`lstmbench.protocol.Protocol` by name."""
+        from lstmbench.protocol import Protocol
+
+        return self._collect("lstmbench_protocols", Protocol)
+
+    def commands(self) -> dict[str, Any]:
+        """:class:`click.Command` by name."""
+        import click
+
+        return self._collect("lstmbench_commands", click.Command)
+
+    def _collect(self, hook: str, kind: type[T]) -> dict[str, T]:
+        """Ask every plugin by itself; keep what is sound, note what is not."""
+        if hook in self._collected:
+            return self._collected[hook]
+        found: dict[str, T] = {}
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            plugin = implementation.plugin_name
+            try:
+                offers = list(implementation.function())
+            except Exception as error:
+                self._note(plugin, f"{hook} raised {_line(error)}")
+                continue
+            for offer in offers:
+                fault = _fault(offer, kind, found)
+                if fault:
+                    self._note(plugin, f"{hook} {fault}")
+                else:
+                    found[offer.name] = offer
+        self._collected[hook] = found
+        return found
+
+    def _note(self, plugin: str, what: str) -> None:
+        self.problems.setdefault(plugin, f"plugin {plugin!r}: {what}")
+
+    def refuse_problems(self) -> None:
+        """Raise the first problem as a :class:`UserError`: ``all`` cannot mean all."""
+        for problem in self.problems.values():
+            raise UserError(
+                f"{problem} (repair or uninstall it, or name the backends that you want)"
+            )
+
+
+def _fault(offer: Any, kind: type, found: dict[str, Any]) -> str | None:
+    """Why an offer cannot be used, or ``None``."""
+    if not isinstance(offer, kind):
+        return f"returned {type(offer).__name__} where {kind.__name__} is expected"
+    name = getattr(offer, "name", None)
+    if not isinstance(name, str) or not name or set(name) & set(",: \t\n/\\"):
+        return f"offers the unusable name {name!r}"
+    if name == "all":
+        return "offers the name 'all', which means every backend"
+    if name in found:
+        return f"registers {name!r} a second time"
+    if isinstance(offer, BackendSpec):
+        if offer.interface != INTERFACE:
+            return (
+                f"offers {name!r} for interface {offer.interface}, this lstmbench has "
+                f"{INTERFACE}: install matching versions"
+            )
+        if not offer.modes or not all(offer.modes.values()):
+            return f"offers {name!r} without a mode"
+        if ":" not in offer.factory:
+            return f"offers {name!r} with factory {offer.factory!r}, expected 'module:attribute'"
+    return None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+@cache
+def load() -> Host:
+    """Built-ins first, then every entry point of the group ``lstmbench``."""
+    manager = pluggy.PluginManager(hookspecs.NAME)
+    manager.add_hookspecs(hookspecs)
+    if os.environ.get(TRACE):
+        manager.trace.root.setwriter(sys.stderr.write)
+        manager.enable_tracing()
+    for module in BUILTINS:
+        manager.register(importlib.import_module(module), module)
+    host = Host(manager)
+    # in order of name, so that which of two equal names wins does not depend on the file system
+    for entry in sorted(
+        importlib.metadata.entry_points(group=hookspecs.NAME), key=lambda e: (e.name, e.value)
+    ):
+        try:
+            manager.register(entry.load(), entry.name)
+        except (Exception, SystemExit) as error:
+            host._note(entry.name, f"cannot be loaded: {_line(error)}")
+    return host
+
+
+def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
+    """The error for a name that nobody registered, with the nearest that somebody did."""
+    names = sorted(names)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+    return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+def find_backend(host: Host, name: str) -> BackendSpec:
+    """The spec of that name; otherwise a :class:`UserError` that says how to get it."""
+    specs = host.backends()
+    if name in specs:
+        return specs[name]
+    if name in KNOWN and not host.problems:
+        raise UserError(f"backend {name!r} is not installed: {KNOWN[name]}")
+    for problem in host.problems.values():
+        raise UserError(f"backend {name!r} is not there, and {problem}")
+    raise unknown("backend", name, {*specs, *KNOWN})

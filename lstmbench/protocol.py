@@ -1,0 +1,104 @@
+"""What is trained and how it is evaluated, frozen, so that two results can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from lstmbench.backend import ModelConfig, TrainingConfig
+from lstmbench.errors import UserError
+
+#: Hyper-parameters that the command line may override, with the least value that makes sense.
+OVERRIDABLE: dict[str, float] = {
+    "epochs": 1,
+    "batch_size": 1,
+    "steps": 1,
+    "hidden_size": 1,
+    "layers": 1,
+    "learning_rate": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Every hyper-parameter and the evaluation rule.
+
+    Trained on are the first ``train_tokens`` tokens of the corpus, or, if that is ``None``, its
+    first ``train_fraction``. ``validation_fraction`` and ``test_fraction`` of the corpus follow
+    directly; validation happens every ``validate_every`` epochs, untimed, the test once at the
+    end, both from zero state at offset 0. After training, ``continuation`` symbols are generated
+    greedily after each of ``prefixes``. ``note`` is printed beneath every table.
+    """
+
+    name: str
+    summary: str
+    epochs: int = 500
+    batch_size: int = 32
+    steps: int = 35
+    hidden_size: int = 256
+    layers: int = 1
+    learning_rate: float = 1.0
+    clip_norm: float = 1.0
+    train_tokens: int | None = 10_000
+    train_fraction: float = 0.9
+    validation_fraction: float = 0.0
+    test_fraction: float = 0.0
+    validate_every: int = 0
+    prefixes: tuple[str, ...] = ("time traveller", "traveller")
+    continuation: int = 50
+    note: str = ""
+
+    def override(self, values: Mapping[str, float]) -> Protocol:
+        """A copy with some hyper-parameters replaced.
+
+        Raises :class:`UserError` naming the option whose value is out of range.
+        """
+        for name, value in values.items():
+            least = OVERRIDABLE[name]
+            if value < least or (least == 0.0 and not 0 < value < float("inf")):
+                bound = f"at least {least}" if least else "a positive number"
+                raise UserError(f"--{name.replace('_', '-')} {value}: must be {bound}")
+        return replace(self, **values)  # type: ignore[arg-type]
+
+    def overrides(self, preset: Protocol) -> dict[str, float]:
+        """What differs from the preset of the same name."""
+        names = [f.name for f in fields(self) if f.name in OVERRIDABLE]
+        return {n: getattr(self, n) for n in names if getattr(self, n) != getattr(preset, n)}
+
+    def model(self, vocabulary_size: int) -> ModelConfig:
+        """The model for a vocabulary of that size."""
+        return ModelConfig(vocabulary_size, self.hidden_size, self.layers)
+
+    @property
+    def training(self) -> TrainingConfig:
+        return TrainingConfig(self.learning_rate, self.clip_norm, self.batch_size, self.steps)
+
+    def splits(self, tokens: int) -> dict[str, slice]:
+        """``train`` and, where the protocol has them, ``validation`` and ``test`` of a corpus."""
+        if self.train_tokens is not None:
+            return {"train": slice(0, min(self.train_tokens, tokens))}
+        end = int(tokens * self.train_fraction)
+        parts = {"train": slice(0, end)}
+        for name, share in (
+            ("validation", self.validation_fraction),
+            ("test", self.test_fraction),
+        ):
+            if share:
+                parts[name] = slice(end, end + int(tokens * share))
+                end = parts[name].stop
+        return parts
+
+
+D2L = Protocol(
+    name="d2l",
+    summary='500 epochs over the first 10,000 characters, as in "Dive into Deep Learning"',
+)
+QUICK = replace(
+    D2L,
+    name="quick",
+    summary="the same maths for 40 epochs: a first look",
+    epochs=40,
+    note="After the 40 epochs of `quick` the model has barely learned: perplexities only show "
+    "that backends agree.",
+)
+PRESETS = (D2L, QUICK)

@@ -1,0 +1,105 @@
+"""Which commit made a record, and what must not be in one: names of users, hosts and paths."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import getpass
+import importlib.metadata
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _sources() -> list[tuple[Path, importlib.metadata.Distribution]]:
+    """Folders that the host and its plugins were installed from, where pip noted one."""
+    names = {"lstmbench"}
+    for entry in importlib.metadata.entry_points(group="lstmbench"):
+        if entry.dist is not None:
+            names.add(entry.dist.name)
+    found = []
+    for name in sorted(names):
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        url = urlparse(origin.get("url", ""))
+        if url.scheme == "file" and Path(unquote(url.path)).is_dir():
+            found.append((Path(unquote(url.path)), distribution))
+    return found
+
+
+def _same_files(folder: Path, distribution: importlib.metadata.Distribution) -> bool:
+    """Whether what is installed is what ``folder`` holds (always so for editable installs)."""
+    for file in distribution.files or ():
+        source = folder / file
+        if file.suffix == ".py" and source.exists():
+            installed = Path(str(distribution.locate_file(file)))
+            if not filecmp.cmp(source, installed, shallow=False):
+                return False
+    return True
+
+
+@cache
+def commit() -> tuple[str | None, bool | None]:
+    """The commit of the checkout that host and plugins come from, and whether it was changed.
+
+    Changes under ``results/`` do not count. ``(None, None)`` if they come from no checkout.
+    """
+    sources = _sources()
+    root = next((r for f, d in sources if d.name == "lstmbench" for r in [_top(f)] if r), None)
+    if root is None:
+        return None, None
+    head = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results")
+    inside = [(f, d) for f, d in sources if f.is_relative_to(root)]
+    return head, bool(changed) or not all(_same_files(f, d) for f, d in inside)
+
+
+def _top(folder: Path) -> Path | None:
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    return Path(top) if top else None
+
+
+@cache
+def _secrets() -> list[tuple[str, str]]:
+    """What to replace, longest first, and by what."""
+    places = {str(Path.home()): "~", str(Path.cwd()): ".", sys.prefix: "<prefix>"}
+    places[sys.base_prefix] = "<prefix>"
+    names = {socket.gethostname(): "<host>", socket.getfqdn(): "<host>"}
+    with contextlib.suppress(OSError, KeyError):
+        names[getpass.getuser()] = "<user>"
+    known = [(k, v) for k, v in places.items() if len(k) > 1]
+    known += [(k, v) for k, v in names.items() if len(k) > 2 and k not in ("root", "localhost")]
+    return sorted(known, key=lambda pair: -len(pair[0]))
+
+
+def scrub(text: str) -> str:
+    """``text`` without user name, host name or absolute paths (file names are kept)."""
+    for secret, replacement in _secrets():
+        pattern = re.escape(secret)
+        if "/" not in secret and os.sep not in secret:
+            pattern = rf"\b{pattern}\b"
+        text = re.sub(pattern, lambda _, r=replacement: r, text)  # type: ignore[misc]
+    return re.sub(r"(?<![\w.~>/:])/(?:[\w.@+~-]+/)+", ".../", text)

@@ -1,0 +1,174 @@
+"""Records to rows, rows to settings: the numbers behind every table and plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from lstmbench import statistics
+from lstmbench.record import Record, Status
+
+#: "LSTM by hand and with Keras", the write-up this benchmark grew out of: one CPU, Time Machine.
+PUBLISHED_ELSEWHERE = (
+    ("TensorFlow by hand", 1.1, 2782.5),
+    ("Keras layer", 1.0, 5308.9),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The trials that differ only in repeat. Figures are medians over its ``ok`` records."""
+
+    records: Sequence[Record]
+
+    @property
+    def first(self) -> Record:
+        return self.records[0]
+
+    @cached_property
+    def sound(self) -> list[Record]:
+        return [record for record in self.records if record.status == Status.OK]
+
+    @property
+    def label(self) -> str:
+        return self.first.trial.label
+
+    @property
+    def status(self) -> str:
+        """``ok`` only if all are; otherwise the first one that is not, with its reason."""
+        bad = next((r for r in self.records if r.status != Status.OK), self.first)
+        text = f"{bad.status.value}: {bad.reason}" if bad.reason else bad.status.value
+        flags = sorted({flag for record in self.records for flag in record.flags})
+        return ", ".join([text, *flags])
+
+    def _median(self, values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return median(known) if known else None
+
+    @cached_property
+    def perplexity(self) -> float | None:
+        """Of the last epoch's training pass."""
+        return self._median(statistics.perplexities(r.epochs)[-1] for r in self.sound)
+
+    @cached_property
+    def last_median(self) -> float | None:
+        """Median perplexity of the last ten epochs."""
+        series = (statistics.perplexities(r.epochs) for r in self.sound)
+        return self._median(statistics.last_median(values) for values in series)
+
+    @cached_property
+    def throughput(self) -> statistics.Throughput | None:
+        """Tokens/s over the steady epochs of all repeats."""
+        known = [t for t in (statistics.throughput(r.epochs) for r in self.sound) if t]
+        if not known:
+            return None
+        return statistics.Throughput(
+            median(t.median for t in known),
+            median(t.low for t in known),
+            median(t.high for t in known),
+        )
+
+    @cached_property
+    def startup(self) -> float | None:
+        """Seconds for import, build and prepare, with nothing compiled before."""
+        phases = ("import", "build", "prepare")
+        return self._median(sum(r.phases[name] for name in phases) for r in self.sound)
+
+    @cached_property
+    def training(self) -> float | None:
+        """Seconds of all epochs together."""
+        return self._median(sum(r.epochs.seconds) for r in self.sound)
+
+    @cached_property
+    def parity(self) -> float | None:
+        """The worst relative error against the float64 reference."""
+        worst = [r.parity.worst for r in self.records if r.parity]
+        return max(worst) if worst else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure at full precision."""
+        trial = self.first.trial
+        return {
+            "backend": trial.backend,
+            "mode": trial.mode,
+            "device": trial.device,
+            "status": self.status,
+            "perplexity": self.perplexity,
+            "perplexity_last_10_median": self.last_median,
+            "tokens_per_second": self.throughput and self.throughput.median,
+            "tokens_per_second_quartiles": self.throughput
+            and [self.throughput.low, self.throughput.high],
+            "startup_seconds": self.startup,
+            "training_seconds": self.training,
+            "parity_worst": self.parity,
+            "processes": len(self.records),
+            "message": next((r.message for r in self.records if r.message), ""),
+        }
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all rows of one table share; two corpora or machines never share a table."""
+
+    facts: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def first(self) -> Record:
+        return self.rows[0].first
+
+    @property
+    def title(self) -> str:
+        trial, machine = self.first.trial, self.first.machine.facts
+        changed = [f"{name.replace('_', '-')} {value}" for name, value in trial.overrides.items()]
+        environment = [f"{k}={v}" for k, v in self.facts["environment"].items()]
+        threads = f"{trial.threads} thread{'s' if trial.threads > 1 else ''}"
+        return ", ".join(
+            [
+                " with ".join([trial.protocol.name, *changed]),
+                f"{trial.init} initial parameters",
+                f"corpus {trial.corpus} ({trial.corpus_digest[:8]})",
+                trial.dtype,
+                f"seed {trial.seed}",
+                threads,
+                *environment,
+                f"{machine.get('processor')} ({machine.get('physical_cores')} cores)",
+            ]
+        )
+
+    @property
+    def repeated(self) -> bool:
+        return any(len(row.records) > 1 for row in self.rows)
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    trial = record.trial
+    return {
+        "protocol": asdict(trial.protocol),
+        "init": trial.init,
+        "corpus": (trial.corpus, trial.corpus_digest),
+        "dtype": trial.dtype,
+        "seed": trial.seed,
+        "threads": trial.threads,
+        "environment": {},
+        "machine": record.machine.digest,
+    }
+
+
+def settings(records: Iterable[Record]) -> list[Setting]:
+    """Group records into tables, rows sorted by tokens/s, those without a figure last."""
+    tables: dict[str, Setting] = {}
+    rows: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        facts = _facts(record)
+        key = json.dumps(facts, sort_keys=True)
+        tables.setdefault(key, Setting(facts))
+        rows.setdefault(key, {}).setdefault(record.trial.row_key(), []).append(record)
+    for key, setting in tables.items():
+        setting.rows.extend(Row(group) for group in rows[key].values())
+        setting.rows.sort(key=lambda r: (-(r.throughput.median if r.throughput else 0), r.label))
+    return list(tables.values())

@@ -1,0 +1,205 @@
+"""Settings as text in every format that tables are published in."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, Setting
+from lstmbench.report.grid import grid
+
+HEADER = (
+    "backend",
+    "mode",
+    "device",
+    "status",
+    "perplexity",
+    "last-10 median",
+    "tokens/s",
+    "quartiles",
+    "start-up s",
+    "training s",
+    "parity",
+)
+_ALIGN = ("left",) * 4 + ("right",) * 7
+
+
+def significant(value: float | None, digits: int) -> str:
+    """``value`` with so many significant digits, thousands separated; empty for ``None``."""
+    if value is None:
+        return ""
+    if value == 0 or abs(value) >= 10 ** (digits - 1):
+        magnitude = len(str(int(abs(value))))
+        return f"{round(value, digits - magnitude):,.0f}"
+    return f"{float(f'{value:.{digits}g}'):.{_decimals(value, digits)}f}"
+
+
+def _decimals(value: float, digits: int) -> int:
+    return max(0, digits - 1 - int(f"{value:e}".partition("e")[2]))
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """One line of the table; digits trimmed to what a noisy machine leaves meaningful."""
+    trial, speed = row.first.trial, row.throughput
+    quartiles = f"{significant(speed.low, 3)} to {significant(speed.high, 3)}" if speed else ""
+    return (
+        trial.backend,
+        trial.mode,
+        trial.device,
+        row.status,
+        significant(row.perplexity, 5),
+        significant(row.last_median, 5),
+        significant(speed.median if speed else None, 3),
+        quartiles,
+        significant(row.startup, 2),
+        significant(row.training, 3),
+        "" if row.parity is None else f"{row.parity:.1e}",
+    )
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one format writes headings, tables and lines of text."""
+
+    table: str
+    heading: Callable[[str], str]
+    line: Callable[[str], str]
+    cell: Callable[[str], str] = str
+
+
+def escape_markdown(text: str) -> str:
+    """``text`` so that GitHub shows it as it is."""
+    escaped = html.escape(text, quote=False)
+    return "".join("\\" + c if c in "\\`*_{}[]()#!|~" else c for c in escaped)
+
+
+def escape_latex(text: str) -> str:
+    """``text`` so that LaTeX shows it as it is."""
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{c: "\\" + c for c in "&%$#_{}"},
+    }
+    return "".join(special.get(c, c) for c in text)
+
+
+STYLES = {
+    "github": Style(
+        "github",
+        lambda t: f"### {escape_markdown(t)}",
+        lambda t: f"{escape_markdown(t)}\n",
+        escape_markdown,
+    ),
+    "plain": Style("simple", lambda t: f"{t}\n{'=' * min(len(t), 80)}", str),
+    "latex": Style(
+        "latex_booktabs",
+        lambda t: rf"\subsection*{{{escape_latex(t)}}}",
+        lambda t: f"{escape_latex(t)}\n",
+    ),
+    "html": Style(
+        "html", lambda t: f"<h3>{html.escape(t)}</h3>", lambda t: f"<p>{html.escape(t)}</p>"
+    ),
+}
+FORMATS = (*STYLES, "csv", "json")
+
+
+def render(tables: Sequence[Setting], form: str) -> str:
+    """All settings in one of :data:`FORMATS`."""
+    if form == "json":
+        return json.dumps([_to_json(setting) for setting in tables], indent=1)
+    if form == "csv":
+        return _to_csv(tables)
+    style = STYLES[form]
+    parts = [part for setting in tables for part in _sections(setting, style)]
+    elsewhere = [
+        (what, str(perplexity), str(rate), "published elsewhere")
+        for what, perplexity, rate in PUBLISHED_ELSEWHERE
+    ]
+    parts.append(style.line("For comparison, the write-up that this benchmark grew out of:"))
+    parts.append(_table(("implementation", "perplexity", "tokens/s", "status"), elsewhere, style))
+    return "\n\n".join(part.rstrip("\n") for part in parts)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+    # one line per cell: a line break would end a Markdown row
+    safe = [[style.cell(" ".join(cell.split())) for cell in row] for row in rows]
+    return grid(header, safe, style.table, _ALIGN if header == HEADER else None)
+
+
+def _sections(setting: Setting, style: Style) -> list[str]:
+    parts = [style.heading(setting.title)]
+    parts.append(_table(HEADER, [cells(row) for row in setting.rows], style))
+    parts += [style.line(note) for note in notes(setting)]
+    written = [
+        (row.label, row.first.trial.device, c.prefix, c.text)
+        for row in setting.rows
+        for c in row.first.continuations
+    ]
+    if written:
+        parts.append(_table(("backend", "device", "after", "the model writes"), written, style))
+    return parts
+
+
+def notes(setting: Setting) -> list[str]:
+    """What must be said beneath a table."""
+    protocol = setting.first.trial.protocol
+    lines = []
+    if not setting.repeated:
+        lines.append(
+            "One process per trial: the rows are sorted by tokens/s but not ranked, for one "
+            "process gives no interval. Quartiles are of the steady epochs."
+        )
+    if protocol.note:
+        lines.append(protocol.note)
+    for row in setting.rows:
+        for record in row.records:
+            if record.message:
+                reason = f" ({record.reason})" if record.reason else ""
+                label = f"{row.label} on {record.trial.device}"
+                lines.append(f"{label} {record.status.value}{reason}: {record.message}")
+    if any(r.source.dirty or r.source.commit is None for row in setting.rows for r in row.records):
+        lines.append("Made by code that is no clean commit: not for publication.")
+    return lines
+
+
+def _to_json(setting: Setting) -> dict[str, object]:
+    return {
+        "title": setting.title,
+        "setting": setting.facts,
+        "rows": [row.to_json() for row in setting.rows],
+        "notes": notes(setting),
+    }
+
+
+def _to_csv(tables: Sequence[Setting]) -> str:
+    out = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for setting in tables:
+        trial = setting.first.trial
+        for row in setting.rows:
+            figures = row.to_json()
+            low, high = figures.pop("tokens_per_second_quartiles") or (None, None)
+            line = {
+                "protocol": trial.protocol.name,
+                "overrides": json.dumps(dict(trial.overrides)),
+                "init": trial.init,
+                "corpus": trial.corpus,
+                "corpus_digest": trial.corpus_digest,
+                "dtype": trial.dtype,
+                "seed": trial.seed,
+                "threads": trial.threads,
+                "machine": setting.facts["machine"],
+                **figures,
+                "tokens_per_second_low": low,
+                "tokens_per_second_high": high,
+            }
+            if writer is None:
+                writer = csv.DictWriter(out, list(line), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(line)
+    return out.getvalue().rstrip("\n")

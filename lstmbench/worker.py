@@ -1,0 +1,258 @@
+"""The child process: loads one backend, obeys, answers in JSON lines.
+
+``python -m lstmbench.worker COMMANDS ANSWERS`` reads requests from one file descriptor and
+writes answers to another; standard output and error belong to the framework and go to the trial's
+log. Requests are ``{"do": VERB, ...}`` with the verbs load, prepare, epoch, evaluate, generate
+and finish; answers ``{"answer": {...}}`` or ``{"error": {"reason", "message", "detail"}}``.
+Needs the standard library and NumPy only, so that it can live in a foreign interpreter.
+
+The clock is here: an epoch's seconds start when its NumPy arrays exist and end when
+``train_epoch`` returns, so conversion and transfer to the device are inside.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import IO, Any
+
+import numpy as np
+
+from lstmbench import parity, reference
+from lstmbench.backend import (
+    Backend,
+    EpochLoss,
+    ModelConfig,
+    Parameters,
+    Task,
+    TrainingConfig,
+)
+from lstmbench.batches import Batches, partition
+from lstmbench.errors import Unavailable
+
+Answer = dict[str, Any]
+
+
+class Refused(Exception):
+    """The trial cannot go on; ``reason`` is one of the record's."""
+
+    def __init__(self, reason: str, message: str, **detail: Any) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.detail = detail
+
+
+class Session:
+    """One trial's life, one method per verb."""
+
+    task: Task
+    backend: Backend
+
+    def load(self, request: dict[str, Any]) -> Answer:
+        """Import the plugin (phase ``import``) and read the tokens."""
+        if request["cpus"]:
+            os.sched_setaffinity(0, request["cpus"])
+        task = request["task"]
+        self.task = Task(
+            **{
+                **task,
+                "model": ModelConfig(**task["model"]),
+                "training": TrainingConfig(**task["training"]),
+            }
+        )
+        self.init = request["init"]
+        ids = np.load(request["tokens"], allow_pickle=False)
+        self.splits = {k: ids[start:stop] for k, (start, stop) in request["splits"].items()}
+        module, _, attribute = request["factory"].partition(":")
+        begin = time.perf_counter()
+        try:
+            self.factory = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in request["imports"]:
+                raise
+            raise Unavailable(f"{error.name} is not installed: {request['install']}") from error
+        seconds = time.perf_counter() - begin
+        return {"phases": {"import": seconds}, "memory": {"imported": peak_memory()}}
+
+    def prepare(self, request: dict[str, Any]) -> Answer:
+        """Prove parity on a throw-away instance, then build the one that is timed.
+
+        Phases ``build`` and ``prepare`` are the first instance's, when nothing is compiled yet;
+        ``rebuild`` is all of the second's.
+        """
+        batches = self._batches("train", 0)
+        clock = Stopwatch()
+        throw_away = self.factory(self.task)
+        if not isinstance(throw_away, Backend):
+            raise Refused("protocol", f"factory made a {type(throw_away).__name__}, not a Backend")
+        clock.lap("build")
+        throw_away.prepare(batches)
+        clock.lap("prepare")
+        result = parity.check(throw_away, batches)
+        clock.lap("parity")
+        proof = {
+            "worst": result.worst,
+            "tolerance": result.tolerance,
+            "errors": result.errors,
+            "shape": result.shape,
+            "cut": result.cut,
+        }
+        if result.first_difference:
+            error = result.errors[result.first_difference]
+            raise Refused(
+                "parity",
+                f"{result.first_difference} differs from the reference by {error:.1e}, "
+                f"allowed is {result.tolerance:.0e}",
+                parity=proof,
+                phases=clock.laps,
+            )
+        del throw_away
+        gc.collect()
+        clock = Stopwatch(clock.laps)
+        self.backend = self.factory(self.task)
+        if self.init == "shared":
+            initial = reference.draw_parameters(self.task.model, self.task.seed)
+            self.backend.load_parameters(initial.astype(self.task.dtype))
+        self.backend.prepare(batches)
+        clock.lap("rebuild")
+        digest = self._parameters().digest()
+        return {"phases": clock.laps, "parity": proof, "parameters_digest": digest}
+
+    def epoch(self, request: dict[str, Any]) -> Answer:
+        """Train one epoch at ``offset``."""
+        batches = self._batches("train", request["offset"])
+        begin = time.perf_counter()
+        loss = self.backend.train_epoch(batches)
+        seconds = time.perf_counter() - begin
+        return {"seconds": seconds, **sound_loss(loss, batches)}
+
+    def evaluate(self, request: dict[str, Any]) -> Answer:
+        """The loss on a split, from zero state at offset 0."""
+        batches = self._batches(request["split"], 0)
+        return sound_loss(self.backend.evaluate(batches), batches)
+
+    def generate(self, request: dict[str, Any]) -> Answer:
+        """Greedy continuations of each prefix (phase ``generate``)."""
+        clock = Stopwatch()
+        length, size = request["length"], self.task.model.vocabulary_size
+        continuations = []
+        for prefix in request["prefixes"]:
+            ids = self.backend.generate(prefix, length)
+            sound = isinstance(ids, list) and len(ids) == length
+            if not sound or any(type(i) is not int or not 0 <= i < size for i in ids):
+                raise Refused("protocol", f"generate must return a list of {length} ids (int)")
+            continuations.append(ids)
+        clock.lap("generate")
+        return {"continuations": continuations, "phases": clock.laps}
+
+    def finish(self, request: dict[str, Any]) -> Answer:
+        """Facts about the run that only this process knows."""
+        facts = {str(k): str(v) for k, v in self.backend.runtime().items()}
+        return {"runtime": facts, "memory": {"peak": peak_memory()}}
+
+    def _batches(self, split: str, offset: int) -> Batches:
+        training = self.task.training
+        return partition(self.splits[split], training.batch_size, training.steps, offset)
+
+    def _parameters(self) -> Parameters:
+        parameters = self.backend.parameters()
+        if not isinstance(parameters, Parameters):
+            raise Refused("protocol", "parameters() must return lstmbench.Parameters")
+        return parameters
+
+
+class Stopwatch:
+    """Seconds between laps, by name."""
+
+    def __init__(self, laps: dict[str, float] | None = None) -> None:
+        self.laps = {} if laps is None else laps
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def sound_loss(loss: Any, batches: Batches) -> Answer:
+    """The loss as plain numbers; :class:`Refused` if it is none, not finite or miscounted."""
+    if not isinstance(loss, EpochLoss) or type(loss.nats) is not float:
+        raise Refused("protocol", f"expected EpochLoss(nats=float, tokens=int), got {loss!r:.200}")
+    if loss.tokens != batches.tokens:
+        raise Refused("protocol", f"counted {loss.tokens} tokens where {batches.tokens} were given")
+    if not math.isfinite(loss.nats):
+        raise Refused("nan", f"the loss is {loss.nats}")
+    return {"nats": loss.nats, "tokens": int(loss.tokens)}
+
+
+def peak_memory() -> int:
+    """Largest resident size so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def answer(call: Callable[[], Answer]) -> dict[str, Any]:
+    """The reply to a request, whatever the backend does short of ending the process."""
+    try:
+        return {"answer": call()}
+    except Refused as error:
+        return {"error": {"reason": error.reason, "message": str(error), **error.detail}}
+    except Unavailable as error:
+        return {"error": {"reason": "unavailable", "message": str(error)}}
+    except MemoryError as error:
+        return {"error": {"reason": "memory", "message": str(error) or "out of memory"}}
+    except Exception as error:
+        traceback.print_exc()
+        reason = "memory" if "OutOfMemory" in type(error).__name__ else "exception"
+        return {"error": {"reason": reason, "message": f"{type(error).__name__}: {error}"}}
+
+
+def die_with_parent() -> None:
+    """Linux: be killed when the parent is, even in the middle of an epoch."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def serve(commands: IO[str], answers: IO[str]) -> None:
+    """Obey until ``finish`` or the end of ``commands``; a failed request ends it too."""
+    session = Session()
+    for line in commands:
+        request = json.loads(line)
+        reply = answer(lambda request=request: getattr(session, request["do"])(request))  # type: ignore[misc]
+        sys.stdout.flush()
+        answers.write(json.dumps(reply) + "\n")
+        answers.flush()
+        if request["do"] == "finish" or "error" in reply:
+            return
+
+
+def main(arguments: list[str]) -> None:
+    """Serve on the two inherited descriptors, then leave without the framework's farewell."""
+    commands, answers = (int(argument) for argument in arguments)
+    os.set_inheritable(commands, False)
+    os.set_inheritable(answers, False)
+    die_with_parent()
+    with os.fdopen(commands, "r") as reader, os.fdopen(answers, "w") as writer:
+        serve(reader, writer)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # some frameworks hang or crash in their exit handlers
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
