@@ -30,7 +30,8 @@ class BackendSpec:
     device kind (``cpu``, ``cuda``, ``mps``) to its modes, the default first; ``dtypes`` does the
     same for dtypes, the default where a kind is missing being ``float32``. ``environment`` is
     set before the worker starts. ``out_of_all`` is the reason why ``--backends all`` leaves
-    the backend out, or ``None``.
+    the backend out, or ``None``. ``expected_failures`` maps conformance checks that are known to
+    fail to the reason.
     """
 
     name: str
@@ -43,6 +44,7 @@ class BackendSpec:
     dtypes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     out_of_all: str | None = None
+    expected_failures: Mapping[str, str] = field(default_factory=dict)
 
     def dtypes_on(self, kind: str) -> tuple[str, ...]:
         """Dtypes offered on a device kind such as ``"cuda"``."""

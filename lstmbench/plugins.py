@@ -24,6 +24,7 @@ BUILTINS = (
     "lstmbench.commands.run",
     "lstmbench.commands.report",
     "lstmbench.commands.list",
+    "lstmbench.commands.check",
     "lstmbench.commands.publish",
 )
 #: Plugins of this project, so that one that is not installed is still listed, with the way there.

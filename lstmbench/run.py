@@ -65,8 +65,6 @@ def execute(options: Options) -> int:
     protocol, overrides = choose_protocol(host, options)
     threads = choose_threads(options.threads)
     environment = parse_environment(options.env)
-    if options.dtype not in DTYPES:
-        raise plugins.unknown("dtype", options.dtype, DTYPES)
     corpus = choose_corpus(host, options.corpus, options.corpus_file)
     check_fits(protocol, corpus)
     plan = make_plan(
@@ -74,7 +72,7 @@ def execute(options: Options) -> int:
             backends,
             devices,
             modes,
-            options.dtype,
+            choose_dtype(options.dtype),
             protocol,
             overrides,
             options.init,
@@ -185,6 +183,13 @@ def choose_devices(text: str) -> list[str]:
         if not DEVICE.fullmatch(device):
             raise plugins.unknown("device", device, {*machine.devices(), "cuda:0", "mps"})
     return chosen
+
+
+def choose_dtype(dtype: str) -> str:
+    """One of :data:`lstmbench.plan.DTYPES`."""
+    if dtype not in DTYPES:
+        raise plugins.unknown("dtype", dtype, DTYPES)
+    return dtype
 
 
 def choose_protocol(host: plugins.Host, options: Options) -> tuple[Protocol, Mapping[str, float]]:

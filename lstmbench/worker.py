@@ -70,14 +70,8 @@ class Session:
         self.init = request["init"]
         ids = np.load(request["tokens"], allow_pickle=False)
         self.splits = {k: ids[start:stop] for k, (start, stop) in request["splits"].items()}
-        module, _, attribute = request["factory"].partition(":")
         begin = time.perf_counter()
-        try:
-            self.factory = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in request["imports"]:
-                raise
-            raise Unavailable(f"{error.name} is not installed: {request['install']}") from error
+        self.factory = import_factory(request)
         seconds = time.perf_counter() - begin
         return {"phases": {"import": seconds}, "memory": {"imported": peak_memory()}}
 
@@ -168,6 +162,18 @@ class Session:
         return parameters
 
 
+def import_factory(request: dict[str, Any]) -> Callable[[Task], Backend]:
+    """The factory ``module:attribute``; :class:`Unavailable` if its framework is missing."""
+    module, _, attribute = request["factory"].partition(":")
+    try:
+        factory: Callable[[Task], Backend] = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in request["imports"]:
+            raise
+        raise Unavailable(f"{error.name} is not installed: {request['install']}") from error
+    return factory
+
+
 class Stopwatch:
     """Seconds between laps, by name."""
 
@@ -228,9 +234,8 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def serve(commands: IO[str], answers: IO[str]) -> None:
+def serve(session: Any, commands: IO[str], answers: IO[str]) -> None:
     """Obey until ``finish`` or the end of ``commands``; a failed request ends it too."""
-    session = Session()
     for line in commands:
         request = json.loads(line)
         reply = answer(lambda request=request: getattr(session, request["do"])(request))  # type: ignore[misc]
@@ -241,18 +246,18 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
             return
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], session: Any) -> None:
     """Serve on the two inherited descriptors, then leave without the framework's farewell."""
     commands, answers = (int(argument) for argument in arguments)
     os.set_inheritable(commands, False)
     os.set_inheritable(answers, False)
     die_with_parent()
     with os.fdopen(commands, "r") as reader, os.fdopen(answers, "w") as writer:
-        serve(reader, writer)
+        serve(session, reader, writer)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # some frameworks hang or crash in their exit handlers
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:], Session())

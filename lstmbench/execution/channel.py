@@ -22,11 +22,12 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Launch:
-    """All that starts a worker. ``log`` takes its standard output and error."""
+    """All that starts a worker: ``module`` is run, ``log`` takes its standard output and error."""
 
     log: Path
     threads: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    module: str = "lstmbench.worker"
 
 
 class Channel(Protocol):

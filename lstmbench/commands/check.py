@@ -1,0 +1,59 @@
+"""``lstmbench check``: the conformance kit from the command line."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from lstmbench import plugins
+from lstmbench.hookspecs import hookimpl
+
+
+@click.command()
+@click.argument("backend")
+@click.option("--device", default="cpu", show_default=True, help="Where to check.")
+@click.option(
+    "--mode", default="all", show_default=True, help="'default', 'all', or names, comma-separated."
+)
+@click.option("--dtype", default="float32", show_default=True)
+def check(backend: str, device: str, mode: str, dtype: str) -> None:
+    """Check that BACKEND computes what the reference computes."""
+    from lstmbench.report.grid import grid
+    from lstmbench.run import choose_devices, choose_dtype, choose_modes
+    from lstmbench.testing.runner import SKIPPED, run_checks
+
+    spec = plugins.find_backend(plugins.load(), backend)
+    (device,) = choose_devices(device)[:1]
+    choose_dtype(dtype)
+    offered = spec.modes.get(device.partition(":")[0], ())
+    chosen = choose_modes(mode, [spec])
+    if "all" in chosen:
+        modes = list(offered)
+    elif "default" in chosen:
+        modes = list(offered[:1])
+    else:
+        modes = [name for name in chosen if name in offered]
+    if not modes:
+        raise plugins.UserError(f"{backend} has no such mode on {device}: {dict(spec.modes)}")
+    good = True
+    for name in modes:
+        click.echo(f"{backend}:{name} on {device}, {dtype}")
+        outcomes = list(run_checks(spec, device, name, dtype))
+        click.echo(
+            grid(("check", "outcome", "detail"), [(o.check, o.outcome, o.detail) for o in outcomes])
+            + "\n"
+        )
+        for outcome in outcomes:
+            if not outcome.acceptable and outcome.advice:
+                click.echo(f"{outcome.check}: {outcome.advice}")
+        if all(outcome.outcome == SKIPPED for outcome in outcomes):
+            click.echo(f"Nothing was checked: {outcomes[0].detail}")
+            good = False
+        good = good and all(outcome.acceptable for outcome in outcomes)
+    sys.exit(0 if good else 1)
+
+
+@hookimpl
+def lstmbench_commands() -> list[click.Command]:
+    return [check]

@@ -1,0 +1,374 @@
+"""The list of checks, in the order in which a mistake should first show.
+
+A check raises ``AssertionError`` saying what was expected and what came. ``needs`` names the
+checks whose failure makes it meaningless: it is then blocked. The docstring's first line is what
+the check asserts, the second paragraph what the author does about a failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstmbench import reference
+from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
+from lstmbench.batches import Batches
+from lstmbench.errors import Unavailable
+from lstmbench.testing.lab import (
+    BATCH,
+    STEPS,
+    VOCABULARY,
+    WINDOWS,
+    Lab,
+    random_batches,
+    same_parameters,
+    sound,
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named question to a backend."""
+
+    name: str
+    needs: tuple[str, ...]
+    run: Callable[[Lab], None]
+
+    @property
+    def summary(self) -> str:
+        """What it asserts."""
+        return self._paragraphs()[0]
+
+    @property
+    def advice(self) -> str:
+        """What the author does about a failure."""
+        return self._paragraphs()[1]
+
+    def _paragraphs(self) -> list[str]:
+        text = inspect.getdoc(self.run) or ""
+        return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(*needs: str) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
+    """Append a function to the list, behind the checks that it needs."""
+
+    def register(function: Callable[[Lab], None]) -> Callable[[Lab], None]:
+        missing = [name for name in needs if name not in CHECKS]
+        assert not missing, f"{function.__name__} needs {missing}, which come later or never"
+        CHECKS[function.__name__] = Check(function.__name__, needs, function)
+        return function
+
+    return register
+
+
+@check()
+def interface(lab: Lab) -> None:
+    """The factory builds a Backend that has every method.
+
+    Subclass lstmbench.Backend, call super().__init__(task), and write each abstract method.
+    """
+    lab.fresh(lab.plain)
+
+
+@check("interface")
+def parameters_round_trip(lab: Lab) -> None:
+    """Loaded parameters come back bit for bit, in canonical shapes and the task's dtype.
+
+    Convert to [in, 4H], [H, 4H] and [4H] with the gates input, forget, cell, output, and return
+    copies.
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    start = lab.start(lab.plain).astype(lab.plain.dtype)
+    came = lab.backend(lab.plain, batches).parameters()
+    assert isinstance(came, Parameters), f"expected Parameters, came {type(came).__name__}"
+    names = [name for name, _ in start.items()]
+    assert [name for name, _ in came.items()] == names, f"expected tensors {names}"
+    for name, array in came.items():
+        assert isinstance(array, np.ndarray), f"{name}: expected a NumPy array"
+        assert str(array.dtype) == lab.plain.dtype, (
+            f"{name}: expected {lab.plain.dtype}, came {array.dtype}"
+        )
+    same_parameters(start, came, "loading and reading")
+
+
+@check("parameters_round_trip")
+def prepare_changes_nothing(lab: Lab) -> None:
+    """prepare() leaves the parameters as they are.
+
+    Compile ahead of time, or trace on copies; never train to warm up.
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    backend = lab.fresh(lab.plain)
+    before = backend.parameters()
+    backend.prepare(batches)
+    same_parameters(before, backend.parameters(), "prepare()")
+
+
+@check("interface")
+def python_numbers(lab: Lab) -> None:
+    """Losses are EpochLoss(float, int) over all tokens given; generated ids are ints.
+
+    Convert once per epoch: EpochLoss(float(total), batches.tokens), [int(i) for i in ids].
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    backend = lab.backend(lab.plain, batches)
+    sound(backend.train_epoch(batches), batches)
+    sound(backend.evaluate(batches), batches)
+    ids = backend.generate([1, 2], 3)
+    assert isinstance(ids, list), f"generate: expected a list, came {type(ids).__name__}"
+    assert len(ids) == 3, f"generate: expected only the 3 new ids, came {len(ids)}"
+    assert all(type(i) is int for i in ids), f"generate: expected ints, came {ids!r}"
+
+
+@check("parameters_round_trip", "python_numbers")
+def loss_is_a_sum(lab: Lab) -> None:
+    """With all parameters zero the loss is tokens times ln(vocabulary).
+
+    Return the sum of nats over all tokens of all windows, not a mean.
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    zeros = Parameters.from_arrays([array * 0 for _, array in lab.start(lab.plain).items()])
+    came = lab.backend(lab.plain, batches, zeros).evaluate(batches)
+    lab.close(came.nats, batches.tokens * math.log(VOCABULARY), "nats of a uniform guess")
+
+
+@check("loss_is_a_sum")
+def forward_loss(lab: Lab) -> None:
+    """evaluate() on one window gives the reference's loss.
+
+    Check the order of the gates, the two tanh, both biases and the soft-max over the vocabulary.
+    """
+    batches = random_batches(1, BATCH, STEPS)
+    came = lab.backend(lab.plain, batches).evaluate(batches)
+    lab.close(came.nats, _exact(lab, batches), "nats of one window")
+
+
+@check("forward_loss")
+def evaluate_changes_nothing(lab: Lab) -> None:
+    """evaluate() leaves the parameters as they are.
+
+    Compute without gradients and without an update.
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    backend = lab.backend(lab.plain, batches)
+    before = backend.parameters()
+    backend.evaluate(batches)
+    same_parameters(before, backend.parameters(), "evaluate()")
+
+
+@check("forward_loss", "evaluate_changes_nothing")
+def state_reset(lab: Lab) -> None:
+    """Every evaluation and every epoch starts from zero state.
+
+    Set h and c to zero at the start of train_epoch and of evaluate.
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    backend = lab.backend(lab.plain, batches)
+    first, second = backend.evaluate(batches).nats, backend.evaluate(batches).nats
+    lab.close(second, first, "nats of a second evaluation")
+    losses = []
+    for _ in range(2):
+        backend.load_parameters(lab.start(lab.plain).astype(lab.plain.dtype))
+        losses.append(backend.train_epoch(batches).nats)
+    lab.close(losses[1], losses[0], "nats of a second epoch from the same parameters")
+
+
+@check("state_reset")
+def state_carried(lab: Lab) -> None:
+    """evaluate() carries h and c from window to window.
+
+    Feed each window the last state of the one before.
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    came = lab.backend(lab.plain, batches).evaluate(batches)
+    lab.close(came.nats, _exact(lab, batches), f"nats of {WINDOWS} windows")
+
+
+@check("state_carried")
+def windows_split(lab: Lab) -> None:
+    """Evaluating [S, B, T] equals [2S, B, T/2].
+
+    evaluate() takes other shapes than training: nothing may be fixed to the task's steps.
+    """
+    whole = random_batches(WINDOWS, BATCH, STEPS)
+    backend = lab.backend(lab.plain, whole)
+    halves = Batches(*(_halved(array) for array in (whole.inputs, whole.targets)))
+    lab.close(backend.evaluate(halves).nats, backend.evaluate(whole).nats, "nats of halved windows")
+
+
+@check("forward_loss", "state_reset")
+def training_loss(lab: Lab) -> None:
+    """train_epoch() reports the loss as it was before the update.
+
+    Sum each window's loss from the forward pass whose gradient is taken.
+    """
+    batches = random_batches(1, BATCH, STEPS)
+    came = lab.backend(lab.plain, batches).train_epoch(batches)
+    lab.close(came.nats, _exact(lab, batches), "nats of one training window")
+
+
+@check("training_loss")
+def one_step(lab: Lab) -> None:
+    """One step with clipping idle changes every tensor as the reference does.
+
+    Loss is the mean over the window's tokens; SGD without momentum; one trained bias per layer.
+    """
+    lab.agrees(lab.plain, random_batches(1, BATCH, STEPS), "one step")
+
+
+@check("one_step")
+def clipping(lab: Lab) -> None:
+    """One step with clipping at work changes every tensor as the reference does.
+
+    Scale all gradients together by min(1, clip_norm / norm over all tensors).
+    """
+    lab.agrees(lab.plain, lab.rare(random_batches(1, BATCH, STEPS)), "clipped step")
+
+
+@check("clipping", "state_carried")
+def several_steps(lab: Lab) -> None:
+    """An epoch of several windows ends where the reference ends.
+
+    Carry the state between windows as a constant: no gradient flows into the window before.
+    """
+    lab.agrees(lab.plain, random_batches(WINDOWS, BATCH, STEPS), "epoch")
+
+
+@check("several_steps")
+def several_layers(lab: Lab) -> None:
+    """Two stacked layers end where the reference ends.
+
+    The second layer reads the first one's h at every step; both are trained and clipped together.
+    """
+    lab.agrees(lab.task(layers=2), random_batches(WINDOWS, BATCH, STEPS), "two layers")
+
+
+@check("several_steps")
+def smallest_shapes(lab: Lab) -> None:
+    """A batch of one and windows of one step work.
+
+    Keep axes of length one: no squeeze without an axis.
+    """
+    lab.agrees(lab.task(batch=1), random_batches(2, 1, STEPS), "batch of one")
+    lab.agrees(lab.task(steps=1), random_batches(2, BATCH, 1), "one step a window")
+
+
+@check("forward_loss")
+def greedy_generation(lab: Lab) -> None:
+    """generate() reads the prefix from zero state and takes the likeliest symbol, always the same.
+
+    Feed the prefix symbol by symbol, then each chosen id; no sampling; return only the new ids.
+    """
+    backend = lab.backend(lab.plain, random_batches(1, BATCH, STEPS))
+    for prefix in ([1, 2, 3, 4], [5]):
+        expected = reference.generate(lab.start(lab.plain).astype(np.float64), prefix, 12)
+        for _ in range(2):
+            came = backend.generate(prefix, 12)
+            assert came == expected, f"after {prefix}: expected {expected}, came {came}"
+
+
+@check("several_steps")
+def loss_falls(lab: Lab) -> None:
+    """On a tiny repetitive text the loss falls by half within 60 epochs.
+
+    If single steps are right and this is not, something is lost between epochs.
+    """
+    rows = np.arange(WINDOWS * STEPS + 1, dtype=np.int32) % 3
+    text = np.tile(rows, (BATCH, 1))
+    shape = (BATCH, WINDOWS, STEPS)
+    batches = Batches(
+        np.ascontiguousarray(text[:, :-1].reshape(shape).transpose(1, 0, 2)),
+        np.ascontiguousarray(text[:, 1:].reshape(shape).transpose(1, 0, 2)),
+    )
+    backend = lab.backend(lab.plain, batches)
+    losses = [backend.train_epoch(batches).nats for _ in range(60)]
+    assert losses[-1] < losses[0] / 2, (
+        f"expected less than half of {losses[0]:.4g} nats, came {losses[-1]:.4g}"
+    )
+
+
+@check("several_steps")
+def same_seed_same_result(lab: Lab) -> None:
+    """The same seed gives the same initial parameters and losses; another seed gives others.
+
+    Seed the framework from task.seed before the parameters are made.
+    """
+    batches = random_batches(WINDOWS, BATCH, STEPS)
+    first, second = (lab.fresh(lab.plain, batches) for _ in range(2))
+    start = first.parameters()
+    same_parameters(start, second.parameters(), "building again")
+    lab.close(second.train_epoch(batches).nats, first.train_epoch(batches).nats, "nats again")
+    other = lab.fresh(dataclasses.replace(lab.plain, seed=8)).parameters()
+    assert any(
+        not np.array_equal(a, b)
+        for (_, a), (_, b) in zip(start.items(), other.items(), strict=True)
+    ), "expected other parameters from another seed, came the same"
+
+
+@check("several_steps")
+def epoch_is_finished(lab: Lab) -> None:
+    """When train_epoch() returns, the updated parameters exist.
+
+    Wait for the device before returning: block_until_ready, synchronize, or read a value that
+    depends on the last update.
+    """
+    batches = random_batches(6, 16, 16)
+    task = dataclasses.replace(
+        lab.base,
+        model=ModelConfig(VOCABULARY, 128, 1),
+        training=TrainingConfig(0.1, 1.0, 16, 16),
+    )
+    backend = lab.backend(task, batches)
+    backend.train_epoch(batches)
+    waits = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        backend.train_epoch(batches)
+        trained = time.perf_counter()
+        backend.parameters()
+        first_read = time.perf_counter()
+        backend.parameters()
+        second_read = time.perf_counter() - first_read
+        waits.append((first_read - trained - second_read) / (first_read - begin))
+    # the least of several: a neighbour on the machine may delay any single one
+    assert min(waits) < 0.3, (
+        f"reading the parameters took {min(waits):.0%} of the epoch: the work was not done"
+    )
+
+
+@check("interface")
+def absent_device(lab: Lab) -> None:
+    """A device that is not there raises Unavailable.
+
+    In __init__, raise lstmbench.Unavailable with one line that says which device is missing.
+    """
+    task = dataclasses.replace(lab.plain, device="cuda:99")
+    try:
+        lab.factory(task)
+    except Unavailable:
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"expected Unavailable, came {type(error).__name__}: {error}"
+        ) from error
+    raise AssertionError("expected Unavailable for cuda:99, came an instance")
+
+
+def _exact(lab: Lab, batches: Batches) -> float:
+    return reference.evaluate(lab.start(lab.plain).astype(np.float64), batches).nats
+
+
+def _halved(array: np.ndarray) -> np.ndarray:
+    """``[S, B, T]`` as ``[2S, B, T/2]``, windows in their order."""
+    windows, batch, steps = array.shape
+    halves = array.reshape(windows, batch, 2, steps // 2).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(halves.reshape(2 * windows, batch, steps // 2))

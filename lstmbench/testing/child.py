@@ -1,0 +1,48 @@
+"""The child process of the kit: one backend, mode and device, one check per request."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+from lstmbench import worker
+from lstmbench.errors import Unavailable
+from lstmbench.testing.checks import CHECKS
+from lstmbench.testing.lab import Lab
+
+
+class Session:
+    """Verbs ``load`` and ``check``."""
+
+    lab: Lab
+
+    def load(self, request: dict[str, Any]) -> worker.Answer:
+        """Import the plugin's package, then its backend; tell what the first of them dragged in."""
+        module, _, attribute = request["factory"].partition(":")
+        before = set(sys.modules)
+        importlib.import_module(module.partition(".")[0])
+        dragged_in = {name.partition(".")[0] for name in set(sys.modules) - before}
+        factory = worker.import_factory(request)
+        self.lab = Lab(
+            factory, request["device"], request["mode"], request["dtype"], request["threads"]
+        )
+        return {"dragged_in": sorted(dragged_in & set(request["imports"]))}
+
+    def check(self, request: dict[str, Any]) -> worker.Answer:
+        """Run one check."""
+        try:
+            CHECKS[request["name"]].run(self.lab)
+        except Unavailable:
+            raise
+        except AssertionError as error:
+            return {"failure": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            return {"failure": f"raised {type(error).__name__}: {error}"}
+        return {}
+
+
+if __name__ == "__main__":
+    worker.main(sys.argv[1:], Session())

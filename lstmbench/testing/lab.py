@@ -1,0 +1,143 @@
+"""What checks work with: small tasks, texts and instances, the same for every backend."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lstmbench import parity, reference
+from lstmbench.backend import Backend, EpochLoss, ModelConfig, Parameters, Task, TrainingConfig
+from lstmbench.batches import Batches
+
+VOCABULARY, HIDDEN, BATCH, STEPS, WINDOWS = 11, 16, 4, 6, 3
+
+
+def random_batches(windows: int, batch: int, steps: int, vocabulary: int = VOCABULARY) -> Batches:
+    """Fixed pseudo-random text whose windows continue each other, ``[windows, batch, steps]``."""
+    rng = np.random.default_rng([windows, batch, steps])
+    rows = rng.integers(0, vocabulary - 1, (batch, windows * steps + 1), dtype=np.int32)
+
+    def cut(start: int) -> np.ndarray:
+        part = rows[:, start : start + windows * steps].reshape(batch, windows, steps)
+        return np.ascontiguousarray(part.transpose(1, 0, 2))
+
+    return Batches(cut(0), cut(1))
+
+
+class Lab:
+    """One backend, mode and device under test.
+
+    Instances are kept by task and restarted from parameters, since some backends compile for
+    seconds. ``clip_norm`` lies between the gradient norms of plain and of rare targets, so that
+    one instance sees clipping idle and at work.
+    """
+
+    def __init__(
+        self, factory: Callable[[Task], Backend], device: str, mode: str, dtype: str, threads: int
+    ) -> None:
+        self.factory = factory
+        self.base = Task(
+            ModelConfig(VOCABULARY, HIDDEN, 1),
+            TrainingConfig(0.5, 1.0, BATCH, STEPS),
+            device,
+            mode,
+            dtype,
+            threads,
+            seed=7,
+        )
+        self.tolerance = parity.TOLERANCE[dtype]
+        self._instances: dict[Task, Backend] = {}
+
+    def task(self, layers: int = 1, batch: int = BATCH, steps: int = STEPS) -> Task:
+        """The base task at another size, with its clip norm between the two gradients'."""
+        base = dataclasses.replace(
+            self.base,
+            model=ModelConfig(VOCABULARY, HIDDEN, layers),
+            training=dataclasses.replace(self.base.training, batch_size=batch, steps=steps),
+        )
+        start, plain = self.start(base), random_batches(1, batch, steps)
+        norms = [self._gradient_norm(start, data) for data in (plain, self.rare(plain))]
+        clip = math.sqrt(norms[0] * norms[1])
+        return dataclasses.replace(
+            base, training=dataclasses.replace(base.training, clip_norm=clip)
+        )
+
+    @staticmethod
+    def _gradient_norm(start: Parameters, batches: Batches) -> float:
+        exact = start.astype(np.float64)
+        state = reference.zero_state(exact, batches.inputs.shape[1])
+        _, gradient, _ = reference.gradients(exact, batches.inputs[0], batches.targets[0], state)
+        return reference.global_norm(gradient)
+
+    @cached_property
+    def plain(self) -> Task:
+        return self.task()
+
+    @staticmethod
+    def start(task: Task) -> Parameters:
+        """Parameters and biases large enough that every mistake shows, float32."""
+        return reference.draw_parameters(task.model, seed=3, scale=0.3, bias_scale=0.3)
+
+    @staticmethod
+    def rare(batches: Batches) -> Batches:
+        return parity.rarest_targets(batches, VOCABULARY)
+
+    def fresh(self, task: Task, batches: Batches | None = None) -> Backend:
+        """A new instance, prepared if ``batches`` are given."""
+        instance = self.factory(task)
+        assert isinstance(instance, Backend), (
+            f"expected a lstmbench.Backend from the factory, came {type(instance).__name__}"
+        )
+        if batches is not None:
+            instance.prepare(batches)
+        return instance
+
+    def backend(self, task: Task, batches: Batches, start: Parameters | None = None) -> Backend:
+        """The kept instance of a task, prepared for ``batches``, loaded with ``start``."""
+        if task not in self._instances:
+            self._instances[task] = self.fresh(task)
+        instance = self._instances[task]
+        instance.prepare(batches)
+        instance.load_parameters((start or self.start(task)).astype(task.dtype))
+        return instance
+
+    def close(self, came: float, expected: float, what: str) -> None:
+        """Assert a relative error within the dtype's tolerance."""
+        error = abs(came - expected) / max(abs(expected), 1e-30)
+        assert error <= self.tolerance, (
+            f"{what}: expected {expected:.9g}, came {came:.9g} (relative error {error:.1e}, "
+            f"allowed {self.tolerance:.0e})"
+        )
+
+    def agrees(self, task: Task, batches: Batches, what: str) -> None:
+        """Train one epoch and compare loss and every tensor's change with the reference."""
+        start = self.start(task)
+        errors = parity.compare_epoch(self.backend(task, batches), start, batches, what)
+        wrong = {k: v for k, v in errors.items() if not v <= self.tolerance}
+        assert not wrong, (
+            f"{next(iter(wrong))}: expected the reference's change, came one with relative error "
+            f"{next(iter(wrong.values())):.1e} (allowed {self.tolerance:.0e}); "
+            f"differing: {len(wrong)} of {len(errors)} quantities"
+        )
+
+
+def same_parameters(before: Parameters, after: Parameters, what: str) -> None:
+    """Assert that nothing changed, bit for bit."""
+    for (name, left), (_, right) in zip(before.items(), after.items(), strict=True):
+        assert left.shape == right.shape, f"{name}: expected shape {left.shape}, came {right.shape}"
+        changed = int(np.sum(left != right))
+        assert not changed, f"{what} changed {changed} of {left.size} values of {name}"
+
+
+def sound(loss: Any, batches: Batches) -> EpochLoss:
+    """Assert that a loss is an EpochLoss of Python numbers over all tokens."""
+    assert isinstance(loss, EpochLoss), f"expected an EpochLoss, came {type(loss).__name__}"
+    assert type(loss.nats) is float, f"expected nats as float, came {type(loss.nats).__name__}"
+    assert type(loss.tokens) is int, f"expected tokens as int, came {type(loss.tokens).__name__}"
+    assert loss.tokens == batches.tokens, f"expected {batches.tokens} tokens, came {loss.tokens}"
+    return loss

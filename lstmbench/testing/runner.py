@@ -1,0 +1,149 @@
+"""Runs the checks of one backend, mode and device in a child and yields the outcomes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstmbench import machine
+from lstmbench.backend import INTERFACE, BackendSpec
+from lstmbench.execution.channel import Launch, Lost
+from lstmbench.execution.local import LocalChannel
+from lstmbench.testing.checks import CHECKS
+
+PASSED, FAILED, BLOCKED, SKIPPED = "passed", "failed", "blocked", "skipped"
+EXPECTED, UNEXPECTED = "expected failure", "unexpected pass"
+#: Asked of the specification itself, before any backend is built.
+SPEC_CHECK = "spec_imports_no_framework"
+NAMES = (SPEC_CHECK, *CHECKS)
+SPEC_ADVICE = (
+    "Keep the package's __init__ to the BackendSpec; import the framework in the module that "
+    "the factory names."
+)
+IMPORT_ADVICE = "Make the spec's factory, 'module:attribute', importable in a fresh process."
+#: For one check, compilation included.
+SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one check ended; ``detail`` says what was expected and what came."""
+
+    check: str
+    outcome: str
+    detail: str = ""
+    advice: str = ""
+
+    @property
+    def acceptable(self) -> bool:
+        return self.outcome in (PASSED, SKIPPED, EXPECTED)
+
+
+class _Child:
+    """A child that is started anew after a check that killed it."""
+
+    def __init__(self, spec: BackendSpec, device: str, mode: str, dtype: str, log: Path) -> None:
+        threads = machine.physical_cores()
+        self._launch = Launch(log, threads, spec.environment, module="lstmbench.testing.child")
+        self._load = {
+            "do": "load",
+            "factory": spec.factory,
+            "imports": spec.imports,
+            "install": spec.install,
+            "device": device,
+            "mode": mode,
+            "dtype": dtype,
+            "threads": threads,
+        }
+        self._channel: LocalChannel | None = None
+
+    def load(self) -> dict[str, Any]:
+        """Start and import. Raises :class:`Lost`."""
+        self.close()
+        self._channel = LocalChannel(self._launch)
+        return self._channel.ask(self._load, SECONDS)
+
+    def check(self, name: str) -> dict[str, Any]:
+        """Ask one check. Raises :class:`Lost`; the next one gets a new child."""
+        if self._channel is None:
+            self.load()
+        assert self._channel is not None
+        try:
+            return self._channel.ask({"do": "check", "name": name}, SECONDS)
+        except Lost:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+def run_checks(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterator[Outcome]:
+    """Outcomes in the order of the list; those expected to fail are named in the spec."""
+    for outcome in _run(spec, device, mode, dtype):
+        reason = spec.expected_failures.get(outcome.check)
+        if reason is not None and outcome.outcome == FAILED:
+            yield Outcome(outcome.check, EXPECTED, reason)
+        elif reason is not None and outcome.outcome == PASSED:
+            advice = "Take it out of the spec's expected_failures."
+            yield Outcome(outcome.check, UNEXPECTED, f"expected to fail: {reason}", advice)
+        else:
+            yield outcome
+
+
+def _run(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterator[Outcome]:
+    with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
+        child = _Child(spec, device, mode, dtype, Path(folder) / "log")
+        try:
+            yield from _all(child, spec)
+        finally:
+            child.close()
+
+
+def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
+    unusable: dict[str, str] = {}  # checks that failed or are blocked
+    try:
+        dragged_in = child.load()["dragged_in"]
+    except Lost as lost:
+        if lost.reason == "unavailable":
+            yield from (Outcome(name, SKIPPED, str(lost)) for name in NAMES)
+            return
+        yield Outcome(SPEC_CHECK, FAILED, str(lost), IMPORT_ADVICE)
+        yield from (Outcome(name, BLOCKED, f"builds on {SPEC_CHECK}") for name in CHECKS)
+        return
+    if spec.interface != INTERFACE:
+        dragged = f"expected interface {INTERFACE}, came {spec.interface}"
+        yield Outcome(SPEC_CHECK, FAILED, dragged, "Write for the interface of this lstmbench.")
+    elif dragged_in:
+        came = f"expected no framework at registration, came {', '.join(dragged_in)}"
+        yield Outcome(SPEC_CHECK, FAILED, came, SPEC_ADVICE)
+    else:
+        yield Outcome(SPEC_CHECK, PASSED)
+    unavailable = ""
+    for name, check in CHECKS.items():
+        blockers = [need for need in check.needs if need in unusable]
+        if unavailable:
+            yield Outcome(name, SKIPPED, unavailable)
+            continue
+        if blockers:
+            unusable[name] = BLOCKED
+            yield Outcome(name, BLOCKED, f"builds on {', '.join(blockers)}")
+            continue
+        try:
+            failure = child.check(name).get("failure")
+        except Lost as lost:
+            if lost.reason == "unavailable":
+                unavailable = str(lost)
+                yield Outcome(name, SKIPPED, unavailable)
+                continue
+            failure = f"{lost.reason}: {lost}"
+        if failure is None:
+            yield Outcome(name, PASSED)
+        else:
+            unusable[name] = FAILED
+            yield Outcome(name, FAILED, failure, check.advice)

@@ -1,0 +1,5 @@
+from lstmbench.testing import Conformance
+
+
+class TestNumpy(Conformance):
+    backend = "numpy"
