@@ -46,6 +46,14 @@ class BackendSpec:
     out_of_all: str | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
+    def modes_on(self, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
+        """Modes on a device kind that ``asked`` means: ``default``, ``all`` or names."""
+        offered = self.modes.get(kind, ())
+        if "all" in asked:
+            return offered
+        default = offered[:1] if "default" in asked else ()
+        return tuple(mode for mode in offered if mode in (*asked, *default))
+
     def dtypes_on(self, kind: str) -> tuple[str, ...]:
         """Dtypes offered on a device kind such as ``"cuda"``."""
         return self.dtypes.get(kind, ("float32",))

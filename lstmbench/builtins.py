@@ -20,6 +20,6 @@ def lstmbench_protocols() -> list[Protocol]:
 
 @hookimpl
 def lstmbench_corpora() -> list[CorpusSpec]:
-    from lstmbench.corpus import BUNDLED, TIME_MACHINE
+    from lstmbench.corpus import BUNDLED, MARKOV, TIME_MACHINE
 
-    return [TIME_MACHINE, BUNDLED]
+    return [TIME_MACHINE, BUNDLED, MARKOV]

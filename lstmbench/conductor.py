@@ -20,7 +20,7 @@ import numpy as np
 
 from lstmbench import machine
 from lstmbench.backend import BackendSpec
-from lstmbench.batches import draw_offsets
+from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpus import Corpus
 from lstmbench.execution.channel import Channel, Executor, Launch, Lost
 from lstmbench.plan import Plan, Trial
@@ -35,7 +35,7 @@ from lstmbench.record import (
     Source,
     Status,
 )
-from lstmbench.statistics import perplexity
+from lstmbench.statistics import perplexity, suspect
 from lstmbench.store import Run
 
 #: Characters of a log that a record keeps.
@@ -208,7 +208,20 @@ class Conductor:
 
     def _evaluate(self, life: Life, split: str) -> None:
         answer = self._ask(life, do="evaluate", split=split)
-        life.evaluations.append(Evaluation(split=split, epoch=len(life.series), **answer))
+        floor = self._floor(life.trial, split)
+        life.evaluations.append(
+            Evaluation(split=split, epoch=len(life.series), floor=floor, **answer)
+        )
+
+    def _floor(self, trial: Trial, split: str) -> float | None:
+        """What the text's own source spends on the tokens that an evaluation predicts."""
+        if self.corpus.surprisal is None:
+            return None
+        protocol = trial.protocol
+        part = protocol.splits(len(self.corpus.ids))[split]
+        places = np.arange(part.start, part.stop)
+        predicted = partition(places, protocol.batch_size, protocol.steps).targets
+        return float(self.corpus.surprisal[predicted].sum())
 
     def _end(self, life: Life) -> None:
         protocol, vocabulary = life.trial.protocol, self.corpus.vocabulary
@@ -238,7 +251,7 @@ class Conductor:
             status=status,
             reason=reason,
             message=scrub(" ".join(message.split())),
-            flags=["suspect"] if min(nats, default=0) < 0 else [],
+            flags=["suspect"] if suspect(nats, life.evaluations) else [],
             parity=life.parity,
             epochs=Epochs(seconds=list(seconds), nats=list(nats), tokens=list(tokens)),
             evaluations=life.evaluations,

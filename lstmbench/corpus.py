@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -32,7 +32,8 @@ class CorpusSpec:
     """A text by name.
 
     Either a file that is found or downloaded, ``filename``, ``urls`` and ``sha256`` of its bytes;
-    or a text that ``make`` returns. Both are normalised to letters and blanks.
+    or a text that ``make`` returns. Both are normalised to letters and blanks. ``surprisal``,
+    where the source of the text is known, gives the nats it spends on each symbol of the text.
     """
 
     name: str
@@ -41,16 +42,22 @@ class CorpusSpec:
     urls: tuple[str, ...] = ()
     sha256: str = ""
     make: Callable[[], str] | None = None
+    surprisal: Callable[[str], Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A resolved text. ``digest`` is the SHA-256 of the raw bytes; ``ids`` is 1-D int32."""
+    """A resolved text.
+
+    ``digest`` is the SHA-256 of the raw bytes; ``ids`` is 1-D int32; ``surprisal`` the nats of the
+    text's own source for each token, float64, where that is known.
+    """
 
     name: str
     digest: str
     vocabulary: Vocabulary
     ids: np.ndarray
+    surprisal: np.ndarray | None = None
 
 
 TIME_MACHINE = CorpusSpec(
@@ -74,6 +81,26 @@ BUNDLED = CorpusSpec(
     name="bundled",
     summary="an original story that comes with lstmbench: same alphabet, no network needed",
     make=_bundled_text,
+)
+
+
+def _markov_text() -> str:
+    from lstmbench.markov import Source
+
+    return Source().text()
+
+
+def _markov_surprisal(text: str) -> list[float]:
+    from lstmbench.markov import Source
+
+    return Source().surprisal(text)
+
+
+MARKOV = CorpusSpec(
+    name="markov",
+    summary="text from a known random source: the best possible perplexity is known",
+    make=_markov_text,
+    surprisal=_markov_surprisal,
 )
 DEFAULT = TIME_MACHINE
 FALLBACK = BUNDLED
@@ -144,9 +171,17 @@ def resolve(spec: CorpusSpec, corpus_file: Path | None = None) -> Corpus:
     downloaded. Raises :class:`CorpusMissing` if there is none, :class:`UserError` if a file found
     is not the right one.
     """
+    import numpy as np
+
     from lstmbench.vocabulary import Vocabulary, normalise  # listing corpora needs no NumPy
 
     raw = _raw(spec, corpus_file)
     text = normalise(raw.decode())
     vocabulary = Vocabulary(text)
-    return Corpus(spec.name, hashlib.sha256(raw).hexdigest(), vocabulary, vocabulary.encode(text))
+    return Corpus(
+        spec.name,
+        hashlib.sha256(raw).hexdigest(),
+        vocabulary,
+        vocabulary.encode(text),
+        np.array(spec.surprisal(text)) if spec.surprisal else None,
+    )

@@ -123,17 +123,6 @@ class Plan:
         }
 
 
-def _modes(spec: BackendSpec, named: str | None, asked: Sequence[str], kind: str) -> Sequence[str]:
-    offered = spec.modes.get(kind, ())
-    if named is not None:
-        return (named,)
-    if "all" in asked:
-        return offered
-    if "default" in asked:
-        return offered[:1]
-    return [mode for mode in asked if mode in offered]
-
-
 def _obstacle(spec: BackendSpec, mode: str, kind: str, dtype: str) -> str | None:
     """Why the spec rules a combination out, or ``None``."""
     if kind not in spec.modes:
@@ -157,9 +146,9 @@ def make_plan(selection: Selection, interleave: bool = True) -> Plan:
         for device in selection.devices:
             kind = device.partition(":")[0]
             for spec, named in selection.backends:
-                modes = _modes(spec, named, selection.modes, kind)
-                if not modes and kind not in spec.modes:
-                    modes = (named or next(iter(spec.modes.values()))[0],)
+                modes = (named,) if named else spec.modes_on(kind, selection.modes)
+                if not modes and kind not in spec.modes:  # a row that says so
+                    modes = next(iter(spec.modes.values()))[:1]
                 for mode in modes:
                     trial = _trial(selection, spec, mode, device, repeat)
                     if trial.name in seen:

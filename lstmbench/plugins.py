@@ -25,6 +25,7 @@ BUILTINS = (
     "lstmbench.commands.report",
     "lstmbench.commands.list",
     "lstmbench.commands.check",
+    "lstmbench.commands.new",
     "lstmbench.commands.publish",
 )
 #: Plugins of this project, so that one that is not installed is still listed, with the way there.

@@ -63,12 +63,16 @@ class Epochs(_Part):
 
 
 class Evaluation(_Part):
-    """One untimed pass over a split after ``epoch`` epochs of training."""
+    """One untimed pass over a split after ``epoch`` epochs of training.
+
+    ``floor``: the nats that the text's own source spends on the same tokens, where it is known.
+    """
 
     split: str
     epoch: int
     nats: float
     tokens: int
+    floor: float | None = None
 
 
 class Continuation(_Part):

@@ -7,12 +7,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstmbench.record import Epochs
+from lstmbench.record import Epochs, Evaluation
 
 #: Epochs that do not count as steady: the first one fills caches and allocators.
 WARM_UP = 1
 #: The last epochs whose median perplexity stands beside the last one's.
 LAST = 10
+#: Nats below the floor that chance reaches less than once in a million trials.
+CHANCE = math.log(1e6)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,18 @@ def perplexity(nats: float, tokens: int) -> float:
 def last_median(values: Sequence[float]) -> float | None:
     """Median of the last ten, or of all if there are fewer."""
     return statistics.median(values[-LAST:]) if values else None
+
+
+def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
+    """Whether a result is too good to be true.
+
+    No loss is negative. And on text from a known source p, any model q fixed before has
+    E[q(text) / p(text)] <= 1, so that by Markov's inequality it spends t nats less than the source
+    with a probability of at most exp(-t) (Ville 1939; the spirit of MLPerf's reference
+    convergence points).
+    """
+    too_good = (e.floor is not None and e.nats < e.floor - CHANCE for e in evaluations)
+    return min(nats, default=0.0) < 0 or any(too_good)
 
 
 def rates(epochs: Epochs) -> list[float]:

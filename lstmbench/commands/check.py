@@ -7,6 +7,7 @@ import sys
 import click
 
 from lstmbench import plugins
+from lstmbench.errors import UserError
 from lstmbench.hookspecs import hookimpl
 
 
@@ -24,18 +25,13 @@ def check(backend: str, device: str, mode: str, dtype: str) -> None:
     from lstmbench.testing.runner import SKIPPED, run_checks
 
     spec = plugins.find_backend(plugins.load(), backend)
-    (device,) = choose_devices(device)[:1]
+    device, *_ = choose_devices(device)
     choose_dtype(dtype)
-    offered = spec.modes.get(device.partition(":")[0], ())
-    chosen = choose_modes(mode, [spec])
-    if "all" in chosen:
-        modes = list(offered)
-    elif "default" in chosen:
-        modes = list(offered[:1])
-    else:
-        modes = [name for name in chosen if name in offered]
+    kind = device.partition(":")[0]
+    modes = spec.modes_on(kind, choose_modes(mode, [spec]))
     if not modes:
-        raise plugins.UserError(f"{backend} has no such mode on {device}: {dict(spec.modes)}")
+        offered = ", ".join(spec.modes.get(kind, ())) or "none"
+        raise UserError(f"{backend} has no mode {mode!r} on {kind}; there: {offered}")
     good = True
     for name in modes:
         click.echo(f"{backend}:{name} on {device}, {dtype}")

@@ -60,6 +60,21 @@ class Row:
         series = (statistics.perplexities(r.epochs) for r in self.sound)
         return self._median(statistics.last_median(values) for values in series)
 
+    def _held_out(self, which: str) -> float | None:
+        tests = [e for r in self.sound for e in r.evaluations if e.split == "test"]
+        values = [(getattr(e, which), e.tokens) for e in tests]
+        return self._median(None if n is None else statistics.perplexity(n, t) for n, t in values)
+
+    @cached_property
+    def test(self) -> float | None:
+        """Perplexity on the test split, which training never saw."""
+        return self._held_out("nats")
+
+    @cached_property
+    def floor(self) -> float | None:
+        """Perplexity of the text's own source on the test split, where it is known."""
+        return self._held_out("floor")
+
     @cached_property
     def throughput(self) -> statistics.Throughput | None:
         """Tokens/s over the steady epochs of all repeats."""
@@ -99,6 +114,8 @@ class Row:
             "status": self.status,
             "perplexity": self.perplexity,
             "perplexity_last_10_median": self.last_median,
+            "perplexity_test": self.test,
+            "perplexity_test_floor": self.floor,
             "tokens_per_second": self.throughput and self.throughput.median,
             "tokens_per_second_quartiles": self.throughput
             and [self.throughput.low, self.throughput.high],

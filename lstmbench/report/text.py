@@ -12,20 +12,14 @@ from dataclasses import dataclass
 from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, Setting
 from lstmbench.report.grid import grid
 
-HEADER = (
-    "backend",
-    "mode",
-    "device",
-    "status",
-    "perplexity",
-    "last-10 median",
-    "tokens/s",
-    "quartiles",
-    "start-up s",
-    "training s",
-    "parity",
-)
-_ALIGN = ("left",) * 4 + ("right",) * 7
+
+@dataclass(frozen=True)
+class Column:
+    """A heading and what stands under it; shown only where some row has something to show."""
+
+    heading: str
+    cell: Callable[[Row], str]
+    align: str = "right"
 
 
 def significant(value: float | None, digits: int) -> str:
@@ -42,23 +36,33 @@ def _decimals(value: float, digits: int) -> int:
     return max(0, digits - 1 - int(f"{value:e}".partition("e")[2]))
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """One line of the table; digits trimmed to what a noisy machine leaves meaningful."""
-    trial, speed = row.first.trial, row.throughput
-    quartiles = f"{significant(speed.low, 3)} to {significant(speed.high, 3)}" if speed else ""
-    return (
-        trial.backend,
-        trial.mode,
-        trial.device,
-        row.status,
-        significant(row.perplexity, 5),
-        significant(row.last_median, 5),
-        significant(speed.median if speed else None, 3),
-        quartiles,
-        significant(row.startup, 2),
-        significant(row.training, 3),
-        "" if row.parity is None else f"{row.parity:.1e}",
-    )
+def _rate(row: Row) -> str:
+    return significant(row.throughput.median if row.throughput else None, 3)
+
+
+def _quartiles(row: Row) -> str:
+    speed = row.throughput
+    return f"{significant(speed.low, 3)} to {significant(speed.high, 3)}" if speed else ""
+
+
+#: Digits are trimmed to what a noisy machine leaves meaningful.
+COLUMNS = (
+    Column("backend", lambda row: row.first.trial.backend, "left"),
+    Column("mode", lambda row: row.first.trial.mode, "left"),
+    Column("device", lambda row: row.first.trial.device, "left"),
+    Column("status", lambda row: row.status, "left"),
+    Column("perplexity", lambda row: significant(row.perplexity, 5)),
+    Column("last-10 median", lambda row: significant(row.last_median, 5)),
+    Column("test", lambda row: significant(row.test, 5)),
+    Column("floor", lambda row: significant(row.floor, 5)),
+    Column("tokens/s", _rate),
+    Column("quartiles", _quartiles),
+    Column("start-up s", lambda row: significant(row.startup, 2)),
+    Column("training s", lambda row: significant(row.training, 3)),
+    Column("parity", lambda row: "" if row.parity is None else f"{row.parity:.1e}"),
+)
+#: Shown even when empty.
+ALWAYS = {"backend", "mode", "device", "status", "perplexity", "tokens/s"}
 
 
 @dataclass(frozen=True)
@@ -125,15 +129,24 @@ def render(tables: Sequence[Setting], form: str) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+def _table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    style: Style,
+    align: Sequence[str] | None = None,
+) -> str:
     # one line per cell: a line break would end a Markdown row
     safe = [[style.cell(" ".join(cell.split())) for cell in row] for row in rows]
-    return grid(header, safe, style.table, _ALIGN if header == HEADER else None)
+    return grid(header, safe, style.table, align)
 
 
 def _sections(setting: Setting, style: Style) -> list[str]:
     parts = [style.heading(setting.title)]
-    parts.append(_table(HEADER, [cells(row) for row in setting.rows], style))
+    filled = [(column, [column.cell(row) for row in setting.rows]) for column in COLUMNS]
+    shown = [(c, texts) for c, texts in filled if any(texts) or c.heading in ALWAYS]
+    rows = list(zip(*(texts for _, texts in shown), strict=True))
+    headings, align = [c.heading for c, _ in shown], [c.align for c, _ in shown]
+    parts.append(_table(headings, rows, style, align))
     parts += [style.line(note) for note in notes(setting)]
     written = [
         (row.label, row.first.trial.device, c.prefix, c.text)

@@ -20,9 +20,9 @@ class Session:
 
     def load(self, request: dict[str, Any]) -> worker.Answer:
         """Import the plugin's package, then its backend; tell what the first of them dragged in."""
-        module, _, attribute = request["factory"].partition(":")
+        package = request["factory"].partition(":")[0].partition(".")[0]
         before = set(sys.modules)
-        importlib.import_module(module.partition(".")[0])
+        importlib.import_module(package)
         dragged_in = {name.partition(".")[0] for name in set(sys.modules) - before}
         factory = worker.import_factory(request)
         self.lab = Lab(
