@@ -1,0 +1,19 @@
+"""For all tests, the host's and the plugins'."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Where everything a test needs is there, a skipped test is a broken promise."""
+    report = yield
+    if report.skipped and os.environ.get("LSTMBENCH_FORBID_SKIPS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+    return report
