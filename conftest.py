@@ -13,7 +13,11 @@ import pytest
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     """Where everything a test needs is there, a skipped test is a broken promise."""
     report = yield
-    if report.skipped and os.environ.get("LSTMBENCH_FORBID_SKIPS") and not hasattr(report, "wasxfail"):
+    if (
+        report.skipped
+        and os.environ.get("LSTMBENCH_FORBID_SKIPS")
+        and not hasattr(report, "wasxfail")
+    ):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
     return report

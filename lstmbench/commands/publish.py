@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from lstmbench.commands.report import relative_option
 from lstmbench.hookspecs import hookimpl
 
 BEGIN, END = "<!-- lstmbench:begin -->", "<!-- lstmbench:end -->"
 
 
 @click.command()
+@relative_option
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--into",
@@ -19,7 +21,7 @@ BEGIN, END = "<!-- lstmbench:begin -->", "<!-- lstmbench:end -->"
     type=click.Path(path_type=Path),
     help=f"A Markdown file: what stands between {BEGIN} and {END} is replaced.",
 )
-def publish(runs: tuple[Path, ...], into: Path) -> None:
+def publish(runs: tuple[Path, ...], into: Path, relative_to: str | None) -> None:
     """Write the tables of RUNS between the markers of a Markdown file."""
     from lstmbench.errors import UserError
     from lstmbench.report import text
@@ -35,7 +37,7 @@ def publish(runs: tuple[Path, ...], into: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{into} has no lines {BEGIN} and {END} to write between")
-    table = text.render(settings(records), "github")
+    table = text.render(settings(records, relative_to), "github")
     write_atomically(into, f"{before}{BEGIN}\n{table}\n{END}{after}")
 
 

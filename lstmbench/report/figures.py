@@ -87,6 +87,21 @@ class Row:
             median(t.high for t in known),
         )
 
+    def ratio(self, base: Row) -> float | None:
+        """Speed relative to ``base``, round by round, where both took turns in one run."""
+        theirs = {(r.source.run, r.trial.repeat): statistics.rates(r.epochs) for r in base.sound}
+        rounds = [
+            mine / other
+            for r in self.sound
+            if r.source.interleaved
+            for mine, other in zip(
+                statistics.rates(r.epochs),
+                theirs.get((r.source.run, r.trial.repeat), []),
+                strict=False,
+            )
+        ]
+        return self._median(rounds)
+
     @cached_property
     def startup(self) -> float | None:
         """Seconds for import, build and prepare, with nothing compiled before."""
@@ -133,6 +148,17 @@ class Setting:
 
     facts: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    relative_to: str | None = None
+
+    def base(self, device: str) -> Row | None:
+        """The row on ``device`` that others are shown relative to."""
+        rows = (r for r in self.rows if r.label == self.relative_to)
+        return next((r for r in rows if r.first.trial.device == device), None)
+
+    def relative(self, row: Row) -> float | None:
+        """Speed of a row relative to :attr:`relative_to`."""
+        base = self.base(row.first.trial.device)
+        return row.ratio(base) if base else None
 
     @property
     def first(self) -> Record:
@@ -176,14 +202,17 @@ def _facts(record: Record) -> dict[str, Any]:
     }
 
 
-def settings(records: Iterable[Record]) -> list[Setting]:
-    """Group records into tables, rows sorted by tokens/s, those without a figure last."""
+def settings(records: Iterable[Record], relative_to: str | None = None) -> list[Setting]:
+    """Group records into tables, rows sorted by tokens/s, those without a figure last.
+
+    ``relative_to`` is the ``backend:mode`` whose speed the others' are divided by.
+    """
     tables: dict[str, Setting] = {}
     rows: dict[str, dict[str, list[Record]]] = {}
     for record in records:
         facts = _facts(record)
         key = json.dumps(facts, sort_keys=True)
-        tables.setdefault(key, Setting(facts))
+        tables.setdefault(key, Setting(facts, relative_to=relative_to))
         rows.setdefault(key, {}).setdefault(record.trial.row_key(), []).append(record)
     for key, setting in tables.items():
         setting.rows.extend(Row(group) for group in rows[key].values())

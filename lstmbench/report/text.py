@@ -142,7 +142,13 @@ def _table(
 
 def _sections(setting: Setting, style: Style) -> list[str]:
     parts = [style.heading(setting.title)]
-    filled = [(column, [column.cell(row) for row in setting.rows]) for column in COLUMNS]
+    columns = list(COLUMNS)
+    if setting.relative_to:
+        ratio = Column(
+            f"x {setting.relative_to}", lambda row: significant(setting.relative(row), 3)
+        )
+        columns.insert(next(i for i, c in enumerate(columns) if c.heading == "quartiles"), ratio)
+    filled = [(column, [column.cell(row) for row in setting.rows]) for column in columns]
     shown = [(c, texts) for c, texts in filled if any(texts) or c.heading in ALWAYS]
     rows = list(zip(*(texts for _, texts in shown), strict=True))
     headings, align = [c.heading for c, _ in shown], [c.align for c, _ in shown]
@@ -167,6 +173,8 @@ def notes(setting: Setting) -> list[str]:
             "One process per trial: the rows are sorted by tokens/s but not ranked, for one "
             "process gives no interval. Quartiles are of the steady epochs."
         )
+    if setting.relative_to:
+        lines.append(f"x {setting.relative_to}: median of the speed ratios, round by round.")
     if protocol.note:
         lines.append(protocol.note)
     for row in setting.rows:
@@ -184,7 +192,9 @@ def _to_json(setting: Setting) -> dict[str, object]:
     return {
         "title": setting.title,
         "setting": setting.facts,
-        "rows": [row.to_json() for row in setting.rows],
+        "rows": [
+            {**row.to_json(), "relative_speed": setting.relative(row)} for row in setting.rows
+        ],
         "notes": notes(setting),
     }
 

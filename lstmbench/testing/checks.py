@@ -100,6 +100,23 @@ def parameters_round_trip(lab: Lab) -> None:
     same_parameters(start, came, "loading and reading")
 
 
+@check("interface")
+def runtime_facts(lab: Lab) -> None:
+    """runtime() tells kernel, threads, biases and the parameters that the framework counts.
+
+    Return a dict of strings with at least the keys kernel, threads, biases and parameters; the
+    last is the number of trainable scalars, equal to the formula's.
+    """
+    batches = random_batches(1, BATCH, STEPS)
+    facts = lab.backend(lab.plain, batches).runtime()
+    for key in ("kernel", "threads", "biases", "parameters"):
+        assert isinstance(facts.get(key), str), f"expected {key!r} as a string, came {facts!r:.200}"
+    expected = str(lab.plain.model.parameter_count)
+    assert facts["parameters"] == expected, (
+        f"expected {expected} parameters, came {facts['parameters']}"
+    )
+
+
 @check("parameters_round_trip")
 def prepare_changes_nothing(lab: Lab) -> None:
     """prepare() leaves the parameters as they are.

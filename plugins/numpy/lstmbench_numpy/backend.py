@@ -1,5 +1,6 @@
 """The reference of ``lstmbench.reference`` behind the backend interface."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,4 +36,10 @@ class NumpyBackend(Backend):
         return reference.generate(self._parameters, prefix, length)
 
     def runtime(self) -> dict[str, str]:
-        return {"numpy": np.__version__, "kernel": "NumPy's BLAS, one product per time step"}
+        return {
+            "numpy": np.__version__,
+            "kernel": "NumPy's BLAS, one product per time step",
+            "threads": os.environ.get("OMP_NUM_THREADS", "as the BLAS chooses"),
+            "parameters": str(sum(array.size for _, array in self._parameters.items())),
+            "biases": "one per layer",
+        }
