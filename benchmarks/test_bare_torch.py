@@ -25,7 +25,7 @@ ROUNDS = 60
 
 
 def bare_loop(threads: int) -> Callable[[Batches], None]:
-    """`train_epoch_ch8` of "Dive into Deep Learning" over `nn.LSTM`: one-hot, clip and SGD by hand."""
+    """`train_epoch_ch8` of the course over `nn.LSTM`: one-hot input, clip and SGD by hand."""
     torch.set_num_threads(threads)
     size, hidden = 28, D2L.hidden_size
     rnn, linear = nn.LSTM(size, hidden), nn.Linear(hidden, size)

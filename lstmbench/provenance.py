@@ -87,7 +87,7 @@ def _secrets() -> list[tuple[str, str]]:
     """What to replace, longest first, and by what."""
     places = {str(Path.home()): "~", str(Path.cwd()): ".", sys.prefix: "<prefix>"}
     places[sys.base_prefix] = "<prefix>"
-    names = {socket.gethostname(): "<host>", socket.getfqdn(): "<host>"}
+    names = {socket.gethostname(): "<host>"}
     with contextlib.suppress(OSError, KeyError):
         names[getpass.getuser()] = "<user>"
     known = [(k, v) for k, v in places.items() if len(k) > 1]

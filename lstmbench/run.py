@@ -23,7 +23,6 @@ from lstmbench.protocol import OVERRIDABLE, Protocol
 from lstmbench.record import Record, Source, Status
 from lstmbench.report import text
 from lstmbench.report.figures import settings
-from lstmbench.report.plots import perplexity_svg
 from lstmbench.store import Run, write_atomically
 
 DEVICE = re.compile(r"cpu|mps|cuda:\d+")
@@ -121,6 +120,8 @@ def execute(options: Options) -> int:
 
 def publish(run: Run, records: Sequence[Record]) -> None:
     """Print the table; keep it and the plot in the run's folder."""
+    from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
+
     tables = settings(records)
     write_atomically(run.folder / "table.md", text.render(tables, "github") + "\n")
     write_atomically(run.folder / "perplexity.svg", perplexity_svg(tables))
