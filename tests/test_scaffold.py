@@ -1,0 +1,56 @@
+"""``lstmbench new``: complete or not at all."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+
+def test_a_new_plugin_is_complete(cli: Cli) -> None:
+    done = cli("new", "my-own")
+    assert done.returncode == 0, done.stderr
+    folder = cli.folder / "lstmbench-my-own"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["lstmbench"] == {"my-own": "lstmbench_my_own"}
+    for module in ("__init__.py", "backend.py"):
+        source = (folder / "lstmbench_my_own" / module).read_text()
+        ast.parse(source)
+        assert "lstmbench_numpy" not in source
+    assert 'backend = "my-own"' in (folder / "tests" / "test_conformance.py").read_text()
+    assert "lstmbench check my-own" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["My", "1st", "a_b", "a--b", "-a", "class", "all", "ü", "a/b", ""])
+def test_unusable_names(cli: Cli, name: str) -> None:
+    before = sorted(cli.folder.iterdir())
+    done = cli("new", "--", name)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(cli.folder.iterdir()) == before
+
+
+def test_taken_names(cli: Cli) -> None:
+    for name in ("numpy", "torch"):
+        done = cli("new", name)
+        assert done.returncode == 2
+        assert "already" in done.stderr
+
+
+def test_a_folder_that_exists_is_left_alone(cli: Cli) -> None:
+    (cli.folder / "lstmbench-mine").mkdir()
+    done = cli("new", "mine")
+    assert done.returncode == 2
+    assert list((cli.folder / "lstmbench-mine").iterdir()) == []
+
+
+def test_an_unwritable_place(cli: Cli) -> None:
+    (cli.folder / "file").write_text("")
+    done = cli("new", "mine", "--into", cli.folder / "file")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
