@@ -9,21 +9,10 @@ from dataclasses import dataclass
 
 from lstmbench.record import Epochs, Evaluation
 
-#: Epochs that do not count as steady: the first one fills caches and allocators.
-WARM_UP = 1
 #: The last epochs whose median perplexity stands beside the last one's.
 LAST = 10
 #: Nats below the floor that chance reaches less than once in a million trials.
 CHANCE = math.log(1e6)
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """Tokens per second of the steady epochs: the median and the quartiles."""
-
-    median: float
-    low: float
-    high: float
 
 
 def perplexities(epochs: Epochs) -> list[float]:
@@ -59,15 +48,75 @@ def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
 def rates(epochs: Epochs) -> list[float]:
     """Tokens per second of each steady epoch."""
     pairs = zip(epochs.tokens, epochs.seconds, strict=True)
-    return [tokens / seconds for tokens, seconds in pairs][WARM_UP:]
+    return [tokens / seconds for tokens, seconds in pairs][warm_up(len(epochs.seconds)) :]
 
 
-def throughput(epochs: Epochs) -> Throughput | None:
-    """``None`` while there is no steady epoch."""
-    steady = rates(epochs)
-    if not steady:
+def warm_up(epochs: int) -> int:
+    """How many first epochs are not steady: a tenth, at least one, at most five."""
+    return min(5, max(1, epochs // 10))
+
+
+def speed(epochs: Epochs) -> float | None:
+    """Tokens per second of one process: the mean over the faster half of the steady epochs.
+
+    Noise is one-sided: neighbours on the machine only ever slow an epoch down. Of the estimators
+    tried on identical trials this repeats best (``docs/protocol.md``). ``None`` without a steady
+    epoch.
+    """
+    steady = sorted(rates(epochs), reverse=True)
+    half = steady[: (len(steady) + 1) // 2]
+    # the harmonic mean of rates is the rate of the mean duration
+    return statistics.harmonic_mean(half) if half else None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval; no bounds where one process gives none."""
+
+    value: float
+    low: float | None
+    high: float | None
+    processes: int
+
+    @property
+    def half_width(self) -> float | None:
+        """Of the interval, relative to the value."""
+        if self.low is None or self.high is None:
+            return None
+        return (self.high - self.low) / 2 / self.value
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """Geometric mean of positive values of independent processes with Student's t interval.
+
+    The values' logarithms vary between processes more than epochs do within one, so that only
+    processes count as observations (Student 1908; Kalibera & Jones, "Rigorous benchmarking in
+    reasonable time", ISMM 2013).
+    """
+    if not values:
         return None
-    if len(steady) == 1:
-        return Throughput(steady[0], steady[0], steady[0])
-    low, median, high = statistics.quantiles(steady, n=4, method="inclusive")
-    return Throughput(median, low, high)
+    logs = [math.log(value) for value in values]
+    centre = math.fsum(logs) / len(logs)
+    if len(logs) < 2:
+        return Interval(values[0], None, None, 1)
+    from scipy import stats
+
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    reach = float(stats.t.ppf(0.975, len(logs) - 1)) * error
+    bounds = math.exp(centre - reach), math.exp(centre + reach)
+    return Interval(math.exp(centre), *bounds, len(logs))
+
+
+def unsettled(epochs: Epochs) -> bool:
+    """Whether the steady epochs still drift: a clear trend that amounts to more than a tenth.
+
+    Trend by Kendall's tau (Mann 1945, p below 0.001), size by the Theil-Sen slope (Sen 1968).
+    """
+    steady = rates(epochs)
+    if len(steady) < 10:
+        return False
+    from scipy import stats
+
+    p = stats.kendalltau(range(len(steady)), steady).pvalue
+    slope = stats.theilslopes(steady).slope
+    return bool(p < 0.001 and abs(slope) * len(steady) > 0.1 * statistics.median(steady))

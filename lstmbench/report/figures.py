@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
-from lstmbench import statistics
+from lstmbench import compare, statistics
 from lstmbench.record import Record, Status
 
 #: "LSTM by hand and with Keras", the write-up this benchmark grew out of: one CPU, Time Machine.
@@ -76,31 +76,24 @@ class Row:
         return self._held_out("floor")
 
     @cached_property
-    def throughput(self) -> statistics.Throughput | None:
-        """Tokens/s over the steady epochs of all repeats."""
-        known = [t for t in (statistics.throughput(r.epochs) for r in self.sound) if t]
-        if not known:
-            return None
-        return statistics.Throughput(
-            median(t.median for t in known),
-            median(t.low for t in known),
-            median(t.high for t in known),
-        )
+    def speed(self) -> statistics.Interval | None:
+        """Tokens/s with the interval over processes."""
+        values = (statistics.speed(r.epochs) for r in self.sound)
+        return statistics.interval([value for value in values if value])
 
-    def ratio(self, base: Row) -> float | None:
-        """Speed relative to ``base``, round by round, where both took turns in one run."""
-        theirs = {(r.source.run, r.trial.repeat): statistics.rates(r.epochs) for r in base.sound}
-        rounds = [
-            mine / other
-            for r in self.sound
-            if r.source.interleaved
-            for mine, other in zip(
-                statistics.rates(r.epochs),
-                theirs.get((r.source.run, r.trial.repeat), []),
-                strict=False,
-            )
-        ]
-        return self._median(rounds)
+    @cached_property
+    def quartiles(self) -> tuple[float, float] | None:
+        """Of the steady epochs' tokens/s, all processes together."""
+        steady = [rate for r in self.sound for rate in statistics.rates(r.epochs)]
+        if len(steady) < 2:
+            return None
+        low, _, high = quantiles(steady, n=4, method="inclusive")
+        return low, high
+
+    def ratio(self, base: Row) -> statistics.Interval | None:
+        """Speed relative to ``base``, repeat by repeat where both took turns."""
+        found = compare.ratio(self.sound, base.sound, lambda r: statistics.speed(r.epochs))
+        return found[0] if found else None
 
     @cached_property
     def startup(self) -> float | None:
@@ -131,9 +124,10 @@ class Row:
             "perplexity_last_10_median": self.last_median,
             "perplexity_test": self.test,
             "perplexity_test_floor": self.floor,
-            "tokens_per_second": self.throughput and self.throughput.median,
-            "tokens_per_second_quartiles": self.throughput
-            and [self.throughput.low, self.throughput.high],
+            "tokens_per_second": self.speed and self.speed.value,
+            "tokens_per_second_low": self.speed and self.speed.low,
+            "tokens_per_second_high": self.speed and self.speed.high,
+            "tokens_per_second_quartiles": self.quartiles,
             "startup_seconds": self.startup,
             "training_seconds": self.training,
             "parity_worst": self.parity,
@@ -155,7 +149,7 @@ class Setting:
         rows = (r for r in self.rows if r.label == self.relative_to)
         return next((r for r in rows if r.first.trial.device == device), None)
 
-    def relative(self, row: Row) -> float | None:
+    def relative(self, row: Row) -> statistics.Interval | None:
         """Speed of a row relative to :attr:`relative_to`."""
         base = self.base(row.first.trial.device)
         return row.ratio(base) if base else None
@@ -185,7 +179,28 @@ class Setting:
 
     @property
     def repeated(self) -> bool:
-        return any(len(row.records) > 1 for row in self.rows)
+        return any(len(row.sound) > 1 for row in self.rows)
+
+    @cached_property
+    def ranks(self) -> list[int | None]:
+        """The rank of each row, equal for rows that cannot be told from the first of their rank.
+
+        From the fastest down: a row whose ratio to the leader of the current rank has an interval
+        that includes 1 shares its rank. No rank without an interval.
+        """
+        ranks: list[int | None] = []
+        leader: Row | None = None
+        rank = 0
+        for place, row in enumerate(self.rows, start=1):
+            speed = row.speed
+            if speed is None or speed.low is None:
+                ranks.append(None)
+                continue
+            behind = row.ratio(leader) if leader else None
+            if behind is None or behind.high is None or behind.high < 1:
+                leader, rank = row, place
+            ranks.append(rank)
+        return ranks
 
 
 def _facts(record: Record) -> dict[str, Any]:
@@ -216,5 +231,5 @@ def settings(records: Iterable[Record], relative_to: str | None = None) -> list[
         rows.setdefault(key, {}).setdefault(record.trial.row_key(), []).append(record)
     for key, setting in tables.items():
         setting.rows.extend(Row(group) for group in rows[key].values())
-        setting.rows.sort(key=lambda r: (-(r.throughput.median if r.throughput else 0), r.label))
+        setting.rows.sort(key=lambda r: (-(r.speed.value if r.speed else 0), r.label))
     return list(tables.values())

@@ -8,9 +8,11 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import floor, log10
 
 from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, Setting
 from lstmbench.report.grid import grid
+from lstmbench.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,40 @@ def _decimals(value: float, digits: int) -> int:
     return max(0, digits - 1 - int(f"{value:e}".partition("e")[2]))
 
 
+def _digits(speed: Interval) -> int:
+    """Significant digits that the interval leaves meaningful; three without one."""
+    if not speed.half_width:
+        return 3
+    return min(5, max(2, 1 - floor(log10(speed.half_width))))
+
+
 def _rate(row: Row) -> str:
-    return significant(row.throughput.median if row.throughput else None, 3)
+    return significant(row.speed.value, _digits(row.speed)) if row.speed else ""
+
+
+def _interval(row: Row) -> str:
+    speed = row.speed
+    if speed is None or speed.low is None or speed.high is None:
+        return ""
+    digits = _digits(speed)
+    return f"{significant(speed.low, digits)} to {significant(speed.high, digits)}"
 
 
 def _quartiles(row: Row) -> str:
-    speed = row.throughput
-    return f"{significant(speed.low, 3)} to {significant(speed.high, 3)}" if speed else ""
+    if row.quartiles is None:
+        return ""
+    return " to ".join(significant(value, 3) for value in row.quartiles)
+
+
+def ratio_text(ratio: Interval | None) -> str:
+    """A ratio with its interval, such as ``1.31 (1.29 to 1.33)``."""
+    if ratio is None:
+        return ""
+    digits = _digits(ratio)
+    text = significant(ratio.value, digits)
+    if ratio.low is None or ratio.high is None:
+        return text
+    return f"{text} ({significant(ratio.low, digits)} to {significant(ratio.high, digits)})"
 
 
 #: Digits are trimmed to what a noisy machine leaves meaningful.
@@ -56,6 +85,7 @@ COLUMNS = (
     Column("test", lambda row: significant(row.test, 5)),
     Column("floor", lambda row: significant(row.floor, 5)),
     Column("tokens/s", _rate),
+    Column("95 % interval", _interval),
     Column("quartiles", _quartiles),
     Column("start-up s", lambda row: significant(row.startup, 2)),
     Column("training s", lambda row: significant(row.training, 3)),
@@ -143,10 +173,11 @@ def _table(
 def _sections(setting: Setting, style: Style) -> list[str]:
     parts = [style.heading(setting.title)]
     columns = list(COLUMNS)
+    if setting.repeated:
+        ranks = dict(zip(map(id, setting.rows), setting.ranks, strict=True))
+        columns.insert(0, Column("rank", lambda row: str(ranks[id(row)] or "")))
     if setting.relative_to:
-        ratio = Column(
-            f"x {setting.relative_to}", lambda row: significant(setting.relative(row), 3)
-        )
+        ratio = Column(f"x {setting.relative_to}", lambda row: ratio_text(setting.relative(row)))
         columns.insert(next(i for i, c in enumerate(columns) if c.heading == "quartiles"), ratio)
     filled = [(column, [column.cell(row) for row in setting.rows]) for column in columns]
     shown = [(c, texts) for c, texts in filled if any(texts) or c.heading in ALWAYS]
@@ -168,13 +199,18 @@ def notes(setting: Setting) -> list[str]:
     """What must be said beneath a table."""
     protocol = setting.first.trial.protocol
     lines = []
-    if not setting.repeated:
+    if setting.repeated:
+        lines.append(
+            "Rows of equal rank cannot be told apart: the 95 % interval of their ratio, over "
+            "processes that took turns, includes 1."
+        )
+    else:
         lines.append(
             "One process per trial: the rows are sorted by tokens/s but not ranked, for one "
             "process gives no interval. Quartiles are of the steady epochs."
         )
     if setting.relative_to:
-        lines.append(f"x {setting.relative_to}: median of the speed ratios, round by round.")
+        lines.append(f"x {setting.relative_to}: speed relative to it, from turns in the same run.")
     if protocol.note:
         lines.append(protocol.note)
     for row in setting.rows:
@@ -193,10 +229,15 @@ def _to_json(setting: Setting) -> dict[str, object]:
         "title": setting.title,
         "setting": setting.facts,
         "rows": [
-            {**row.to_json(), "relative_speed": setting.relative(row)} for row in setting.rows
+            {**row.to_json(), "rank": rank, "relative_speed": _value(setting.relative(row))}
+            for row, rank in zip(setting.rows, setting.ranks, strict=True)
         ],
         "notes": notes(setting),
     }
+
+
+def _value(ratio: Interval | None) -> float | None:
+    return ratio.value if ratio else None
 
 
 def _to_csv(tables: Sequence[Setting]) -> str:
@@ -207,6 +248,8 @@ def _to_csv(tables: Sequence[Setting]) -> str:
         for row in setting.rows:
             figures = row.to_json()
             low, high = figures.pop("tokens_per_second_quartiles") or (None, None)
+            figures["tokens_per_second_quartile_1"] = low
+            figures["tokens_per_second_quartile_3"] = high
             line = {
                 "protocol": trial.protocol.name,
                 "overrides": json.dumps(dict(trial.overrides)),
@@ -218,8 +261,6 @@ def _to_csv(tables: Sequence[Setting]) -> str:
                 "threads": trial.threads,
                 "machine": setting.facts["machine"],
                 **figures,
-                "tokens_per_second_low": low,
-                "tokens_per_second_high": high,
             }
             if writer is None:
                 writer = csv.DictWriter(out, list(line), lineterminator="\n")

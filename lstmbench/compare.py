@@ -1,0 +1,146 @@
+"""Two sets of records against each other: ratio, interval, verdict; never a bare "faster"."""
+
+from __future__ import annotations
+
+import math
+import statistics as stdlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from lstmbench import statistics
+from lstmbench.record import Record, Status
+from lstmbench.statistics import Interval
+
+Value = Callable[[Record], float | None]
+#: Perplexities whose first passing is timed.
+TARGETS = (2.0, 1.5, 1.1)
+
+
+def seconds_to(record: Record, target: float, start_up: bool = False) -> float | None:
+    """Training seconds until an epoch's perplexity first is ``target`` or less.
+
+    With ``start_up``, the seconds of import, build and prepare are added. ``None`` if it never was.
+    """
+    spent = sum(record.phases.get(p, 0.0) for p in ("import", "build", "prepare")) * start_up
+    values = statistics.perplexities(record.epochs)
+    for seconds, value in zip(record.epochs.seconds, values, strict=True):
+        spent += seconds
+        if value <= target:
+            return spent
+    return None
+
+
+def working_memory(record: Record) -> float | None:
+    """Peak resident bytes of the worker above those after the framework's import."""
+    peak, imported = record.memory.get("peak"), record.memory.get("imported")
+    return float(peak - imported) if peak and imported and peak > imported else None
+
+
+def last_perplexity(record: Record) -> float | None:
+    """Median perplexity of the last ten epochs."""
+    return statistics.last_median(statistics.perplexities(record.epochs))
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that two sides are compared in."""
+
+    name: str
+    value: Value
+    more_is_better: bool = False
+
+
+QUANTITIES = (
+    Quantity("tokens/s", lambda r: statistics.speed(r.epochs), more_is_better=True),
+    Quantity("perplexity", last_perplexity),
+    *(
+        Quantity(f"seconds to perplexity {target:g}", lambda r, t=target: seconds_to(r, t))  # type: ignore[misc]
+        for target in TARGETS
+    ),
+    Quantity("memory", working_memory),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``ratio`` is A's value over B's. ``paired``: both took turns in the same runs."""
+
+    quantity: Quantity
+    ratio: Interval
+    paired: bool
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` or ``undecided`` for A."""
+        low, high = self.ratio.low, self.ratio.high
+        if low is None or high is None or low <= 1 <= high:
+            return "undecided"
+        return "better" if (low > 1) == self.quantity.more_is_better else "worse"
+
+
+def ratio(a: Sequence[Record], b: Sequence[Record], value: Value) -> tuple[Interval, bool] | None:
+    """A's value over B's with its interval; pair by pair where both took turns in a run."""
+    ours, theirs = _by_turn(a, value), _by_turn(b, value)
+    turns = sorted(ours.keys() & theirs.keys())
+    if turns and len(turns) == len(ours) == len(theirs):
+        found = statistics.interval([ours[turn] / theirs[turn] for turn in turns])
+        return (found, True) if found else None
+    if not ours or not theirs:
+        return None
+    return _welch(list(ours.values()), list(theirs.values())), False
+
+
+def _by_turn(records: Sequence[Record], value: Value) -> dict[tuple[str, int, bool], float]:
+    """Values by the turn that they were measured in; trials without turns pair with nothing."""
+    found = {}
+    for index, record in enumerate(records):
+        amount = value(record) if record.status == Status.OK else None
+        if amount:
+            alone = not record.source.interleaved
+            key = (record.source.run, record.trial.repeat)
+            found[(f"{id(record)}-{index}", index, True) if alone else (*key, False)] = amount
+    return found
+
+
+def _welch(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """Ratio of geometric means of independent samples (Welch 1947, on logarithms)."""
+    logs = [[math.log(v) for v in side] for side in (ours, theirs)]
+    centre = stdlib.fmean(logs[0]) - stdlib.fmean(logs[1])
+    processes = min(len(ours), len(theirs))
+    if processes < 2:
+        return Interval(math.exp(centre), None, None, processes)
+    from scipy import stats
+
+    found = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
+    if math.isnan(found.low):  # no variance at all, as for equal perplexities
+        return Interval(math.exp(centre), math.exp(centre), math.exp(centre), processes)
+    return Interval(math.exp(centre), math.exp(found.low), math.exp(found.high), processes)
+
+
+def compare(a: Sequence[Record], b: Sequence[Record]) -> list[Comparison]:
+    """Every quantity that both sides have."""
+    found = []
+    for quantity in QUANTITIES:
+        answer = ratio(a, b, quantity.value)
+        if answer:
+            found.append(Comparison(quantity, *answer))
+    return found
+
+
+def differences(a: Record, b: Record) -> Mapping[str, tuple[str, str]]:
+    """What should be equal for a comparison to mean something, where it is not."""
+
+    def facts(record: Record) -> dict[str, str]:
+        trial, machine = record.trial, record.machine.facts
+        return {
+            "machine": f"{machine.get('processor')} ({record.machine.digest[:8]})",
+            "device": trial.device,
+            "corpus": f"{trial.corpus} ({trial.corpus_digest[:8]})",
+            "protocol": f"{trial.protocol.name} {asdict(trial.protocol)}",
+            "init": trial.init,
+            "dtype": trial.dtype,
+            "threads": str(trial.threads),
+        }
+
+    ours, theirs = facts(a), facts(b)
+    return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
