@@ -25,6 +25,7 @@ BUILTINS = (
     "lstmbench.commands.report",
     "lstmbench.commands.list",
     "lstmbench.commands.check",
+    "lstmbench.commands.compare",
     "lstmbench.commands.new",
     "lstmbench.commands.publish",
 )

@@ -63,10 +63,11 @@ class Run:
 
     def records(self) -> list[Record]:
         """All records, in order of file name. Raises :class:`UserError` for one it cannot read."""
-        return [_read(path) for path in sorted((self.folder / "records").glob("*.json"))]
+        return [read_record(path) for path in sorted((self.folder / "records").glob("*.json"))]
 
 
-def _read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
+    """One record file. Raises :class:`UserError` naming the first field that is wrong."""
     try:
         return Record.model_validate_json(path.read_bytes())
     except ValidationError as error:

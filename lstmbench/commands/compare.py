@@ -1,0 +1,101 @@
+"""``lstmbench compare``: is A better than B, and how sure is that?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lstmbench.errors import UserError
+from lstmbench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from lstmbench.record import Record
+
+FORMATS = ("plain", "github")
+
+
+def read_side(text: str) -> list[Record]:
+    """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run or a store."""
+    from lstmbench.store import open_runs, read_record
+
+    path, _, label = text.partition("@")
+    if Path(path).is_file():
+        records = [read_record(Path(path))]
+    else:
+        records = [record for run in open_runs([Path(path)]) for record in run.records()]
+    if label:
+        records = [r for r in records if label in (r.trial.label, r.trial.backend)]
+    labels = sorted({f"{r.trial.label}" for r in records})
+    if not records:
+        raise UserError(f"{text}: no record of that backend")
+    if len({r.trial.row_key() for r in records}) > 1:
+        raise UserError(
+            f"{text} holds more than one row ({', '.join(labels)}): name one, PATH@NAME"
+        )
+    return records
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--anyway", is_flag=True, help="Compare what differs in more than backend and mode.")
+@click.option(
+    "--fail-below",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATIO",
+    help="Exit with 1 if A is worse in tokens/s and its ratio to B is below this.",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="plain", show_default=True)
+def compare(a: str, b: str, anyway: bool, fail_below: float | None, form: str) -> None:
+    """Compare A with B, each a record, a run or a store, PATH or PATH@BACKEND:MODE.
+
+    Every ratio is A's value over B's, with its 95 % interval and a verdict for A: better, worse or
+    undecided.
+    """
+    from lstmbench import compare as comparing
+    from lstmbench.report.grid import grid
+    from lstmbench.report.text import escape_markdown, ratio_text
+
+    sides = read_side(a), read_side(b)
+    first = [side[0].trial for side in sides]
+    different = comparing.differences(sides[0][0], sides[1][0])
+    if different and not anyway:
+        name, (ours, theirs) = next(iter(different.items()))
+        raise UserError(
+            f"A and B differ in {', '.join(different)} ({name}: {ours} against {theirs}): "
+            "nothing follows for the backends; --anyway compares all the same"
+        )
+    found = comparing.compare(*sides)
+    if not found:
+        raise UserError("A and B have no measured quantity in common")
+    rows = [
+        (
+            c.quantity.name,
+            ratio_text(c.ratio),
+            c.verdict,
+            "took turns" if c.paired else "not in turns",
+            str(c.ratio.processes),
+        )
+        for c in found
+    ]
+    header = ("quantity", "A / B (95 % interval)", "A is", "measured", "processes")
+    title = f"A: {first[0].label} on {first[0].device}, B: {first[1].label} on {first[1].device}"
+    click.echo(f"### {escape_markdown(title)}\n" if form == "github" else f"{title}\n")
+    click.echo(grid(header, rows, "github" if form == "github" else "simple"))
+    for name, (ours, theirs) in different.items():
+        click.echo(f"\nNot the same {name}: {ours} against {theirs}.")
+    if any(c.ratio.low is None for c in found):
+        click.echo("\nOne process gives no interval: run with --repeats.")
+    speed = next((c for c in found if c.quantity.name == "tokens/s"), None)
+    if fail_below is not None:
+        if speed is None:
+            raise UserError("--fail-below: A and B have no tokens/s in common")
+        sys.exit(1 if speed.verdict == "worse" and speed.ratio.value < fail_below else 0)
+
+
+@hookimpl
+def lstmbench_commands() -> list[click.Command]:
+    return [compare]
