@@ -262,8 +262,9 @@ class Conductor:
             digests=life.digests,
             runtime={key: scrub(value) for key, value in life.runtime.items()},
         )
-        self.run.write_record(record)
-        self.records.append(record)
+        with deferred_interrupts():
+            self.run.write_record(record)
+            self.records.append(record)
         self.observer.recorded(record)
 
 
@@ -285,6 +286,16 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """A record is written and counted, or neither: signals wait until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
