@@ -21,7 +21,7 @@ from lstmbench.hookspecs import hookimpl
 def check(backend: str, device: str, mode: str, dtype: str) -> None:
     """Check that BACKEND computes what the reference computes."""
     from lstmbench.report.grid import grid
-    from lstmbench.run import choose_devices, choose_dtype, choose_modes
+    from lstmbench.selection import choose_devices, choose_dtype, choose_modes
     from lstmbench.testing.runner import SKIPPED, run_checks
 
     spec = plugins.find_backend(plugins.load(), backend)

@@ -1,0 +1,137 @@
+"""From what the user typed to a checked selection; every error names the option and the way out."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lstmbench import corpus as corpora
+from lstmbench import machine, plugins
+from lstmbench.backend import BackendSpec
+from lstmbench.batches import window_count
+from lstmbench.corpus import Corpus, CorpusMissing
+from lstmbench.errors import UserError
+from lstmbench.plan import DTYPES
+from lstmbench.protocol import Protocol
+
+DEVICE = re.compile(r"cpu|mps|cuda:\d+")
+
+
+def choose_backends(host: plugins.Host, text: str) -> list[tuple[BackendSpec, str | None]]:
+    """``all``, or ``name`` or ``name:mode``, comma-separated."""
+    specs = host.backends()
+    if text == "all":
+        host.refuse_problems()
+        if not specs:
+            raise UserError("no backend is installed: pip install ./plugins/torch, for one")
+        return [(spec, None) for spec in specs.values() if spec.out_of_all is None]
+    chosen: list[tuple[BackendSpec, str | None]] = []
+    for item in split(text, "--backends"):
+        name, _, mode = item.partition(":")
+        spec = plugins.find_backend(host, name)
+        known = {m for modes in spec.modes.values() for m in modes}
+        if mode and mode not in known:
+            raise plugins.unknown(f"mode of {name}", mode, known)
+        chosen.append((spec, mode or None))
+    return chosen
+
+
+def choose_modes(text: str, specs: Sequence[BackendSpec]) -> list[str]:
+    """``default``, ``all``, or names that at least one selected backend has."""
+    known = {m for spec in specs for modes in spec.modes.values() for m in modes}
+    chosen = split(text, "--modes")
+    for mode in chosen:
+        if mode not in known | {"default", "all"}:
+            raise plugins.unknown("mode", mode, known)
+    return chosen
+
+
+def choose_devices(text: str) -> list[str]:
+    """``all`` that the machine has, or names; whether a backend can use one it says itself."""
+    if text == "all":
+        return machine.devices()
+    chosen = split(text, "--devices")
+    for device in chosen:
+        if not DEVICE.fullmatch(device):
+            raise plugins.unknown("device", device, {*machine.devices(), "cuda:0", "mps"})
+    return chosen
+
+
+def choose_dtype(dtype: str) -> str:
+    """One of :data:`lstmbench.plan.DTYPES`."""
+    if dtype not in DTYPES:
+        raise plugins.unknown("dtype", dtype, DTYPES)
+    return dtype
+
+
+def choose_protocol(
+    host: plugins.Host, name: str, given: Mapping[str, float | None]
+) -> tuple[Protocol, Mapping[str, float]]:
+    """The named preset with the command line's overrides, and what they really change."""
+    presets = host.protocols()
+    if name not in presets:
+        raise plugins.unknown("protocol", name, presets)
+    preset: Protocol = presets[name]
+    protocol = preset.override({k: v for k, v in given.items() if v is not None})
+    return protocol, protocol.overrides(preset)
+
+
+def choose_threads(threads: int | None) -> int:
+    """The physical cores, or as many as asked for, up to the logical ones."""
+    if threads is None:
+        return machine.physical_cores()
+    most = len(machine.usable_cpus())
+    if not 1 <= threads <= most:
+        raise UserError(f"--threads {threads}: this machine offers 1 to {most}")
+    return threads
+
+
+def choose_corpus(host: plugins.Host, name: str | None, file: Path | None) -> Corpus:
+    """The named text; without a name The Time Machine, or the bundled text, saying so."""
+    specs = host.corpora()
+    if name is not None and name not in specs:
+        raise plugins.unknown("corpus", name, specs)
+    try:
+        return corpora.resolve(specs[name] if name else corpora.DEFAULT, file)
+    except CorpusMissing:
+        if name is not None:
+            raise
+        print(
+            f"lstmbench: {corpora.DEFAULT.name} is not here and cannot be downloaded: training "
+            f"on {corpora.FALLBACK.name!r} instead (same shapes and speed, other perplexities)",
+            file=sys.stderr,
+        )
+        return corpora.resolve(corpora.FALLBACK)
+
+
+def check_fits(protocol: Protocol, corpus: Corpus) -> None:
+    """Every split must give at least one window."""
+    batch, steps = protocol.batch_size, protocol.steps
+    for name, part in protocol.splits(len(corpus.ids)).items():
+        tokens = part.stop - part.start
+        if window_count(tokens, batch, steps) < 1:
+            raise UserError(
+                f"the {name} part of corpus {corpus.name!r} has {tokens} tokens, too few for one "
+                f"window of --batch-size {batch} x --steps {steps}: lower them"
+            )
+
+
+def parse_environment(assignments: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` each."""
+    parsed = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(f"--env {assignment!r}: expected NAME=VALUE")
+        parsed[name] = value
+    return parsed
+
+
+def split(text: str, option: str) -> list[str]:
+    """Comma-separated names; at least one."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"{option}: name at least one")
+    return parts
