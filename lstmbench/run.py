@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lstmbench import plugins, provenance
+from lstmbench import selection as select
 from lstmbench.conductor import Conductor, Limits
 from lstmbench.execution.local import LocalExecutor
 from lstmbench.plan import Selection, make_plan
