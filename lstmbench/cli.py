@@ -40,6 +40,9 @@ def main() -> None:
         sys.exit(cli.main(prog_name="lstmbench", standalone_mode=False))
     except UserError as error:
         _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        sys.exit(2)
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "lstmbench"
         _fail(f"{error.format_message()} (see '{verb} --help')")

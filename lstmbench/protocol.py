@@ -8,14 +8,15 @@ from dataclasses import dataclass, fields, replace
 from lstmbench.backend import ModelConfig, TrainingConfig
 from lstmbench.errors import UserError
 
-#: Hyper-parameters that the command line may override, with the least value that makes sense.
-OVERRIDABLE: dict[str, float] = {
-    "epochs": 1,
-    "batch_size": 1,
-    "steps": 1,
-    "hidden_size": 1,
-    "layers": 1,
-    "learning_rate": 0.0,
+#: Hyper-parameters that the command line may override, with the range that makes sense; the
+#: learning rate may not be the lower end.
+OVERRIDABLE: dict[str, tuple[float, float]] = {
+    "epochs": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "steps": (1, 10**6),
+    "hidden_size": (1, 10**5),
+    "layers": (1, 1000),
+    "learning_rate": (0.0, 10**6),
 }
 
 
@@ -54,10 +55,11 @@ class Protocol:
         Raises :class:`UserError` naming the option whose value is out of range.
         """
         for name, value in values.items():
-            least = OVERRIDABLE[name]
-            if value < least or (least == 0.0 and not 0 < value < float("inf")):
-                bound = f"at least {least}" if least else "a positive number"
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be {bound}")
+            least, most = OVERRIDABLE[name]
+            if not least <= value <= most or value == 0:
+                bound = f"at least {least}" if least else "positive"
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} {value}: must be {bound} and at most {most}")
         return replace(self, **values)  # type: ignore[arg-type]
 
     def overrides(self, preset: Protocol) -> dict[str, float]:

@@ -58,6 +58,10 @@ def execute(options: Options) -> int:
         host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
     )
     threads = select.choose_threads(options.threads)
+    limits = Limits(
+        select.positive_seconds(options.timeout, "--timeout"),
+        select.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
+    )
     environment = select.parse_environment(options.env)
     corpus = select.choose_corpus(host, options.corpus, options.corpus_file)
     select.check_fits(protocol, corpus)
@@ -100,7 +104,7 @@ def execute(options: Options) -> int:
             source,
             LocalExecutor(),
             observer,
-            Limits(options.timeout, options.prepare_timeout),
+            limits,
         )
         finished = conductor.conduct()
     publish(run, conductor.records)

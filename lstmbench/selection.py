@@ -88,6 +88,13 @@ def choose_threads(threads: int | None) -> int:
     return threads
 
 
+def positive_seconds(value: float, option: str) -> float:
+    """A time limit; neither nan nor infinite."""
+    if not 0 < value < float("inf"):
+        raise UserError(f"{option} {value:g}: must be a positive number of seconds")
+    return value
+
+
 def choose_corpus(host: plugins.Host, name: str | None, file: Path | None) -> Corpus:
     """The named text; without a name The Time Machine, or the bundled text, saying so."""
     specs = host.corpora()

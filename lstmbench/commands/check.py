@@ -28,6 +28,10 @@ def check(backend: str, device: str, mode: str, dtype: str) -> None:
     device, *_ = choose_devices(device)
     choose_dtype(dtype)
     kind = device.partition(":")[0]
+    if spec.modes.get(kind) and dtype not in spec.dtypes_on(kind):
+        raise UserError(
+            f"{backend} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
+        )
     modes = spec.modes_on(kind, choose_modes(mode, [spec]))
     if not modes:
         offered = ", ".join(spec.modes.get(kind, ())) or "none"

@@ -63,14 +63,14 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--no-interleave", is_flag=True, help="One trial after the other, no turns.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=float,
     default=300.0,
     show_default=True,
     help="Seconds for any answer of a worker.",
 )
 @click.option(
     "--prepare-timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=float,
     default=900.0,
     show_default=True,
     help="Seconds for import, and for compilation with parity.",
