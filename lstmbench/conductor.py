@@ -88,7 +88,10 @@ class Life:
 
 
 class Conductor:
-    """Runs a plan and writes one record per trial, whatever happens."""
+    """Runs a plan and writes one record per trial, whatever happens.
+
+    ``environment`` is what the trials' ``environment`` shows, paths and all.
+    """
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Conductor:
         executor: Executor,
         observer: Observer,
         limits: Limits,
+        environment: Mapping[str, str],
     ) -> None:
         self.plan = plan
         self.specs = specs
@@ -109,6 +113,7 @@ class Conductor:
         self.executor = executor
         self.observer = observer
         self.limits = limits
+        self.environment = environment
         self.records: list[Record] = []
         self._machine = Machine(
             digest=machine.digest(), facts=machine.facts(), versions=machine.versions()
@@ -174,7 +179,8 @@ class Conductor:
     def _prepare(self, life: Life) -> None:
         trial, ids = life.trial, self.corpus.ids
         self.observer.phase(trial, "loading")
-        life.channel = self.executor.start(Launch(life.log, trial.threads, trial.environment))
+        environment = {**trial.backend_environment, **self.environment}
+        life.channel = self.executor.start(Launch(life.log, trial.threads, environment))
         splits = trial.protocol.splits(len(ids))
         spec = self.specs[trial.backend]
         load = {
@@ -263,8 +269,8 @@ class Conductor:
             runtime={key: scrub(value) for key, value in life.runtime.items()},
         )
         with deferred_interrupts():
-            self.run.write_record(record)
             self.records.append(record)
+            self.run.write_record(record)
         self.observer.recorded(record)
 
 

@@ -145,7 +145,11 @@ def _raw(spec: CorpusSpec, corpus_file: Path | None) -> bytes:
     if spec.make is not None:
         if corpus_file is not None:
             raise UserError(f"--corpus-file: corpus {spec.name!r} is not read from a file")
-        return spec.make().encode()
+        try:
+            return spec.make().encode()
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise UserError(f"corpus {spec.name!r} cannot be made: {what}") from error
     if corpus_file is not None:
         return read_verified(corpus_file, spec)
     folders = [cache_folder()]

@@ -44,14 +44,24 @@ def _output(*command: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def _visible(models: list[str], selection: str) -> list[str]:
+    """What frameworks number from 0: the driver stops at the first index that is not there."""
+    chosen = []
+    for index in selection.split(","):
+        if not index.strip().isdigit() or int(index) >= len(models):
+            break
+        chosen.append(models[int(index)])
+    return chosen
+
+
 @cache
 def gpus() -> dict[str, str]:
     """Device name to model: ``cuda:N`` for what ``nvidia-smi`` shows, ``mps`` on Apple silicon."""
     listing = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     models = [line.strip() for line in listing.splitlines() if line.strip()]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:  # frameworks number from 0 what is left visible
-        models = [models[int(i)] for i in visible.split(",") if i.strip().isdigit()][: len(models)]
+    if visible is not None:
+        models = _visible(models, visible)
     found = {f"cuda:{index}": model for index, model in enumerate(models)}
     if sys.platform == "darwin" and platform.machine() == "arm64":
         found["mps"] = processor()

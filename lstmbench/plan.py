@@ -19,20 +19,25 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Trial:
-    """One process, one record: everything that decides what is trained and how."""
+    """One process, one record: everything that decides what is trained and how.
+
+    ``environment`` is what the user set for all workers, ``backend_environment`` what this
+    backend's spec asks for.
+    """
 
     backend: str
     mode: str
     device: str
     dtype: str
     protocol: Protocol
-    overrides: Mapping[str, float]
+    overrides: Mapping[str, int | float]
     init: str
     corpus: str
     corpus_digest: str
     seed: int
     threads: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    backend_environment: Mapping[str, str] = field(default_factory=dict)
     repeat: int = 0
 
     @property
@@ -51,9 +56,9 @@ class Trial:
         return "-".join([*(re.sub(r"[^\w.]+", "_", fact) for fact in facts), digest(self)[:8]])
 
     def group_key(self) -> str:
-        """Equal for trials that differ only in backend and mode (and what the backend sets)."""
+        """Equal for trials that differ only in backend and mode."""
         facts = asdict(self)
-        for varying in ("backend", "mode", "environment"):
+        for varying in ("backend", "mode", "backend_environment"):
             del facts[varying]
         return json.dumps(facts, sort_keys=True)
 
@@ -178,6 +183,7 @@ def _trial(selection: Selection, spec: BackendSpec, mode: str, device: str, repe
         corpus_digest=selection.corpus_digest,
         seed=selection.seed,
         threads=selection.threads,
-        environment={**spec.environment, **selection.environment},
+        environment=selection.environment,
+        backend_environment=spec.environment,
         repeat=repeat,
     )

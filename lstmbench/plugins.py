@@ -6,7 +6,7 @@ import difflib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -79,17 +79,21 @@ class Host:
         if hook in self._collected:
             return self._collected[hook]
         found: dict[str, T] = {}
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            plugin = implementation.plugin_name
+        plugins = [i.plugin for i in getattr(self.manager.hook, hook).get_hookimpls()]
+        for plugin in plugins:
+            name = str(self.manager.get_name(plugin))
+            others = [other for other in plugins if other is not plugin]
+            caller = self.manager.subset_hook_caller(hook, remove_plugins=others)
             try:
-                offers = list(implementation.function())
-            except Exception as error:
-                self._note(plugin, f"{hook} raised {_line(error)}")
+                answers: Any = caller() or [None]
+                offers = list(answers[0])
+            except (Exception, SystemExit) as error:
+                self._note(name, f"{hook} failed: {_line(error)}")
                 continue
             for offer in offers:
                 fault = _fault(offer, kind, found)
                 if fault:
-                    self._note(plugin, f"{hook} {fault}")
+                    self._note(name, f"{hook} {fault}")
                 else:
                     found[offer.name] = offer
         self._collected[hook] = found
@@ -100,6 +104,8 @@ class Host:
 
     def refuse_problems(self) -> None:
         """Raise the first problem as a :class:`UserError`: ``all`` cannot mean all."""
+        for collect in (self.backends, self.corpora, self.protocols, self.commands):
+            collect()
         for problem in self.problems.values():
             raise UserError(
                 f"{problem} (repair or uninstall it, or name the backends that you want)"
@@ -117,17 +123,34 @@ def _fault(offer: Any, kind: type, found: dict[str, Any]) -> str | None:
         return "offers the name 'all', which means every backend"
     if name in found:
         return f"registers {name!r} a second time"
-    if isinstance(offer, BackendSpec):
-        if offer.interface != INTERFACE:
-            return (
-                f"offers {name!r} for interface {offer.interface}, this lstmbench has "
-                f"{INTERFACE}: install matching versions"
-            )
-        if not offer.modes or not all(offer.modes.values()):
-            return f"offers {name!r} without a mode"
-        if ":" not in offer.factory:
-            return f"offers {name!r} with factory {offer.factory!r}, expected 'module:attribute'"
-    return None
+    return _spec_fault(offer) if isinstance(offer, BackendSpec) else None
+
+
+def _spec_fault(spec: BackendSpec) -> str | None:
+    """What is wrong with the fields of a spec, by hand: listing must not wait for a validator."""
+    if spec.interface != INTERFACE:
+        return (
+            f"offers {spec.name!r} for interface {spec.interface}, this lstmbench has "
+            f"{INTERFACE}: install matching versions"
+        )
+
+    def strings(values: Any, kind: type) -> bool:
+        return isinstance(values, kind) and all(isinstance(value, str) for value in values)
+
+    def lists(table: Any) -> bool:
+        return strings(table, Mapping) and all(strings(v, tuple) and v for v in table.values())
+
+    sound = {
+        "factory 'module:attribute'": isinstance(spec.factory, str) and ":" in spec.factory,
+        "modes {device: (mode, ...)}": bool(spec.modes) and lists(spec.modes),
+        "dtypes {device: (dtype, ...)}": lists(spec.dtypes),
+        "imports (module, ...)": strings(spec.imports, tuple),
+        "environment {name: text}": strings(spec.environment, Mapping)
+        and all(isinstance(value, str) for value in spec.environment.values()),
+        "texts": strings((spec.summary, spec.install, spec.out_of_all or ""), tuple),
+    }
+    wrong = next((what for what, right in sound.items() if not right), None)
+    return f"offers {spec.name!r} without proper {wrong}" if wrong else None
 
 
 def _line(error: BaseException) -> str:
@@ -169,8 +192,9 @@ def find_backend(host: Host, name: str) -> BackendSpec:
     specs = host.backends()
     if name in specs:
         return specs[name]
+    error = unknown("backend", name, {*specs, *KNOWN})
     if name in KNOWN and not host.problems:
         raise UserError(f"backend {name!r} is not installed: {KNOWN[name]}")
     for problem in host.problems.values():
-        raise UserError(f"backend {name!r} is not there, and {problem}")
-    raise unknown("backend", name, {*specs, *KNOWN})
+        raise UserError(f"{error} (and {problem})")
+    raise error

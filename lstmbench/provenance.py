@@ -102,4 +102,9 @@ def scrub(text: str) -> str:
         if "/" not in secret and os.sep not in secret:
             pattern = rf"\b{pattern}\b"
         text = re.sub(pattern, lambda _, r=replacement: r, text)  # type: ignore[misc]
-    return re.sub(r"(?<![\w.~>/:])/(?:[\w.@+~-]+/)+", ".../", text)
+    # addresses of the web are not paths
+    return re.sub(
+        r"(https?://\S+)|(?<![\w.~>/])(?:file://)?/(?:[\w.@+~%-]+/)+",
+        lambda match: match[1] or ".../",
+        text,
+    )

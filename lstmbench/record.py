@@ -22,7 +22,7 @@ Reason = Literal["parity", "exception", "nan", "signal", "exit", "timeout", "mem
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Source(_Part):
@@ -45,11 +45,15 @@ class Machine(_Part):
 
 
 class Parity(_Part):
-    """Relative errors against the float64 reference; ``shape`` is (windows, batch, steps)."""
+    """Relative errors against the float64 reference; ``shape`` is (windows, batch, steps).
+
+    ``allowed`` is what rounding explains of changes so small that ``tolerance`` cannot hold.
+    """
 
     worst: float
     tolerance: float
     errors: dict[str, float]
+    allowed: dict[str, float] = Field(default_factory=dict)
     shape: tuple[int, int, int]
     cut: bool
 

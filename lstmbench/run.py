@@ -38,6 +38,7 @@ class Options:
     dtype: str
     seed: int
     init: str
+    repeats: int
     corpus: str | None
     corpus_file: Path | None
     threads: int | None
@@ -78,7 +79,8 @@ def execute(options: Options) -> int:
             corpus.digest,
             options.seed,
             threads,
-            environment,
+            {name: provenance.scrub(value) for name, value in environment.items()},
+            options.repeats,
         ),
         interleave=not options.no_interleave,
     )
@@ -105,6 +107,7 @@ def execute(options: Options) -> int:
             LocalExecutor(),
             observer,
             limits,
+            environment,
         )
         finished = conductor.conduct()
     publish(run, conductor.records)

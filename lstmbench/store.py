@@ -70,6 +70,8 @@ def read_record(path: Path) -> Record:
     """One record file. Raises :class:`UserError` naming the first field that is wrong."""
     try:
         return Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} is not a record: {error.strerror or error}") from error
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])

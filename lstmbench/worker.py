@@ -15,38 +15,23 @@ from __future__ import annotations
 import gc
 import importlib
 import json
-import math
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import IO, Any
 
 import numpy as np
 
 from lstmbench import parity, reference
-from lstmbench.backend import (
-    Backend,
-    EpochLoss,
-    ModelConfig,
-    Parameters,
-    Task,
-    TrainingConfig,
-)
+from lstmbench.backend import Backend, ModelConfig, Task, TrainingConfig
 from lstmbench.batches import Batches, partition
+from lstmbench.contract import Refused, sound_ids, sound_loss, sound_parameters
 from lstmbench.errors import Unavailable
 
 Answer = dict[str, Any]
-
-
-class Refused(Exception):
-    """The trial cannot go on; ``reason`` is one of the record's."""
-
-    def __init__(self, reason: str, message: str, **detail: Any) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.detail = detail
 
 
 class Session:
@@ -95,15 +80,17 @@ class Session:
             "worst": result.worst,
             "tolerance": result.tolerance,
             "errors": result.errors,
+            "allowed": result.allowed,
             "shape": result.shape,
             "cut": result.cut,
         }
         if result.first_difference:
-            error = result.errors[result.first_difference]
+            first = result.first_difference
+            allowed = result.allowed.get(first, result.tolerance)
             raise Refused(
                 "parity",
-                f"{result.first_difference} differs from the reference by {error:.1e}, "
-                f"allowed is {result.tolerance:.0e}",
+                f"{first} differs from the reference by {result.errors[first]:.1e}, "
+                f"allowed is {allowed:.0e}",
                 parity=proof,
                 phases=clock.laps,
             )
@@ -116,7 +103,7 @@ class Session:
             self.backend.load_parameters(initial.astype(self.task.dtype))
         self.backend.prepare(batches)
         clock.lap("rebuild")
-        digest = self._parameters().digest()
+        digest = sound_parameters(self.backend.parameters()).digest()
         return {"phases": clock.laps, "parity": proof, "parameters_digest": digest}
 
     def epoch(self, request: dict[str, Any]) -> Answer:
@@ -125,24 +112,21 @@ class Session:
         begin = time.perf_counter()
         loss = self.backend.train_epoch(batches)
         seconds = time.perf_counter() - begin
-        return {"seconds": seconds, **sound_loss(loss, batches)}
+        return {"seconds": seconds, **asdict(sound_loss(loss, batches))}
 
     def evaluate(self, request: dict[str, Any]) -> Answer:
         """The loss on a split, from zero state at offset 0."""
         batches = self._batches(request["split"], 0)
-        return sound_loss(self.backend.evaluate(batches), batches)
+        return asdict(sound_loss(self.backend.evaluate(batches), batches))
 
     def generate(self, request: dict[str, Any]) -> Answer:
         """Greedy continuations of each prefix (phase ``generate``)."""
         clock = Stopwatch()
         length, size = request["length"], self.task.model.vocabulary_size
-        continuations = []
-        for prefix in request["prefixes"]:
-            ids = self.backend.generate(prefix, length)
-            sound = isinstance(ids, list) and len(ids) == length
-            if not sound or any(type(i) is not int or not 0 <= i < size for i in ids):
-                raise Refused("protocol", f"generate must return a list of {length} ids (int)")
-            continuations.append(ids)
+        continuations = [
+            sound_ids(self.backend.generate(prefix, length), length, size)
+            for prefix in request["prefixes"]
+        ]
         clock.lap("generate")
         return {"continuations": continuations, "phases": clock.laps}
 
@@ -154,12 +138,6 @@ class Session:
     def _batches(self, split: str, offset: int) -> Batches:
         training = self.task.training
         return partition(self.splits[split], training.batch_size, training.steps, offset)
-
-    def _parameters(self) -> Parameters:
-        parameters = self.backend.parameters()
-        if not isinstance(parameters, Parameters):
-            raise Refused("protocol", "parameters() must return lstmbench.Parameters")
-        return parameters
 
 
 def import_factory(request: dict[str, Any]) -> Callable[[Task], Backend]:
@@ -185,17 +163,6 @@ class Stopwatch:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
-
-
-def sound_loss(loss: Any, batches: Batches) -> Answer:
-    """The loss as plain numbers; :class:`Refused` if it is none, not finite or miscounted."""
-    if not isinstance(loss, EpochLoss) or type(loss.nats) is not float:
-        raise Refused("protocol", f"expected EpochLoss(nats=float, tokens=int), got {loss!r:.200}")
-    if loss.tokens != batches.tokens:
-        raise Refused("protocol", f"counted {loss.tokens} tokens where {batches.tokens} were given")
-    if not math.isfinite(loss.nats):
-        raise Refused("nan", f"the loss is {loss.nats}")
-    return {"nats": loss.nats, "tokens": int(loss.tokens)}
 
 
 def peak_memory() -> int:

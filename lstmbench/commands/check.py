@@ -22,7 +22,7 @@ def check(backend: str, device: str, mode: str, dtype: str) -> None:
     """Check that BACKEND computes what the reference computes."""
     from lstmbench.report.grid import grid
     from lstmbench.selection import choose_devices, choose_dtype, choose_modes
-    from lstmbench.testing.runner import SKIPPED, run_checks
+    from lstmbench.testing.runner import nothing_checked, run_checks
 
     spec = plugins.find_backend(plugins.load(), backend)
     device, *_ = choose_devices(device)
@@ -47,8 +47,8 @@ def check(backend: str, device: str, mode: str, dtype: str) -> None:
         for outcome in outcomes:
             if not outcome.acceptable and outcome.advice:
                 click.echo(f"{outcome.check}: {outcome.advice}")
-        if all(outcome.outcome == SKIPPED for outcome in outcomes):
-            click.echo(f"Nothing was checked: {outcomes[0].detail}")
+        if nothing_checked(outcomes):
+            click.echo(f"Nothing was checked: {outcomes[-1].detail}")
             good = False
         good = good and all(outcome.acceptable for outcome in outcomes)
     sys.exit(0 if good else 1)

@@ -13,10 +13,17 @@ from lstmbench.hookspecs import hookimpl
 
 def state(spec: BackendSpec) -> str:
     """Whether a registered backend's framework is there."""
-    missing = [name for name in spec.imports if importlib.util.find_spec(name) is None]
+    missing = [name for name in spec.imports if not _present(name)]
     if missing:
         return f"needs {', '.join(missing)}: {spec.install}"
     return "installed"
+
+
+def _present(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a parent package that is missing or odd
+        return False
 
 
 @click.command("list")

@@ -56,6 +56,13 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Initial parameters: the same for all, or each framework's own.",
 )
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Fresh processes for each trial: they give intervals and ranks.",
+)
 @click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
 @click.option("--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is.")
 @click.option("--threads", type=int, help="For every framework [default: the physical cores].")

@@ -212,7 +212,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "dtype": trial.dtype,
         "seed": trial.seed,
         "threads": trial.threads,
-        "environment": {},
+        "environment": dict(trial.environment),
         "machine": record.machine.digest,
     }
 

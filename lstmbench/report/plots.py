@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import matplotlib
@@ -26,7 +27,10 @@ def perplexity_svg(tables: Sequence[Setting]) -> str:
         for row in setting.rows:
             if not row.first.epochs.nats:
                 continue
-            series = statistics.perplexities(row.first.epochs)
+            series = [
+                value if math.isfinite(value) else math.nan
+                for value in statistics.perplexities(row.first.epochs)
+            ]
             name = (
                 row.label
                 if row.first.trial.device == "cpu"
@@ -40,7 +44,7 @@ def perplexity_svg(tables: Sequence[Setting]) -> str:
                 color=COLOURS[labels.index(row.label) % len(COLOURS)],
                 linestyle=DASHES[dash % len(DASHES)],
                 linewidth=1.2,
-                label=name,
+                label=name.replace("$", r"\$"),  # no formula
             )
     axes.set(xlabel="epoch", ylabel="perplexity (training pass)", yscale="log")
     for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):

@@ -8,7 +8,8 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor, log10
+from math import floor, isfinite, log10
+from typing import Any
 
 from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, Setting
 from lstmbench.report.grid import grid
@@ -28,14 +29,18 @@ def significant(value: float | None, digits: int) -> str:
     """``value`` with so many significant digits, thousands separated; empty for ``None``."""
     if value is None:
         return ""
-    if value == 0 or abs(value) >= 10 ** (digits - 1):
-        magnitude = len(str(int(abs(value))))
-        return f"{round(value, digits - magnitude):,.0f}"
-    return f"{float(f'{value:.{digits}g}'):.{_decimals(value, digits)}f}"
+    if not isfinite(value):
+        return "infinite"
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits - 1}e}")
+    magnitude = floor(log10(abs(rounded)))
+    return f"{rounded:,.{max(0, digits - 1 - magnitude)}f}"
 
 
-def _decimals(value: float, digits: int) -> int:
-    return max(0, digits - 1 - int(f"{value:e}".partition("e")[2]))
+def one_line(text: str) -> str:
+    """``text`` on one line and without control characters, which terminals would obey."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _digits(speed: Interval) -> int:
@@ -145,7 +150,8 @@ FORMATS = (*STYLES, "csv", "json")
 def render(tables: Sequence[Setting], form: str) -> str:
     """All settings in one of :data:`FORMATS`."""
     if form == "json":
-        return json.dumps([_to_json(setting) for setting in tables], indent=1)
+        found = [_finite(_to_json(setting)) for setting in tables]
+        return json.dumps(found, indent=1, allow_nan=False)
     if form == "csv":
         return _to_csv(tables)
     style = STYLES[form]
@@ -165,13 +171,12 @@ def _table(
     style: Style,
     align: Sequence[str] | None = None,
 ) -> str:
-    # one line per cell: a line break would end a Markdown row
-    safe = [[style.cell(" ".join(cell.split())) for cell in row] for row in rows]
+    safe = [[style.cell(one_line(cell)) for cell in row] for row in rows]
     return grid(header, safe, style.table, align)
 
 
 def _sections(setting: Setting, style: Style) -> list[str]:
-    parts = [style.heading(setting.title)]
+    parts = [style.heading(one_line(setting.title))]
     columns = list(COLUMNS)
     if setting.repeated:
         ranks = dict(zip(map(id, setting.rows), setting.ranks, strict=True))
@@ -184,7 +189,7 @@ def _sections(setting: Setting, style: Style) -> list[str]:
     rows = list(zip(*(texts for _, texts in shown), strict=True))
     headings, align = [c.heading for c, _ in shown], [c.align for c, _ in shown]
     parts.append(_table(headings, rows, style, align))
-    parts += [style.line(note) for note in notes(setting)]
+    parts += [style.line(one_line(note)) for note in notes(setting)]
     written = [
         (row.label, row.first.trial.device, c.prefix, c.text)
         for row in setting.rows
@@ -234,6 +239,15 @@ def _to_json(setting: Setting) -> dict[str, object]:
         ],
         "notes": notes(setting),
     }
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: ``null``."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _value(ratio: Interval | None) -> float | None:

@@ -8,6 +8,7 @@ import traceback
 from typing import Any
 
 from lstmbench import worker
+from lstmbench.contract import Refused
 from lstmbench.errors import Unavailable
 from lstmbench.testing.checks import CHECKS
 from lstmbench.testing.lab import Lab
@@ -36,7 +37,7 @@ class Session:
             CHECKS[request["name"]].run(self.lab)
         except Unavailable:
             raise
-        except AssertionError as error:
+        except (AssertionError, Refused) as error:
             return {"failure": str(error)}
         except Exception as error:
             traceback.print_exc()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,11 @@ class _Child:
             self._channel = None
 
 
+def nothing_checked(outcomes: Iterable[Outcome]) -> bool:
+    """Whether no backend was ever asked: the specification alone proves nothing."""
+    return all(o.outcome == SKIPPED for o in outcomes if o.check != SPEC_CHECK)
+
+
 def run_checks(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterator[Outcome]:
     """Outcomes in the order of the list; those expected to fail are named in the spec."""
     for outcome in _run(spec, device, mode, dtype):
@@ -119,6 +124,9 @@ def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
     if spec.interface != INTERFACE:
         dragged = f"expected interface {INTERFACE}, came {spec.interface}"
         yield Outcome(SPEC_CHECK, FAILED, dragged, "Write for the interface of this lstmbench.")
+    elif no_checks := sorted(set(spec.expected_failures) - set(NAMES)):
+        came = f"expected_failures names {', '.join(no_checks)}: there is no such check"
+        yield Outcome(SPEC_CHECK, FAILED, came, f"The checks are: {', '.join(NAMES)}.")
     elif dragged_in:
         came = f"expected no framework at registration, came {', '.join(dragged_in)}"
         yield Outcome(SPEC_CHECK, FAILED, came, SPEC_ADVICE)

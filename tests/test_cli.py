@@ -1,0 +1,264 @@
+"""The command line: verbs, and one line for every mistake of the user's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Call = Callable[..., Any]
+VERBS = ("check", "list", "new", "publish", "report", "run")
+RUN = (
+    *("run", "--backends", "numpy", "--devices", "cpu", "--corpus", "bundled"),
+    *("--epochs", "1", "--hidden-size", "8"),
+)
+
+
+def test_help_lists_the_verbs(call: Call) -> None:
+    done = call("--help")
+    assert done.returncode == 0
+    for verb in VERBS:
+        assert f"\n  {verb} " in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(call: Call, verb: str) -> None:
+    done = call(verb, "--help")
+    assert done.returncode == 0
+    assert f"Usage: lstmbench {verb}" in done.stdout
+
+
+def test_the_version(call: Call) -> None:
+    from lstmbench import __version__
+
+    assert call("--version").stdout.strip().endswith(__version__)
+
+
+def test_no_verb_shows_the_help_as_help(call: Call) -> None:
+    done = call()
+    shown = done.stdout + done.stderr
+    assert len(shown.splitlines()) > len(VERBS)
+    assert "\n  run " in shown
+
+
+@pytest.mark.parametrize(("verb", "near"), [("rnu", "run"), ("lst", "list"), ("chek", "check")])
+def test_an_unknown_verb_names_the_near_match(
+    call: Call, one_line: Any, verb: str, near: str
+) -> None:
+    one_line(call(verb), f"unknown command {verb!r}", f"{near!r}")
+
+
+def test_a_verb_like_no_other_gets_the_list(call: Call, one_line: Any) -> None:
+    one_line(call("xyzzy"), "unknown command 'xyzzy'", *VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--backends", "nmpy"), ("unknown backend 'nmpy'", "'numpy'")),
+        (("--backends", "numpy,nmpy"), ("unknown backend 'nmpy'", "'numpy'")),
+        (("--backends", "toch"), ("unknown backend 'toch'", "'torch'")),
+        (("--backends", "tf-scratch"), ("not installed", "pip install ./plugins/tf-scratch")),
+        (("--backends", ""), ("--backends", "at least one")),
+        (("--backends", ","), ("--backends", "at least one")),
+        (("--backends", "numpy:eagr"), ("unknown mode of numpy 'eagr'", "'eager'")),
+        (("--modes", "egaer"), ("unknown mode 'egaer'", "'eager'")),
+        (("--modes", ""), ("--modes", "at least one")),
+        (("--devices", "cpuu"), ("unknown device 'cpuu'", "'cpu'")),
+        (("--devices", "cuda"), ("unknown device 'cuda'", "'cuda:0'")),
+        (("--devices", "cpu,cuda:x"), ("unknown device 'cuda:x'", "'cuda:0'")),
+        (("--devices", ""), ("--devices", "at least one")),
+        (("--protocol", "qick"), ("unknown protocol 'qick'", "'quick'")),
+        (("--protocol", "xyz"), ("unknown protocol 'xyz'", "d2l", "quick")),
+        (("--corpus", "time-machin"), ("unknown corpus 'time-machin'", "'time-machine'")),
+        (("--dtype", "float23"), ("unknown dtype 'float23'", "'float32'")),
+        (("--init", "sharde"), ("--init", "shared", "native")),
+        (("--epochs", "0"), ("--epochs 0", "at least 1")),
+        (("--epochs", "-5"), ("--epochs -5", "at least 1")),
+        (("--epochs", "many"), ("--epochs", "many")),
+        (("--epochs", "1.5"), ("--epochs", "1.5")),
+        (("--epochs", "1000000000000"), ("--epochs",)),
+        (("--hidden-size", "0"), ("--hidden-size 0", "at least 1")),
+        (("--layers", "0"), ("--layers 0", "at least 1")),
+        (("--steps", "0"), ("--steps 0", "at least 1")),
+        (("--batch-size", "0"), ("--batch-size 0", "at least 1")),
+        (("--learning-rate", "0"), ("--learning-rate", "positive")),
+        (("--learning-rate", "-1"), ("--learning-rate", "positive")),
+        (("--learning-rate", "nan"), ("--learning-rate", "positive")),
+        (("--learning-rate", "inf"), ("--learning-rate", "positive")),
+        (("--batch-size", "20000"), ("too few", "--batch-size 20000")),
+        (("--steps", "9999"), ("too few", "--steps 9999")),
+        (("--protocol", "heldout", "--batch-size", "60"), ("validation", "too few")),
+        (("--threads", "0"), ("--threads 0",)),
+        (("--threads", "100000"), ("--threads 100000",)),
+        (("--seed", "-1"), ("--seed", "-1")),
+        (("--timeout", "0"), ("--timeout",)),
+        (("--timeout", "-1"), ("--timeout",)),
+        (("--timeout", "nan"), ("--timeout",)),
+        (("--prepare-timeout", "0"), ("--prepare-timeout",)),
+        (("--prepare-timeout", "nan"), ("--prepare-timeout",)),
+        (("--env", "NOVALUE"), ("--env", "NAME=VALUE")),
+        (("--env", "=x"), ("--env", "NAME=VALUE")),
+        (("--env", "A B=x"), ("--env", "NAME=VALUE")),
+        (("--corpus-file", "none.txt"), ("--corpus-file", "bundled")),
+        (("--nonsense",), ("--nonsense",)),
+        (("surplus",), ("surplus",)),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    call: Call, one_line: Any, tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    done = call(*RUN, "--store", tmp_path / "runs", *arguments)
+    one_line(done, *words)
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "lstmbench-runs").exists()
+
+
+def test_a_corpus_file_that_is_another_text(call: Call, one_line: Any, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text("The Time Eater")
+    store = tmp_path / "runs"
+    named = ("run", "--backends", "numpy", "--store", store, "--corpus-file")
+    one_line(call(*named, wrong), "wrong.txt", "is not time-machine", "SHA-256")
+    one_line(call(*named, tmp_path / "none.txt"), "none.txt", "No such file")
+    one_line(call(*named, tmp_path), "directory")
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_unwritable_store(call: Call, one_line: Any, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    one_line(call(*RUN, "--store", tmp_path / place), "cannot be written", "--store")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", [("report",), ("publish", "--into", "README.md")])
+@pytest.mark.parametrize("what", ["missing", "empty", "file"])
+def test_a_folder_that_is_no_run(
+    call: Call, one_line: Any, tmp_path: Path, verb: tuple[str, ...], what: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    one_line(call(*verb, tmp_path / what), what, "no run and no store")
+    assert not (tmp_path / "README.md").exists()
+
+
+def test_a_run_with_a_broken_record(call: Call, one_line: Any, tmp_path: Path) -> None:
+    (tmp_path / "run" / "records").mkdir(parents=True)
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    (tmp_path / "run" / "records" / "x.json").write_text('{"schema_version": 1}')
+    one_line(call("report", tmp_path / "run"), "x.json", "is not a record")
+
+
+def test_report_without_a_run(call: Call, one_line: Any) -> None:
+    one_line(call("report"), "RUNS")
+
+
+def test_an_unknown_format(call: Call, one_line: Any, tmp_path: Path) -> None:
+    one_line(call("report", tmp_path, "--format", "docx"), "docx", "github", "latex", "csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nmpy",), ("unknown backend 'nmpy'", "'numpy'")),
+        (("numpy", "--device", "cuda:0"), ("numpy", "cuda")),
+        (("numpy", "--device", "gpu"), ("unknown device 'gpu'",)),
+        (("numpy", "--mode", "graph"), ("graph",)),
+        (("numpy", "--dtype", "float31"), ("'float32'",)),
+        (("numpy", "--dtype", "bfloat16"), ("numpy", "bfloat16")),
+        ((), ("BACKEND",)),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_to_check(
+    call: Call, one_line: Any, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    one_line(call("check", *arguments), *words)
+
+
+def test_list_shows_all_there_is_to_choose(call: Call) -> None:
+    done = call("list")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert any(line.startswith("numpy cpu: eager installed") for line in lines)
+    for name in ("torch", "keras", "tf-scratch", "jax"):
+        (line,) = [line for line in lines if line.startswith(f"{name} ")]
+        assert "not installed: pip install ./plugins/" in line
+    for name in ("cpu", "time-machine", "bundled", "markov", "d2l", "quick", "heldout"):
+        assert any(line.startswith(f"{name} ") for line in lines)
+
+
+MARKED = "before\n<!-- lstmbench:begin -->\nold\n<!-- lstmbench:end -->\nafter\n"
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, make_record: Callable[..., Any]) -> Path:
+    from lstmbench.store import Run
+
+    run = Run.create(tmp_path / "runs", "d2l")
+    run.write_plan({})
+    run.write_record(make_record())
+    run.write_record(make_record(backend="other", status="failed", reason="nan", message="x | y"))
+    return run.folder
+
+
+@pytest.mark.parametrize("form", ["github", "plain", "latex", "html", "csv", "json"])
+def test_report_prints_every_format(call: Call, run_folder: Path, form: str) -> None:
+    from lstmbench.report.figures import settings
+    from lstmbench.report.text import render
+    from lstmbench.store import Run
+
+    done = call("report", run_folder, "--format", form)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout == render(settings(Run(run_folder).records()), form) + "\n"
+
+
+def test_report_takes_several_runs_or_their_store(call: Call, run_folder: Path) -> None:
+    one = json.loads(call("report", run_folder, "--format", "json").stdout)
+    store = json.loads(call("report", run_folder.parent, "--format", "json").stdout)
+    twice = json.loads(call("report", run_folder, run_folder, "--format", "json").stdout)
+    assert one == store
+    assert [row["processes"] for row in twice[0]["rows"]] == [2, 2]
+
+
+def test_publish_writes_between_the_markers_only(
+    call: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(MARKED)
+    assert call("publish", run_folder, "--into", readme).returncode == 0
+    first = readme.read_text()
+    assert first.startswith("before\n<!-- lstmbench:begin -->\n")
+    assert first.endswith("\n<!-- lstmbench:end -->\nafter\n")
+    assert "| numpy" in first
+    assert "old" not in first
+    call("publish", run_folder, "--into", readme)
+    assert readme.read_text() == first
+
+
+@pytest.mark.parametrize("content", ["", "<!-- lstmbench:begin -->", "<!-- lstmbench:end -->"])
+def test_publish_without_markers_changes_nothing(
+    call: Call, one_line: Any, run_folder: Path, tmp_path: Path, content: str
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(content)
+    one_line(call("publish", run_folder, "--into", readme), "README.md", "lstmbench:begin")
+    assert readme.read_text() == content
+
+
+def test_publish_into_no_file(call: Call, one_line: Any, run_folder: Path, tmp_path: Path) -> None:
+    one_line(call("publish", run_folder, "--into", tmp_path / "none.md"), "none.md", "No such file")
+
+
+def test_a_second_name_of_the_program_is_the_same(cli: Any) -> None:
+    done = cli("--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: lstmbench ")
+    assert done.stderr == ""

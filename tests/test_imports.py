@@ -1,0 +1,98 @@
+"""What is imported where: the host no framework, a worker only NumPy, a spec not even that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "keras", "cupy", "mxnet")
+#: Needs the standard library and NumPy only.
+LEAN = ("", ".worker", ".backend", ".batches", ".protocol", ".reference", ".parity", ".errors")
+
+
+@pytest.fixture
+def trapped(cli: Any) -> Any:
+    """Every framework is there, and tells when it is imported."""
+    for name in FRAMEWORKS:
+        (cli.site / name).mkdir()
+        trap = f"open({str(cli.folder / 'imported')!r}, 'a').write({name!r} + '\\n')\n"
+        (cli.site / name / "__init__.py").write_text(f"{trap}raise SystemExit('imported {name}')\n")
+        cli.distribution(name, "")
+    return cli
+
+
+def test_the_trap_works(trapped: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch"], env=trapped.environment(), check=False
+    )
+    assert done.returncode != 0
+    assert (trapped.folder / "imported").read_text() == "torch\n"
+
+
+def test_the_host_imports_no_framework(trapped: Any) -> None:
+    spec = """
+from lstmbench import BackendSpec, hookimpl
+
+@hookimpl
+def lstmbench_backends():
+    factory = "lstmbench_numpy.backend:NumpyBackend"
+    return [BackendSpec("mine", "", factory, {"cpu": ("eager",)}, imports=("torch", "jax"))]
+"""
+    trapped.plugin("mine", spec)
+    run = trapped.run("--backends", "numpy,mine", "--epochs", "2")
+    assert run.returncode == 0, run.stderr
+    assert trapped.records()["numpy"]["machine"]["versions"]["torch"] == "0.1"
+    for verb in (("--help",), ("list",), ("report", trapped.store), ("check", "numpy")):
+        done = trapped(*verb)
+        assert done.returncode == 0, done.stderr
+    assert not (trapped.folder / "imported").exists()
+
+
+def loaded(cli: Any, code: str) -> set[str]:
+    """Top-level modules beyond the standard library that ``code`` brings in."""
+    show = "import json, sys; before = set(sys.modules)\n"
+    show += f"{code}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    done = subprocess.run(
+        [sys.executable, "-c", show],
+        env=cli.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    top = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    return {name for name in top if name not in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("module", LEAN)
+def test_a_worker_s_modules_need_numpy_only(cli: Any, module: str) -> None:
+    assert loaded(cli, f"import lstmbench{module}") <= {"lstmbench", "numpy"}
+
+
+def test_the_worked_example_s_backend_needs_little_more(cli: Any) -> None:
+    extra = loaded(cli, "import lstmbench_numpy.backend")
+    assert extra <= {"lstmbench", "lstmbench_numpy", "numpy", "pluggy"}
+
+
+def test_specs_and_protocols_load_without_numpy(cli: Any) -> None:
+    (cli.site / "numpy").mkdir()
+    (cli.site / "numpy" / "__init__.py").write_text("raise ImportError('no numpy here')")
+    assert "numpy" not in loaded(cli, "import lstmbench.backend, lstmbench.protocol")
+    assert "numpy" not in loaded(cli, "from lstmbench import BackendSpec, Task, Protocol")
+    for verb in (("--help",), ("list",)):
+        done = cli(*verb)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+
+
+def test_starting_up_stays_lean(cli: Any) -> None:
+    """Help and list bring in nothing that takes long to import."""
+    heavy = {"numpy", "scipy", "matplotlib", "pydantic", "rich", "pooch", "PIL"}
+    for verb in ("--help", "list"):
+        code = f"sys.argv[1:] = [{verb!r}]\nfrom lstmbench.cli import main\n"
+        code += "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
+        code += "    with contextlib.suppress(SystemExit): main()"
+        assert not loaded(cli, code) & heavy

@@ -1,0 +1,117 @@
+"""Ctrl-C and worse: finished epochs are kept, and nobody is left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+PLUGIN = """
+from lstmbench import BackendSpec, hookimpl
+
+@hookimpl
+def lstmbench_backends():
+    for name, factory in (("slow", "Slow"), ("unprepared", "SlowToPrepare"), ("other", "Slow")):
+        yield BackendSpec(name, "", f"faulty_backends:{factory}", {"cpu": ("eager",)})
+"""
+
+
+@pytest.fixture
+def running(cli: Any) -> Iterator[Any]:
+    """Starts a long run and waits for a line of it; yields process and descendants."""
+    cli.plugin("waiting", PLUGIN)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(backends: str, until: str, *more: str) -> tuple[Any, list[psutil.Process]]:
+        process = cli.start(*cli.tiny_run, "--backends", backends, "--epochs", "100", *more)
+        started.append(process)
+        for line in process.stderr:
+            if until in line:
+                return process, psutil.Process(process.pid).children(recursive=True)
+        raise AssertionError(f"never said {until!r}")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    return all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_is_finished(cli: Any, running: Any, number: int) -> None:
+    process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
+    assert len(children) == 2
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert gone(children)
+    records = cli.records()
+    assert {r["status"] for r in records.values()} == {"interrupted"}
+    assert len(records["slow"]["epochs"]["nats"]) >= 10
+    assert abs(len(records["slow"]["epochs"]["nats"]) - len(records["numpy"]["epochs"]["nats"])) < 2
+    assert list(cli.scratch.iterdir()) == []
+    assert "interrupted" in out
+    (folder,) = cli.runs()
+    assert "interrupted" in (folder / "table.md").read_text()
+    assert (folder / "perplexity.svg").exists()
+    assert cli("report", folder).returncode == 0
+
+
+def test_trials_that_never_began_are_recorded_too(cli: Any, running: Any) -> None:
+    process, children = running("slow,other", "slow:eager cpu: epoch 10/100", "--no-interleave")
+    assert len(children) == 1
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert gone(children)
+    records = cli.records()
+    assert {r["status"] for r in records.values()} == {"interrupted"}
+    assert records["other"]["epochs"]["nats"] == []
+
+
+def test_an_interruption_while_preparing(cli: Any, running: Any) -> None:
+    process, children = running("unprepared,numpy", "unprepared:eager cpu: preparing")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert gone(children)
+    assert {r["status"] for r in cli.records().values()} == {"interrupted"}
+    assert list(cli.scratch.iterdir()) == []
+
+
+def test_a_second_interruption_does_not_stop_the_records(cli: Any, running: Any) -> None:
+    process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
+    process.send_signal(signal.SIGINT)
+    assert any("interrupted" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert gone(children)
+    assert set(cli.records()) == {"slow", "numpy"}
+
+
+def test_an_interruption_before_the_run_writes_nothing(cli: Any) -> None:
+    process = cli.start("run", "--backends", "numpy", "--store", cli.store, LSTMBENCH_DATA_DIR="/")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert not cli.runs()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_workers_die_with_a_parent_that_is_killed(running: Any) -> None:
+    process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
+    assert len(children) == 2
+    process.kill()
+    process.wait(60)
+    assert gone(children)

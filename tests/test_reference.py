@@ -1,0 +1,230 @@
+"""The reference against finite differences, and its pieces against their definitions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstmbench import reference
+from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
+from lstmbench.batches import Batches, partition
+from lstmbench.vocabulary import Vocabulary, normalise
+
+MODELS = st.builds(
+    ModelConfig,
+    vocabulary_size=st.integers(2, 5),
+    hidden_size=st.integers(1, 4),
+    layers=st.integers(1, 3),
+)
+SEEDS = st.integers(0, 2**16)
+
+
+def exact(model: ModelConfig, seed: int, scale: float = 0.5) -> Parameters:
+    return reference.draw_parameters(model, seed, scale, bias_scale=scale).astype(np.float64)
+
+
+def window(model: ModelConfig, batch: int, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.random.default_rng(seed).integers(0, model.vocabulary_size, (2, batch, steps))
+    return ids[0], ids[1]
+
+
+def random_state(parameters: Parameters, batch: int, seed: int) -> reference.State:
+    rng = np.random.default_rng(seed)
+    shape = (batch, parameters.output_kernel.shape[0])
+    return [(rng.normal(size=shape), rng.normal(size=shape)) for _ in parameters.layers]
+
+
+def epoch(model: ModelConfig, windows: int, batch: int, steps: int, seed: int) -> Batches:
+    rng = np.random.default_rng(seed)
+    shape = (windows, batch, steps)
+    inputs, targets = (rng.integers(0, model.vocabulary_size, shape, np.int32) for _ in range(2))
+    return Batches(inputs, targets)
+
+
+@settings(max_examples=25, deadline=None)
+@given(MODELS, st.integers(1, 3), st.integers(1, 4), SEEDS)
+def test_gradients_agree_with_finite_differences(
+    model: ModelConfig, batch: int, steps: int, seed: int
+) -> None:
+    parameters = exact(model, seed)
+    inputs, targets = window(model, batch, steps, seed)
+    state = random_state(parameters, batch, seed)
+    _, gradient, _ = reference.gradients(parameters, inputs, targets, state)
+
+    def mean_loss() -> float:
+        return reference.gradients(parameters, inputs, targets, state)[0] / targets.size
+
+    for (name, value), (_, slope) in zip(parameters.items(), gradient.items(), strict=True):
+        assert slope.shape == value.shape, name
+        direction = np.random.default_rng(seed).normal(size=value.shape)
+        place, width = value.copy(), 1e-5
+        value[...] = place + width * direction
+        above = mean_loss()
+        value[...] = place - width * direction
+        below = mean_loss()
+        value[...] = place
+        measured = (above - below) / (2 * width)
+        assert float(np.vdot(slope, direction)) == pytest.approx(measured, rel=1e-6, abs=1e-8), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(MODELS, st.integers(1, 3), st.integers(2, 5), SEEDS)
+def test_the_state_carries_everything_over_a_cut(
+    model: ModelConfig, batch: int, steps: int, seed: int
+) -> None:
+    """One long window has the loss of two short ones, the state handed on."""
+    parameters = exact(model, seed)
+    inputs, targets = window(model, batch, steps, seed)
+    whole, _, end = reference.gradients(
+        parameters, inputs, targets, reference.zero_state(parameters, batch)
+    )
+    state, parts = reference.zero_state(parameters, batch), 0.0
+    for cut in (slice(0, 1), slice(1, None)):
+        nats, _, state = reference.gradients(parameters, inputs[:, cut], targets[:, cut], state)
+        parts += nats
+    assert parts == pytest.approx(whole, rel=1e-12)
+    np.testing.assert_allclose(np.array(state), np.array(end), rtol=1e-12, atol=1e-15)
+
+
+def test_the_equations_one_scalar_at_a_time() -> None:
+    """One unit, one symbol after the other, written with ``math`` alone."""
+    model = ModelConfig(vocabulary_size=3, hidden_size=1, layers=1)
+    parameters = exact(model, 5)
+    layer = parameters.layers[0]
+    inputs, targets = np.array([[2, 0, 1]]), np.array([[0, 1, 2]])
+    h = c = nats = 0.0
+    for symbol, target in zip(inputs[0], targets[0], strict=True):
+        raw = [
+            layer.input_kernel[symbol, k] + h * layer.recurrent_kernel[0, k] + layer.bias[k]
+            for k in range(4)
+        ]
+        i, f, o = (1 / (1 + math.exp(-raw[k])) for k in (0, 1, 3))
+        c = f * c + i * math.tanh(raw[2])
+        h = o * math.tanh(c)
+        logits = [h * parameters.output_kernel[0, v] + parameters.output_bias[v] for v in range(3)]
+        nats += math.log(sum(map(math.exp, logits))) - logits[target]
+    came = reference.evaluate(parameters, Batches(inputs[None], targets[None]))
+    assert came.nats == pytest.approx(nats, rel=1e-12)
+    assert came.tokens == 3
+
+
+@settings(max_examples=25, deadline=None)
+@given(MODELS, st.floats(0.01, 100), SEEDS)
+def test_clipping_bounds_the_norm_of_all_tensors_together(
+    model: ModelConfig, clip: float, seed: int
+) -> None:
+    start, gradient = exact(model, seed), exact(model, seed + 1, scale=3.0)
+    training = TrainingConfig(learning_rate=0.5, clip_norm=clip, batch_size=1, steps=1)
+    moved = reference.sgd_step(start, gradient, training)
+    changes = [(b - a).ravel() for (_, a), (_, b) in zip(start.items(), moved.items(), strict=True)]
+    change = np.concatenate(changes)
+    direction = np.concatenate([array.ravel() for _, array in gradient.items()])
+    norm = float(np.linalg.norm(direction))
+    assert reference.global_norm(gradient) == pytest.approx(norm, rel=1e-12)
+    expected = -0.5 * min(1.0, clip / norm) * direction
+    np.testing.assert_allclose(change, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_gradient_of_zero_moves_nothing() -> None:
+    start = exact(ModelConfig(3, 2, 1), 0)
+    zeros = Parameters.from_arrays([array * 0 for _, array in start.items()])
+    moved = reference.sgd_step(start, zeros, TrainingConfig(1.0, 1.0, 1, 1))
+    assert moved.digest() == start.digest()
+
+
+def test_an_epoch_is_its_windows_one_after_the_other() -> None:
+    model, training = ModelConfig(5, 3, 2), TrainingConfig(0.5, 0.1, 2, 4)
+    start, batches = exact(model, 1), epoch(model, 3, 2, 4, seed=1)
+    came, loss = reference.train_epoch(start, batches, training)
+    parameters, state, total = start, reference.zero_state(start, 2), 0.0
+    for inputs, targets in batches:
+        nats, gradient, state = reference.gradients(parameters, inputs, targets, state)
+        parameters = reference.sgd_step(parameters, gradient, training)
+        total += nats
+    assert came.digest() == parameters.digest()
+    assert (loss.nats, loss.tokens) == (total, 24)
+
+
+def test_training_and_evaluating_leave_the_parameters_given_untouched() -> None:
+    model = ModelConfig(5, 3, 2)
+    start, batches = exact(model, 1), epoch(model, 3, 2, 4, seed=1)
+    before = start.digest()
+    reference.train_epoch(start, batches, TrainingConfig(1.0, 1.0, 2, 4))
+    reference.evaluate(start, batches)
+    reference.generate(start, [1, 2], 3)
+    assert start.digest() == before
+
+
+def test_all_parameters_zero_guess_uniformly() -> None:
+    model = ModelConfig(7, 3, 2)
+    zeros = Parameters.from_arrays([array * 0 for _, array in exact(model, 0).items()])
+    batches = epoch(model, 2, 3, 4, seed=0)
+    assert reference.evaluate(zeros, batches).nats == pytest.approx(24 * math.log(7))
+
+
+def test_generation_follows_the_largest_logit() -> None:
+    model = ModelConfig(6, 4, 2)
+    parameters = exact(model, 4, scale=1.0)
+    came = reference.generate(parameters, [1, 2], 8)
+    read = [1, 2]
+    for chosen in came:
+        losses = [
+            reference.evaluate(
+                parameters,
+                Batches(np.array([[read]]), np.array([[[*read[1:], candidate]]])),
+            ).nats
+            for candidate in range(6)
+        ]
+        assert chosen == int(np.argmin(losses))
+        read.append(chosen)
+    assert all(type(i) is int for i in came)
+
+
+def test_logits_too_large_for_exp_keep_the_loss_finite() -> None:
+    start = exact(ModelConfig(4, 3, 1), 0)
+    huge = Parameters.from_arrays([array * 1e4 for _, array in start.items()])
+    batches = epoch(ModelConfig(4, 3, 1), 1, 2, 3, seed=0)
+    with np.errstate(over="raise", invalid="raise"):
+        assert math.isfinite(reference.evaluate(huge, batches).nats)
+
+
+@given(MODELS, SEEDS)
+def test_shared_parameters_are_drawn_in_the_stated_order(model: ModelConfig, seed: int) -> None:
+    drawn = reference.draw_parameters(model, seed)
+    rng = np.random.default_rng(seed)
+    for name, array in drawn.items():
+        assert array.dtype == np.float32
+        expected = np.zeros(array.shape) if "bias" in name else rng.normal(size=array.shape) * 0.01
+        np.testing.assert_array_equal(array, expected.astype(np.float32), err_msg=name)
+
+
+@given(MODELS)
+def test_the_formula_counts_the_parameters_drawn(model: ModelConfig) -> None:
+    drawn = reference.draw_parameters(model, 0)
+    assert model.parameter_count == sum(array.size for _, array in drawn.items())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_dtype_given_is_the_dtype_computed_in(dtype: str) -> None:
+    model = ModelConfig(5, 3, 2)
+    start = exact(model, 1).astype(dtype)
+    moved, _ = reference.train_epoch(
+        start, epoch(model, 2, 2, 3, seed=0), TrainingConfig(1.0, 0.01, 2, 3)
+    )
+    assert {str(array.dtype) for _, array in moved.items()} == {dtype}
+
+
+def test_epoch_thirty_at_offset_zero_reads_as_in_the_frameworks(corpus_file: Path) -> None:
+    text = normalise(corpus_file.read_text())
+    vocabulary = Vocabulary(text)
+    batches = partition(vocabulary.encode(text)[:10_000], 32, 35)
+    training = TrainingConfig(learning_rate=1.0, clip_norm=1.0, batch_size=32, steps=35)
+    parameters = reference.draw_parameters(ModelConfig(len(vocabulary), 256, 1), seed=0)
+    for _ in range(30):
+        parameters, loss = reference.train_epoch(parameters, batches, training)
+    assert math.exp(loss.nats / loss.tokens) == pytest.approx(16.7442, rel=1e-5)

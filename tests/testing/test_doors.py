@@ -1,0 +1,150 @@
+"""Both doors of the kit: ``lstmbench check`` and the class for pytest."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+PLUGIN = """
+from lstmbench import BackendSpec, hookimpl
+
+@hookimpl
+def lstmbench_backends():
+    yield BackendSpec(
+        "mine",
+        "",
+        {factory!r},
+        {modes!r},
+        imports=("no_such_framework",),
+        install="pip install it",
+        environment={{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}},
+        expected_failures={expected!r},
+    )
+"""
+TEST = """
+from lstmbench.testing import Conformance
+
+class TestMine(Conformance):
+    backend = "mine"
+"""
+
+
+@pytest.fixture
+def doors(cli: Any) -> Any:
+    """Installs ``mine``; returns what (check, pytest) say of it."""
+
+    def install(
+        factory: str,
+        *options: str,
+        modes: dict[str, tuple[str, ...]] | None = None,
+        expected: dict[str, str] | None = None,
+    ) -> tuple[Any, Any]:
+        source = PLUGIN.format(
+            factory=factory if ":" in factory else f"broken_backends:{factory}",
+            modes=modes or {"cpu": ("eager",)},
+            expected=expected or {},
+        )
+        cli.plugin("mine", source)
+        (cli.folder / "test_mine.py").write_text(TEST)
+        command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *options]
+        tested = subprocess.run(
+            [*command, "test_mine.py"],
+            cwd=cli.folder,
+            env=cli.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        mode = "all" if options else "default"
+        return cli("check", "mine", "--mode", mode), tested
+
+    return install
+
+
+def counts(tested: Any) -> dict[str, int]:
+    summary = tested.stdout.splitlines()[-1]
+    return {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|skipped)", summary)}
+
+
+def test_a_sound_backend_passes_both(doors: Any) -> None:
+    checked, tested = doors("NumpyBackend")
+    assert checked.returncode == 0, checked.stdout
+    assert "passed" in checked.stdout
+    assert not re.search("failed|blocked|skipped", checked.stdout)
+    assert tested.returncode == 0, tested.stdout
+    assert set(counts(tested)) == {"passed"}
+
+
+def test_a_broken_backend_fails_both_and_is_told_what_to_do(doors: Any) -> None:
+    checked, tested = doors("MeanForSum")
+    assert checked.returncode == 1
+    assert re.search(r"loss_is_a_sum +failed +.*expected", checked.stdout)
+    assert "loss_is_a_sum: Return the sum of nats" in checked.stdout
+    assert re.search(r"forward_loss +blocked +builds on loss_is_a_sum", checked.stdout)
+    assert tested.returncode == 1
+    assert "Return the sum of nats" in tested.stdout
+    assert counts(tested)["failed"] > 2  # blocked is no pass either
+
+
+@pytest.mark.parametrize("factory", ["NowhereToRun", "lstmbench_needy.backend:Model"])
+def test_a_run_where_everything_was_skipped_fails_at_both(
+    cli: Any, doors: Any, factory: str
+) -> None:
+    package = cli.site / "lstmbench_needy"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "backend.py").write_text("import no_such_framework\n")
+    checked, tested = doors(factory)
+    assert checked.returncode == 1, checked.stdout
+    assert "Nothing was checked" in checked.stdout
+    assert tested.returncode == 1, tested.stdout
+    assert counts(tested)["failed"] == 1
+    assert "was skipped everywhere" in tested.stdout
+
+
+def test_a_backend_without_a_mode_here_fails_at_both(doors: Any) -> None:
+    checked, tested = doors("NumpyBackend", modes={"tpu": ("eager",)})
+    assert checked.returncode == 2
+    assert tested.returncode == 1
+    assert "no mode for any device here" in tested.stdout
+
+
+def test_an_expected_failure_is_accepted_at_both(doors: Any) -> None:
+    checked, tested = doors("Samples", expected={"greedy_generation": "a gambler"})
+    assert checked.returncode == 0, checked.stdout
+    assert re.search(r"greedy_generation +expected failure +a gambler", checked.stdout)
+    assert tested.returncode == 0, tested.stdout
+
+
+def test_an_unexpected_pass_fails_at_both(doors: Any) -> None:
+    checked, tested = doors("NumpyBackend", expected={"clipping": "someone said so"})
+    assert checked.returncode == 1
+    assert re.search(r"clipping +unexpected pass", checked.stdout)
+    assert tested.returncode == 1
+    assert counts(tested)["failed"] == 1
+    assert "someone said so" in tested.stdout
+
+
+def test_all_modes_are_an_option(doors: Any) -> None:
+    checked, tested = doors("NumpyBackend", "--all-modes", modes={"cpu": ("eager", "other")})
+    assert checked.returncode == 0, checked.stdout
+    assert "mine:eager on cpu" in checked.stdout
+    assert "mine:other on cpu" in checked.stdout
+    assert tested.returncode == 0, tested.stdout
+    assert counts(tested)["passed"] == checked.stdout.count("passed") + 1
+
+
+def test_check_of_another_interface_is_refused(cli: Any, one_line: Any) -> None:
+    source = PLUGIN.format(factory="x:y", modes={"cpu": ("eager",)}, expected={})
+    cli.plugin("mine", source.replace("imports=", "interface=2, imports="))
+    one_line(cli("check", "mine"), "mine", "interface 2", "has 1")
+
+
+def test_the_repository_s_own_backend_passes(cli: Any) -> None:
+    done = cli("check", "numpy", "--dtype", "float64")
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == ""
