@@ -134,7 +134,7 @@ def _spec_fault(spec: BackendSpec) -> str | None:
             f"{INTERFACE}: install matching versions"
         )
 
-    def strings(values: Any, kind: type) -> bool:
+    def strings(values: Any, kind: type[Any]) -> bool:
         return isinstance(values, kind) and all(isinstance(value, str) for value in values)
 
     def lists(table: Any) -> bool:

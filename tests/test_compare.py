@@ -1,0 +1,142 @@
+"""Comparisons: how often an interval covers, and what may be compared at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from lstmbench import compare, statistics
+from lstmbench.record import Epochs, Record, Source
+from lstmbench.report.figures import settings
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+Make = Callable[..., Any]
+EPOCHS = 40
+
+
+def processes(
+    make_record: Make, seconds: list[float], backend: str = "numpy", run: str = "one"
+) -> list[Record]:
+    """One record per process, its epochs all of the given length."""
+    source = Source(run=run, started="", command=[], commit="c", dirty=False, interleaved=True)
+    return [
+        make_record(
+            backend=backend,
+            repeat=repeat,
+            source=source,
+            epochs=Epochs(seconds=[s] * EPOCHS, nats=[9000.0] * EPOCHS, tokens=[8960] * EPOCHS),
+        )
+        for repeat, s in enumerate(seconds)
+    ]
+
+
+def test_intervals_cover_as_often_as_they_claim() -> None:
+    """Series with one-sided noise within processes and a spread between them."""
+    rng = np.random.default_rng(0)
+    covered, runs, repeats = 0, 400, 6
+    for _ in range(runs):
+        ratios = []
+        for _ in range(repeats):
+            sides = []
+            for _ in range(2):
+                level = 0.1 * np.exp(0.01 * rng.normal())
+                seconds = level * (1 + rng.exponential(0.05, EPOCHS))
+                epochs = Epochs(seconds=seconds.tolist(), nats=[1.0] * EPOCHS, tokens=[1] * EPOCHS)
+                sides.append(statistics.speed(epochs))
+            ratios.append(sides[0] / sides[1])
+        found = statistics.interval(ratios)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1 <= found.high
+    # three standard deviations of a binomial around 95 %
+    assert 0.917 <= covered / runs <= 0.983
+
+
+def test_a_slowdown_of_a_twentieth_is_worse(make_record: Make) -> None:
+    rng = np.random.default_rng(1)
+    drift = 0.1 * np.exp(0.2 * rng.normal(size=6))  # the machine's, seen by both
+    honest = processes(make_record, list(drift * np.exp(0.01 * rng.normal(size=6))), "a")
+    slowed = processes(make_record, list(1.05 * drift * np.exp(0.01 * rng.normal(size=6))), "b")
+    speed = compare.compare(slowed, honest)[0]
+    assert (speed.quantity.name, speed.verdict, speed.paired) == ("tokens/s", "worse", True)
+    assert compare.compare(honest, slowed)[0].verdict == "better"
+    # without turns the drift hides it
+    apart = processes(make_record, list(1.05 * drift[::-1]), "b", run="another")
+    assert compare.compare(apart, honest)[0].verdict == "undecided"
+
+
+def test_one_process_decides_nothing(make_record: Make) -> None:
+    a, b = (processes(make_record, [s], n) for s, n in ((0.1, "a"), (0.2, "b")))
+    assert compare.compare(a, b)[0].verdict == "undecided"
+
+
+def test_rows_that_cannot_be_told_apart_share_a_rank(make_record: Make) -> None:
+    rng = np.random.default_rng(2)
+    records = []
+    for backend, level in (("a", 0.1), ("b", 0.1005), ("c", 0.13), ("d", 0.131)):
+        records += processes(make_record, list(level * np.exp(0.02 * rng.normal(size=5))), backend)
+    (setting,) = settings(records)
+    assert len(setting.rows) == 4
+    assert setting.ranks == [1, 1, 3, 3]
+
+
+def test_seconds_to_a_perplexity(make_record: Make) -> None:
+    record = make_record(
+        epochs=Epochs(seconds=[1.0, 2.0, 4.0], nats=[30.0, 6.0, 1.0], tokens=[10] * 3),
+        phases={"import": 1.0, "build": 0.5, "prepare": 0.25, "parity": 9.0},
+    )
+    assert compare.seconds_to(record, 2.0) == 3.0
+    assert compare.seconds_to(record, 1.5) == 7.0
+    assert compare.seconds_to(record, 1.5, start_up=True) == 8.75
+    assert compare.seconds_to(record, 1.05) is None
+
+
+@pytest.fixture
+def two_runs(cli: Cli) -> tuple[Path, Path]:
+    for epochs in ("3", "4"):
+        done = cli.run("--backends", "numpy", "--epochs", epochs)
+        assert done.returncode == 0, done.stderr
+    first, second = cli.runs()
+    return first, second
+
+
+def test_what_differs_is_refused_or_labelled(cli: Cli, two_runs: tuple[Path, Path]) -> None:
+    refused = cli("compare", *two_runs)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "protocol" in refused.stderr
+    labelled = cli("compare", *two_runs, "--anyway")
+    assert labelled.returncode == 0
+    assert "Not the same protocol" in labelled.stdout
+
+
+def test_the_gate_fails_only_on_a_decided_slowdown(cli: Cli, two_runs: tuple[Path, Path]) -> None:
+    first, _ = two_runs
+    done = cli("compare", first, first, "--fail-below", "2")
+    assert done.returncode == 0
+    assert "undecided" in done.stdout
+    (path,) = (first / "records").iterdir()
+    template = json.loads(path.read_text())
+    template["machine"]["facts"] = {}
+    for name, seconds in (("quick", 0.1), ("slow", 0.2)):
+        folder = cli.folder / name
+        (folder / "records").mkdir(parents=True)
+        (folder / "plan.json").write_text("{}")
+        for repeat in range(3):
+            length = seconds * (1 + repeat / 100)
+            series = {"seconds": [length] * 3, "nats": [9.0] * 3, "tokens": [90] * 3}
+            record = {**template, "epochs": series}
+            record["trial"] = {**template["trial"], "repeat": repeat}
+            (folder / "records" / f"{repeat}.json").write_text(json.dumps(record))
+    slow, quick = cli.folder / "slow", cli.folder / "quick"
+    assert cli("compare", slow, quick, "--fail-below", "0.97").returncode == 1
+    assert cli("compare", quick, slow, "--fail-below", "0.97").returncode == 0
+    assert "worse" in cli("compare", slow, quick, "--format", "github").stdout
