@@ -1,0 +1,5 @@
+from lstmbench.testing import Conformance
+
+
+class TestJax(Conformance):
+    backend = "jax"

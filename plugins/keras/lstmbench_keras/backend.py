@@ -1,0 +1,166 @@
+"""What the three engines share: Keras variables hold the parameters, pure functions use them.
+
+An engine says how gradients are taken and how the loop over windows is compiled. Everything
+else, the loss, clipping and SGD too, is written once, in ``keras.ops``.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable
+from lstmbench_keras.fit import FitTrainer, arrays
+from lstmbench_keras.model import LanguageModel, States
+
+#: Engine tensors in the order of ``LanguageModel.trainable_variables``.
+Values = list[Any]
+
+
+class KerasBackend(Backend):
+    """An LSTM language model of Keras layers on one engine."""
+
+    #: What ``KERAS_BACKEND`` has to say.
+    engine: ClassVar[str]
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        running = keras.backend.backend()
+        if running != self.engine:
+            raise Unavailable(
+                f"Keras runs on {running} here: set KERAS_BACKEND={self.engine} before it starts"
+            )
+        self._configure()
+        keras.config.set_floatx(task.dtype)
+        keras.config.set_dtype_policy(task.dtype)
+        # Initialisers take their seeds from Python's generator; keras.utils.set_random_seed does
+        # no more for them, but imports TensorFlow whatever the engine.
+        random.seed(task.seed)
+        with self._device():
+            self._model = LanguageModel(task.model, **self._lstm_options())
+            try:
+                self._model(ops.zeros((1, 1), "int32"), self._model.zero_states(1))
+            except ValueError as error:
+                if "cuDNN" not in str(error):
+                    raise
+                raise Unavailable(f"Keras cannot use cuDNN here: mode {task.mode}") from error
+            # dropout's seeds: Keras wants them handed over, although nothing is dropped
+            self._frozen = [ops.stop_gradient(v) for v in self._model.non_trainable_variables]
+        self._cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self._fit = self._fit_trainer()
+        self._compiled_epoch = self._compile(self._epoch)
+        self._compiled_forward = self._compile(self._forward)
+
+    @abstractmethod
+    def _configure(self) -> None:
+        """Claim the device, set threads and precision; :class:`Unavailable` if it is not there."""
+
+    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` as the mode runs it: op by op unless an engine has a compiler."""
+        return function
+
+    @abstractmethod
+    def _epoch(self, values: Values, inputs: Any, targets: Any) -> tuple[Values, Any]:
+        """Train on ``[windows, batch, steps]``: new values, and the sum of the windows' losses."""
+
+    @abstractmethod
+    def runtime(self) -> dict[str, str]:
+        """See :class:`Backend`; an engine adds to this."""
+        count = sum(int(np.prod(v.shape)) for v in self._model.trainable_variables)
+        return {
+            "keras": keras.__version__,
+            "parameters": str(count),
+            "biases": "one per layer",
+        }
+
+    def _fit_trainer(self) -> FitTrainer:
+        return FitTrainer(self._model, self.task.training, arrays, jit_compile="auto")
+
+    def _lstm_options(self) -> dict[str, Any]:
+        """On a GPU either cuDNN or an error: a silent fallback would falsify the record."""
+        if self.task.device_kind != "cuda":
+            return {}
+        return {"use_cudnn": self.task.mode not in ("xla", "jit")}
+
+    def _device(self) -> AbstractContextManager[Any]:
+        """Where Keras puts new tensors, for an engine that is not told once for all."""
+        return nullcontext()
+
+    def _values(self) -> Values:
+        """The parameters as plain tensors: what an engine differentiates, it watches itself."""
+        return [ops.stop_gradient(variable) for variable in self._model.trainable_variables]
+
+    def _assign(self, values: Sequence[Any]) -> None:
+        for variable, value in zip(self._model.trainable_variables, values, strict=True):
+            variable.assign(value)
+
+    def _forward(self, values: Values, ids: Any, states: States) -> tuple[Any, States]:
+        """Logits and last states, as a pure function of the parameters."""
+        outputs, _ = self._model.stateless_call(values, self._frozen, ids, states)
+        return outputs
+
+    def _loss(
+        self, values: Values, inputs: Any, targets: Any, states: States
+    ) -> tuple[Any, States]:
+        """Mean cross-entropy over one window's tokens, and the states to carry on."""
+        logits, states = self._forward(values, inputs, states)
+        return self._cross_entropy(targets, logits), states
+
+    def _step(self, values: Values, gradients: Sequence[Any]) -> Values:
+        """SGD with all gradients scaled together by min(1, clip / norm)."""
+        training = self.task.training
+        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
+        scale = training.clip_norm / ops.maximum(norm, training.clip_norm)
+        rate = training.learning_rate * scale
+        return [v - rate * g for v, g in zip(values, gradients, strict=True)]
+
+    def load_parameters(self, parameters: Parameters) -> None:
+        with self._device():
+            self._assign([array for _, array in parameters.items()])
+
+    def parameters(self) -> Parameters:
+        return Parameters.from_arrays(
+            [np.array(ops.convert_to_numpy(v)) for v in self._model.trainable_variables]
+        )
+
+    def prepare(self, batches: Batches) -> None:
+        """Compile by training an epoch, then take it back."""
+        before = self.parameters()
+        self.train_epoch(batches)
+        self.load_parameters(before)
+
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        with self._device():
+            if self.task.mode == "fit":
+                return EpochLoss(self._fit.epoch(batches) * batches.tokens, batches.tokens)
+            inputs, targets = map(ops.convert_to_tensor, (batches.inputs, batches.targets))
+            values, losses = self._compiled_epoch(self._values(), inputs, targets)
+            self._assign(values)
+            # reading the loss waits for the program that made the values too
+            return EpochLoss(float(losses) / batches.windows * batches.tokens, batches.tokens)
+
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        with self._device():
+            values, states = self._values(), self._model.zero_states(batches.inputs.shape[1])
+            losses = 0.0
+            for inputs, targets in batches:
+                logits, states = self._compiled_forward(values, inputs, states)
+                losses += float(self._cross_entropy(targets, logits))
+        return EpochLoss(losses / batches.windows * batches.tokens, batches.tokens)
+
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        with self._device():
+            values, states = self._values(), self._model.zero_states(1)
+            ids, chosen = list(prefix), []
+            for _ in range(length):
+                logits, states = self._compiled_forward(values, np.array([ids], np.int32), states)
+                ids = [int(ops.argmax(logits[0, -1]))]
+                chosen += ids
+        return chosen

@@ -1,0 +1,82 @@
+"""Keras on PyTorch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import torch
+
+from lstmbench import Batches, EpochLoss, Task, Unavailable
+from lstmbench_keras.backend import KerasBackend, Values
+
+
+class TorchBackend(KerasBackend):
+    """``eager`` and ``cudnn`` run op by op; ``compile`` has Inductor fuse a window's loss."""
+
+    engine = "torch"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        if task.mode == "compile":
+            self._loss = torch.compile(self._loss, dynamic=False)  # type: ignore[method-assign]
+
+    def _configure(self) -> None:
+        if self.task.mode == "compile" and not shutil.which(os.environ.get("CXX", "g++")):
+            raise Unavailable("Inductor needs a C++ compiler: install g++ or name one in CXX")
+        kind, _, index = self.task.device.partition(":")
+        seen = torch.cuda.device_count()
+        if kind == "cuda" and int(index or 0) >= seen:
+            raise Unavailable(f"PyTorch sees {seen} GPUs here, so not {self.task.device}")
+        torch.set_num_threads(self.task.threads)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+    def _device(self) -> AbstractContextManager[Any]:
+        return keras.device(self.task.device)
+
+    def _epoch(
+        self, values: Values, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[Values, Any]:
+        states = self._model.zero_states(inputs.shape[1])
+        losses = 0.0
+        for ids, following in zip(inputs, targets, strict=True):
+            values = [value.detach().requires_grad_() for value in values]
+            loss, states = self._loss(values, ids, following, states)
+            gradients = torch.autograd.grad(loss, values)
+            with torch.no_grad():
+                values = self._step(values, gradients)
+            states = [[h.detach(), c.detach()] for h, c in states]
+            losses += loss.detach()
+        return values, losses
+
+    @torch.no_grad()
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        return super().evaluate(batches)
+
+    @torch.no_grad()
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        return super().generate(prefix, length)
+
+    def runtime(self) -> dict[str, str]:
+        return super().runtime() | {
+            "torch": torch.__version__,
+            "kernel": self._kernel(),
+            "threads": str(torch.get_num_threads()),
+            "tf32": "off",
+        }
+
+    def _kernel(self) -> str:
+        if self.task.mode == "compile":
+            return "Inductor, a program a window"
+        if self.task.device_kind == "cuda":
+            # looked up, since Keras goes back to its loop in silence where cuDNN fails
+            with torch.autograd.profiler.profile() as profile:
+                self.generate([0], 1)
+            if any("_cudnn_rnn" in event.name for event in profile.function_events):
+                return "cuDNN's LSTM, the rest PyTorch's ops one by one"
+        return "PyTorch's ops one by one, time step after time step"

@@ -1,0 +1,5 @@
+from lstmbench.testing import Conformance
+
+
+class TestTFScratch(Conformance):
+    backend = "tf-scratch"

@@ -1,0 +1,237 @@
+"""What both backends share: the device, the epoch loop, clipping with SGD, CUDA graphs.
+
+Shapes: T steps, B batch, V vocabulary, H hidden, L layers. Token ids are int64 ``[T, B]``, time
+first as cuDNN and oneDNN want it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, TrainingConfig, Unavailable
+
+#: (h, c), each ``[L, B, H]``.
+State = tuple[Tensor, Tensor]
+
+
+class Model(ABC):
+    """One LSTM language model: its parameters and what happens to them in one window."""
+
+    @property
+    @abstractmethod
+    def trained(self) -> list[Tensor]:
+        """The trained parameters, updated in place."""
+
+    @abstractmethod
+    def load(self, parameters: Parameters) -> None:
+        """Copy canonical parameters in."""
+
+    @abstractmethod
+    def export(self) -> Parameters:
+        """Copy the parameters out, in canonical form."""
+
+    @abstractmethod
+    def train_window(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
+        """One SGD step on ids ``[T, B]``: the mean loss before it, and the state to carry on."""
+
+    @abstractmethod
+    def logits(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """``[T * B, V]`` for ids ``[T, B]``, and the state after them."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What the record should know of this model."""
+
+
+class WindowGraph:
+    """One training window as a CUDA graph, called like :meth:`Model.train_window`.
+
+    Follows "Whole-network capture" of PyTorch's notes on CUDA graphs: warm up on a side stream,
+    capture, then refill the captured inputs and replay. Warming up trains.
+    """
+
+    def __init__(self, model: Model, x: Tensor, y: Tensor, state: State) -> None:
+        self._x, self._y = x.clone(), y.clone()
+        self._state = (state[0].clone(), state[1].clone())
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._window(model)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._loss = self._window(model)
+
+    def _window(self, model: Model) -> Tensor:
+        loss, state = model.train_window(self._x, self._y, self._state)
+        for carried, new in zip(self._state, state, strict=True):
+            carried.copy_(new)
+        return loss
+
+    def fits(self, x: Tensor) -> bool:
+        return self._x.shape == x.shape
+
+    def __call__(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
+        self._x.copy_(x)
+        self._y.copy_(y)
+        if state is not self._state:
+            for carried, new in zip(self._state, state, strict=True):
+                carried.copy_(new)
+        self._graph.replay()
+        return self._loss.clone(), self._state
+
+
+class WindowBackend(Backend):
+    """The interface's epochs, evaluation and generation around a :class:`Model`."""
+
+    #: Modes per device kind, as the spec has them.
+    modes: Mapping[str, tuple[str, ...]]
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._device = _claim(task, self.modes)
+        self._model = self._build(self._device, getattr(torch, task.dtype))
+        self._graph: WindowGraph | None = None
+
+    @abstractmethod
+    def _build(self, device: torch.device, dtype: torch.dtype) -> Model:
+        """The model of the task's mode with its initial parameters."""
+
+    def load_parameters(self, parameters: Parameters) -> None:
+        trained = len(self._model.trained)
+        self._model.load(parameters)
+        if len(self._model.trained) != trained:
+            self._graph = None  # captured with a parameter that is trained no longer
+
+    def parameters(self) -> Parameters:
+        return self._model.export()
+
+    def prepare(self, batches: Batches) -> None:
+        few = Batches(batches.inputs[:3], batches.targets[:3])
+        with self._parameters_kept():
+            self.train_epoch(few)
+        self.evaluate(few)
+
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        state = self._zero_state(batches.inputs.shape[1])
+        losses = []
+        for x, y in self._windows(batches):
+            loss, state = self._train_window(x, y, state)
+            losses.append(loss)
+        # the only synchronisation: the losses arrive after all that was queued before them
+        mean = sum(torch.stack(losses).tolist()) / batches.windows
+        return EpochLoss(mean * batches.tokens, batches.tokens)
+
+    @torch.inference_mode()
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        state = self._zero_state(batches.inputs.shape[1])
+        losses = []
+        for x, y in self._windows(batches):
+            logits, state = self._model.logits(x, state)
+            losses.append(functional.cross_entropy(logits, y.flatten(), reduction="sum"))
+        return EpochLoss(sum(torch.stack(losses).tolist()), batches.tokens)
+
+    @torch.inference_mode()
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        ids = torch.tensor(prefix, dtype=torch.int64, device=self._device)[:, None]
+        state = self._zero_state(1)
+        chosen = []
+        for _ in range(length):
+            logits, state = self._model.logits(ids, state)
+            ids = logits[-1:].argmax(dim=1, keepdim=True)
+            chosen.append(ids)
+        return torch.cat(chosen).flatten().tolist() if chosen else []
+
+    def runtime(self) -> dict[str, str]:
+        facts = {
+            "torch": torch.__version__,
+            "threads": str(torch.get_num_threads()),
+            "parameters": str(sum(tensor.numel() for tensor in self._model.trained)),
+        }
+        if self._device.type == "cuda":
+            facts["cuda"] = str(torch.version.cuda)
+            facts["cudnn"] = str(torch.backends.cudnn.version())
+            on = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+            facts["tf32"] = "on" if on else "off"
+        return facts | self._model.facts()
+
+    def _zero_state(self, batch: int) -> State:
+        model = self.task.model
+        h, c = torch.zeros(
+            2,
+            model.layers,
+            batch,
+            model.hidden_size,
+            dtype=getattr(torch, self.task.dtype),
+            device=self._device,
+        )
+        return h, c
+
+    def _windows(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs of int64 ``[T, B]``, the whole epoch moved to the device at once."""
+
+        def staged(ids: np.ndarray) -> Tensor:
+            tensor = torch.tensor(ids, dtype=torch.int64, device=self._device)
+            return tensor.transpose(1, 2).contiguous()
+
+        return zip(staged(batches.inputs), staged(batches.targets), strict=True)
+
+    def _train_window(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.task.mode != "graphs":
+            return self._model.train_window(x, y, state)
+        if self._graph is None or not self._graph.fits(x):
+            with self._parameters_kept():
+                self._graph = WindowGraph(self._model, x, y, state)
+        return self._graph(x, y, state)
+
+    @contextmanager
+    def _parameters_kept(self) -> Iterator[None]:
+        """Put the parameters back, bit for bit, after a trial run."""
+        kept = [tensor.detach().clone() for tensor in self._model.trained]
+        yield
+        with torch.no_grad():
+            for tensor, value in zip(self._model.trained, kept, strict=True):
+                tensor.copy_(value)
+
+
+def _claim(task: Task, modes: Mapping[str, tuple[str, ...]]) -> torch.device:
+    """The task's device, with threads set and TF32 off; raises ``Unavailable``."""
+    kind = task.device_kind
+    if kind == "cuda":
+        index = int(task.device.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise Unavailable(f"PyTorch {torch.__version__} sees no {task.device} here")
+        torch.cuda.set_device(index)
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise Unavailable(f"PyTorch {torch.__version__} has no mps device here")
+    if task.mode not in modes.get(kind, ()):
+        raise Unavailable(f"there is no mode {task.mode} on {task.device}")
+    torch.set_num_threads(task.threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(task.device)
+
+
+def one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """``[..., size]`` of zeros and ones, without ``functional.one_hot``'s int64 copy."""
+    zeros = torch.zeros(*ids.shape, size, dtype=dtype, device=ids.device)
+    return zeros.scatter_(-1, ids.unsqueeze(-1), 1.0)
+
+
+def clip_and_step(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], training: TrainingConfig
+) -> None:
+    """One SGD step with all gradients clipped together, in place and without synchronising."""
+    with torch.no_grad():
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        rate = (training.clip_norm / norm).clamp(max=1.0) * -training.learning_rate
+        # not in place: oneDNN hands out one gradient for both of nn.LSTM's biases
+        torch._foreach_add_(parameters, torch._foreach_mul(gradients, rate))
