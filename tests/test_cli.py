@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-VERBS = ("check", "list", "new", "publish", "report", "run")
+VERBS = ("check", "compare", "list", "new", "publish", "report", "run")
 RUN = (
     *("run", "--backends", "numpy", "--devices", "cpu", "--corpus", "bundled"),
     *("--epochs", "1", "--hidden-size", "8"),
@@ -42,6 +42,7 @@ def test_no_verb_shows_the_help_as_help(call: Call) -> None:
     shown = done.stdout + done.stderr
     assert len(shown.splitlines()) > len(VERBS)
     assert "\n  run " in shown
+    assert done.returncode in (0, 2)
 
 
 @pytest.mark.parametrize(("verb", "near"), [("rnu", "run"), ("lst", "list"), ("chek", "check")])
@@ -92,6 +93,7 @@ def test_a_verb_like_no_other_gets_the_list(call: Call, one_line: Any) -> None:
         (("--batch-size", "20000"), ("too few", "--batch-size 20000")),
         (("--steps", "9999"), ("too few", "--steps 9999")),
         (("--protocol", "heldout", "--batch-size", "60"), ("validation", "too few")),
+        (("--repeats", "0"), ("--repeats",)),
         (("--threads", "0"), ("--threads 0",)),
         (("--threads", "100000"), ("--threads 100000",)),
         (("--seed", "-1"), ("--seed", "-1")),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -139,12 +141,31 @@ def test_a_wrong_download_is_neither_used_nor_kept(tmp_path: Path, served: Path)
     assert not (tmp_path / "cache" / "fox.txt").exists()
 
 
-def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def trickling() -> Iterator[str]:
+    """The address of a server that sends the right file, a byte every half second."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(TEXT))
+                for place in range(len(TEXT)):
+                    connection.sendall(TEXT[place : place + 1])
+                    time.sleep(0.5)
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/fox.txt"
+
+
+def test_a_server_that_goes_on_for_ever_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, trickling: str
+) -> None:
     monkeypatch.setattr(corpus, "DOWNLOAD_SECONDS", 1.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}/fox.txt"
-        with pytest.raises(CorpusMissing):
-            resolve(CorpusSpec(**{**vars(FOX), "urls": (address,) * 5}))
+    with pytest.raises(CorpusMissing):
+        resolve(CorpusSpec(**{**vars(FOX), "urls": (trickling,)}))
 
 
 def test_all_downloads_together_get_ten_seconds() -> None:

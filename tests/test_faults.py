@@ -47,7 +47,7 @@ FAULTS: list[tuple[str, str, str | None, str, int]] = [
     ("WrongType", "failed", "protocol", "EpochLoss", 1),
     ("NumpyNumber", "failed", "protocol", "float32", 1),
     ("WrongCount", "failed", "protocol", "tokens", 1),
-    ("WrongLength", "failed", "protocol", "50 ids", 4),
+    ("WrongLength", "failed", "protocol", "expected 50 new ids", 4),
     ("NoBackend", "failed", "protocol", "not a Backend", 0),
     ("NoSuchClass", "failed", "exception", "NoSuchClass", 0),
     ("TwiceTheRate", "failed", "parity", "text: ", 0),

@@ -127,6 +127,26 @@ def test_an_honest_backend_is_admitted_at_any_learning_rate(
     assert parity.check(NumpyBackend(small), batches).first_difference is None
 
 
+@pytest.mark.parametrize("backend", [BiasTwice, NoClipping, ClippedOneByOne])
+@pytest.mark.parametrize("learning_rate", [0.1, 0.01, 0.001])
+def test_a_mistake_shows_at_any_learning_rate(
+    backend: Callable[[Task], NumpyBackend], learning_rate: float, batches: Batches
+) -> None:
+    small = replace(task(), training=replace(task().training, learning_rate=learning_rate))
+    assert parity.check(backend(small), batches).first_difference is not None
+
+
+def test_rounding_explains_little_and_only_where_changes_are_small(batches: Batches) -> None:
+    usual = parity.check(NumpyBackend(task()), batches)
+    assert all(value < 3 * usual.tolerance for value in usual.allowed.values())
+    small = replace(task(), training=replace(task().training, learning_rate=0.001))
+    result = parity.check(NumpyBackend(small), batches)
+    assert result.allowed
+    assert set(result.allowed) <= set(result.errors)
+    assert all(result.tolerance < value <= 0.01 for value in result.allowed.values())
+    assert not any("loss" in quantity for quantity in result.allowed)
+
+
 @pytest.mark.parametrize("layers", [2, 4])
 def test_an_honest_backend_is_admitted_with_several_small_layers(
     layers: int, batches: Batches

@@ -9,7 +9,11 @@ import click
 from lstmbench.commands.report import relative_option
 from lstmbench.hookspecs import hookimpl
 
-BEGIN, END = "<!-- lstmbench:begin -->", "<!-- lstmbench:end -->"
+
+def markers(block: str) -> tuple[str, str]:
+    """The lines between which a block of tables stands."""
+    name = f" {block}" if block else ""
+    return f"<!-- lstmbench:begin{name} -->", f"<!-- lstmbench:end{name} -->"
 
 
 @click.command()
@@ -19,9 +23,10 @@ BEGIN, END = "<!-- lstmbench:begin -->", "<!-- lstmbench:end -->"
     "--into",
     required=True,
     type=click.Path(path_type=Path),
-    help=f"A Markdown file: what stands between {BEGIN} and {END} is replaced.",
+    help="A Markdown file: what stands between {} and {} is replaced.".format(*markers("")),
 )
-def publish(runs: tuple[Path, ...], into: Path, relative_to: str | None) -> None:
+@click.option("--block", default="", help="Of several blocks the one whose markers end in this.")
+def publish(runs: tuple[Path, ...], into: Path, relative_to: str | None, block: str) -> None:
     """Write the tables of RUNS between the markers of a Markdown file."""
     from lstmbench.errors import UserError
     from lstmbench.report import text
@@ -33,12 +38,13 @@ def publish(runs: tuple[Path, ...], into: Path, relative_to: str | None) -> None
         content = into.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{into}: {error.strerror or error}") from error
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    opening, closing = markers(block)
+    before, begin, rest = content.partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
-        raise UserError(f"{into} has no lines {BEGIN} and {END} to write between")
+        raise UserError(f"{into} has no lines {opening} and {closing} to write between")
     table = text.render(settings(records, relative_to), "github")
-    write_atomically(into, f"{before}{BEGIN}\n{table}\n{END}{after}")
+    write_atomically(into, f"{before}{opening}\n{table}\n{closing}{after}")
 
 
 @hookimpl

@@ -14,7 +14,7 @@ FORMATS = ("github", "plain", "latex", "html", "csv", "json")
 relative_option = click.option(
     "--relative-to",
     metavar="BACKEND:MODE",
-    help="Add a column: speed relative to this one, where both took turns.",
+    help="Add a column: speed relative to this one, or with :MODE to the backend's own mode.",
 )
 
 

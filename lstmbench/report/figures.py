@@ -144,14 +144,18 @@ class Setting:
     rows: list[Row] = field(default_factory=list)
     relative_to: str | None = None
 
-    def base(self, device: str) -> Row | None:
-        """The row on ``device`` that others are shown relative to."""
-        rows = (r for r in self.rows if r.label == self.relative_to)
-        return next((r for r in rows if r.first.trial.device == device), None)
-
     def relative(self, row: Row) -> statistics.Interval | None:
-        """Speed of a row relative to :attr:`relative_to`."""
-        base = self.base(row.first.trial.device)
+        """Speed relative to the row of :attr:`relative_to` on the same device.
+
+        ``":MODE"`` stands for that mode of the row's own backend.
+        """
+        label = self.relative_to or ""
+        if label.startswith(":"):
+            label = row.first.trial.backend + label
+        device = row.first.trial.device
+        base = next(
+            (r for r in self.rows if (r.label, r.first.trial.device) == (label, device)), None
+        )
         return row.ratio(base) if base else None
 
     @property

@@ -30,7 +30,6 @@ class JaxBackend(KerasBackend):
         if int(index or 0) >= len(devices):
             raise Unavailable(f"JAX sees {len(devices)} devices {kind}, so not {self.task.device}")
         jax.config.update("jax_default_device", devices[int(index or 0)])
-        jax.config.update("jax_enable_x64", self.task.dtype == "float64")
         jax.config.update("jax_default_matmul_precision", "highest")  # no TF32
 
     def _lstm_options(self) -> dict[str, Any]:

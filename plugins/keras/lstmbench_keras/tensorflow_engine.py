@@ -65,18 +65,20 @@ class TensorFlowBackend(KerasBackend):
         return values, losses
 
     def runtime(self) -> dict[str, str]:
-        how = {
-            "xla": "XLA, the epoch one program",
-            "cudnn": "cuDNN's LSTM in a graph of the whole epoch",
-            "graph": "TensorFlow's ops in a graph of the whole epoch",
-            "eager": "TensorFlow's ops one by one",
-            "fit": "XLA, a program a window",
-        }[self.task.mode]
-        if self.task.device_kind == "cuda" and self.task.mode in ("fit", "eager"):
-            how = "cuDNN's LSTM and " + how
         return super().runtime() | {
             "tensorflow": tf.__version__,
-            "kernel": how,
+            "kernel": self._kernel(),
             "threads": str(tf.config.threading.get_intra_op_parallelism_threads()),
             "tf32": "off",
         }
+
+    def _kernel(self) -> str:
+        on_gpu = self.task.device_kind == "cuda"
+        how = {
+            "xla": "XLA, the epoch one program",
+            "cudnn": "TensorFlow's ops, the epoch one graph",
+            "graph": "TensorFlow's ops, the epoch one graph",
+            "fit": "TensorFlow's ops, a graph a window" if on_gpu else "XLA, a program a window",
+            "eager": "TensorFlow's ops one by one",
+        }[self.task.mode]
+        return f"cuDNN's LSTM; around it {how}" if on_gpu and self.task.mode != "xla" else how

@@ -18,7 +18,7 @@ the cell's gradient reaches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ class _Tape:
             zip(
                 self.d_raw,
                 self.d_raw[..., :hidden],
-                self.d_raw[..., hidden:].unflatten(-1, (3, hidden)),
+                self.d_raw[..., hidden:].view(steps, batch, 3, hidden),
                 self.f,
                 self.through_cell,
                 strict=True,
@@ -116,7 +116,10 @@ class FusedModel(Model):
         self._output_weight, self._output_bias = tensor(vocabulary, hidden), tensor(vocabulary)
         self._tapes: dict[torch.Size, list[_Tape]] = {}
         self._onednn = _has_onednn(device, dtype)
-        self._mm, self._addmm = (_mm, _addmm) if self._onednn else (torch.mm, torch.addmm)
+        self._mm: Callable[[Tensor, Tensor], Tensor] = torch.mm
+        self._addmm: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.addmm
+        if self._onednn:
+            self._mm, self._addmm = _onednn_mm, _onednn_addmm
         self.load(reference.draw_parameters(task.model, task.seed))
 
     @property
@@ -180,8 +183,9 @@ class FusedModel(Model):
     def logits(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         tapes = self._tapes.get(x.shape)
         if tapes is None:
+            steps, batch = x.shape
             hidden = self._task.model.hidden_size
-            tapes = [_Tape(self._output_bias, *x.shape, hidden) for _ in self._layers]
+            tapes = [_Tape(self._output_bias, steps, batch, hidden) for _ in self._layers]
             self._tapes[x.shape] = tapes
         for index, (layer, tape, h, c) in enumerate(zip(self._layers, tapes, *state, strict=True)):
             if index:
@@ -253,14 +257,19 @@ def _has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
-def _mm(a: Tensor, b: Tensor) -> Tensor:
+def _onednn_mm(a: Tensor, b: Tensor) -> Tensor:
     """``torch.mm`` by oneDNN."""
-    return torch.ops.mkldnn._linear_pointwise.default(a, b.t(), None, "none", [], "")
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(a, b.t(), None, "none", [], "")
+    return product
 
 
-def _addmm(start: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """``torch.addmm`` by oneDNN, ``start`` being a bias or of the result's shape."""
+def _onednn_addmm(start: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``torch.addmm`` by oneDNN; ``start`` is a bias, or contiguous and of the result's shape."""
     linear = torch.ops.mkldnn._linear_pointwise
+    total: Tensor
     if start.dim() == 1:
-        return linear.default(a, b.t(), start, "none", [], "")
-    return linear.binary(a, start, b.t(), None, "add")
+        total = linear.default(a, b.t(), start, "none", [], "")
+    else:
+        # a start that is not contiguous would cost oneDNN its fast kernel
+        total = linear.binary(a, start, b.t(), None, "add")
+    return total

@@ -19,6 +19,8 @@ from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, TrainingCon
 
 #: (h, c), each ``[L, B, H]``.
 State = tuple[Tensor, Tensor]
+#: One per trained parameter, in their order.
+Gradients = list[Tensor] | tuple[Tensor, ...]
 
 
 class Model(ABC):
@@ -226,9 +228,7 @@ def one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     return zeros.scatter_(-1, ids.unsqueeze(-1), 1.0)
 
 
-def clip_and_step(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], training: TrainingConfig
-) -> None:
+def clip_and_step(parameters: list[Tensor], gradients: Gradients, training: TrainingConfig) -> None:
     """One SGD step with all gradients clipped together, in place and without synchronising."""
     with torch.no_grad():
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
