@@ -90,15 +90,15 @@ def ratio(a: Sequence[Record], b: Sequence[Record], value: Value) -> tuple[Inter
     return _welch(list(ours.values()), list(theirs.values())), False
 
 
-def _by_turn(records: Sequence[Record], value: Value) -> dict[tuple[str, int, bool], float]:
+def _by_turn(records: Sequence[Record], value: Value) -> dict[tuple[str, str], float]:
     """Values by the turn that they were measured in; trials without turns pair with nothing."""
     found = {}
     for index, record in enumerate(records):
         amount = value(record) if record.status == Status.OK else None
         if amount:
             alone = not record.source.interleaved
-            key = (record.source.run, record.trial.repeat)
-            found[(f"{id(record)}-{index}", index, True) if alone else (*key, False)] = amount
+            turn = (record.source.run, record.trial.group_key())
+            found[(f"{id(record)}", str(index)) if alone else turn] = amount
     return found
 
 
@@ -140,6 +140,8 @@ def differences(a: Record, b: Record) -> Mapping[str, tuple[str, str]]:
             "init": trial.init,
             "dtype": trial.dtype,
             "threads": str(trial.threads),
+            "seed": str(trial.seed),
+            "environment": str(dict(trial.environment)),
         }
 
     ours, theirs = facts(a), facts(b)

@@ -35,7 +35,7 @@ from lstmbench.record import (
     Source,
     Status,
 )
-from lstmbench.statistics import perplexity, suspect
+from lstmbench.statistics import perplexity, suspect, unsettled
 from lstmbench.store import Run
 
 #: Characters of a log that a record keeps.
@@ -247,6 +247,9 @@ class Conductor:
         if life.channel is not None:
             life.channel.close()
         seconds, nats, tokens = zip(*life.series, strict=True) if life.series else ((), (), ())
+        epochs = Epochs(seconds=list(seconds), nats=list(nats), tokens=list(tokens))
+        found = {"suspect": suspect(nats, life.evaluations), "unsettled": unsettled(epochs)}
+        flags = [flag for flag, raised in found.items() if raised]
         size = len(self.corpus.vocabulary)
         record = Record(
             trial=life.trial,
@@ -257,9 +260,9 @@ class Conductor:
             status=status,
             reason=reason,
             message=scrub(" ".join(message.split())),
-            flags=["suspect"] if suspect(nats, life.evaluations) else [],
+            flags=flags,
             parity=life.parity,
-            epochs=Epochs(seconds=list(seconds), nats=list(nats), tokens=list(tokens)),
+            epochs=epochs,
             evaluations=life.evaluations,
             continuations=life.continuations,
             log_tail=_tail(life.log),

@@ -132,7 +132,7 @@ def read_verified(path: Path, spec: CorpusSpec) -> bytes:
 
 def _download(spec: CorpusSpec, folder: Path) -> Path | None:
     """Fetch into the cache in a process that ends with the time allowed for it, or ``None``."""
-    command = [sys.executable, "-m", "lstmbench.download", str(folder)]
+    command = [sys.executable, "-P", "-m", "lstmbench.download", str(folder)]
     command += [spec.filename, spec.sha256, *spec.urls]
     try:
         done = subprocess.run(command, capture_output=True, timeout=DOWNLOAD_SECONDS, check=False)

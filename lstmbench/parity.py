@@ -154,6 +154,8 @@ def check(
     """
     task = backend.task
     proven = affordable(batches, task.model, reference_seconds / 2)
+    if proven is not batches:
+        backend.prepare(proven)
     start = probe_parameters(task.model)
     errors, rounding = compare_epoch(backend, start, proven, "text")
     rare = rarest_targets(proven, task.model.vocabulary_size)

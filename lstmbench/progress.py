@@ -35,7 +35,7 @@ class Bars:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:>4.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[state]}", markup=False),
@@ -64,8 +64,7 @@ class Bars:
         self._show(trial, f"perplexity {perplexity:8.3f}  {rate:9,.0f} tokens/s", done)
 
     def recorded(self, record: Record) -> None:
-        if record.status != "ok":
-            self._show(record.trial, ending(record), now=True)
+        self._show(record.trial, ending(record), now=True)
 
 
 class Lines:

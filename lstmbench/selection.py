@@ -121,7 +121,8 @@ def check_fits(protocol: Protocol, corpus: Corpus) -> None:
         if window_count(tokens, batch, steps) < 1:
             raise UserError(
                 f"the {name} part of corpus {corpus.name!r} has {tokens} tokens, too few for one "
-                f"window of --batch-size {batch} x --steps {steps}: lower them"
+                f"window of --batch-size {batch} x --steps {steps}: lower them, "
+                "or take a longer text (--corpus)"
             )
 
 

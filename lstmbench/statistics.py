@@ -69,6 +69,12 @@ def speed(epochs: Epochs) -> float | None:
     return statistics.harmonic_mean(half) if half else None
 
 
+def mean_speed(epochs: Epochs) -> float | None:
+    """Tokens per second over all steady epochs: what published averages mean."""
+    steady = rates(epochs)
+    return statistics.harmonic_mean(steady) if steady else None
+
+
 @dataclass(frozen=True)
 class Interval:
     """An estimate with its 95 % interval; no bounds where one process gives none."""

@@ -86,7 +86,7 @@ class LocalChannel:
         try:
             with launch.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", launch.module, str(worker_in), str(worker_out)],
+                    [sys.executable, "-P", "-m", launch.module, str(worker_in), str(worker_out)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

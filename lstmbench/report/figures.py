@@ -82,6 +82,11 @@ class Row:
         return statistics.interval([value for value in values if value])
 
     @cached_property
+    def mean_speed(self) -> float | None:
+        """Tokens of all steady epochs over their seconds, noise included."""
+        return self._median(statistics.mean_speed(r.epochs) for r in self.sound)
+
+    @cached_property
     def quartiles(self) -> tuple[float, float] | None:
         """Of the steady epochs' tokens/s, all processes together."""
         steady = [rate for r in self.sound for rate in statistics.rates(r.epochs)]
@@ -127,6 +132,7 @@ class Row:
             "tokens_per_second": self.speed and self.speed.value,
             "tokens_per_second_low": self.speed and self.speed.low,
             "tokens_per_second_high": self.speed and self.speed.high,
+            "tokens_per_second_mean": self.mean_speed,
             "tokens_per_second_quartiles": self.quartiles,
             "startup_seconds": self.startup,
             "training_seconds": self.training,
@@ -178,6 +184,7 @@ class Setting:
                 threads,
                 *environment,
                 f"{machine.get('processor')} ({machine.get('physical_cores')} cores)",
+                f"commit {(self.first.source.commit or 'unknown')[:8]}",
             ]
         )
 
@@ -218,6 +225,8 @@ def _facts(record: Record) -> dict[str, Any]:
         "threads": trial.threads,
         "environment": dict(trial.environment),
         "machine": record.machine.digest,
+        "versions": record.machine.versions,
+        "commit": record.source.commit,
     }
 
 

@@ -91,6 +91,7 @@ COLUMNS = (
     Column("floor", lambda row: significant(row.floor, 5)),
     Column("tokens/s", _rate),
     Column("95 % interval", _interval),
+    Column("mean", lambda row: significant(row.mean_speed, 3)),
     Column("quartiles", _quartiles),
     Column("start-up s", lambda row: significant(row.startup, 2)),
     Column("training s", lambda row: significant(row.training, 3)),
@@ -183,7 +184,7 @@ def _sections(setting: Setting, style: Style) -> list[str]:
         columns.insert(0, Column("rank", lambda row: str(ranks[id(row)] or "")))
     if setting.relative_to:
         ratio = Column(f"x {setting.relative_to}", lambda row: ratio_text(setting.relative(row)))
-        columns.insert(next(i for i, c in enumerate(columns) if c.heading == "quartiles"), ratio)
+        columns.insert(next(i for i, c in enumerate(columns) if c.heading == "mean"), ratio)
     filled = [(column, [column.cell(row) for row in setting.rows]) for column in columns]
     shown = [(c, texts) for c, texts in filled if any(texts) or c.heading in ALWAYS]
     rows = list(zip(*(texts for _, texts in shown), strict=True))
@@ -212,8 +213,12 @@ def notes(setting: Setting) -> list[str]:
     else:
         lines.append(
             "One process per trial: the rows are sorted by tokens/s but not ranked, for one "
-            "process gives no interval. Quartiles are of the steady epochs."
+            "process gives no interval."
         )
+    lines.append(
+        "Tokens/s is the mean over the faster half of the steady epochs, for noise only slows "
+        "down; mean and quartiles are over all of them."
+    )
     if setting.relative_to:
         lines.append(f"x {setting.relative_to}: speed relative to it, from turns in the same run.")
     if protocol.note:

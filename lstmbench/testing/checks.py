@@ -102,14 +102,14 @@ def parameters_round_trip(lab: Lab) -> None:
 
 @check("interface")
 def runtime_facts(lab: Lab) -> None:
-    """runtime() tells kernel, threads, biases and the parameters that the framework counts.
+    """runtime() tells kernel, threads, tf32, biases and the parameters that the framework counts.
 
-    Return a dict of strings with at least the keys kernel, threads, biases and parameters; the
-    last is the number of trainable scalars, equal to the formula's.
+    Return a dict of strings with at least the keys kernel, threads, tf32, biases and parameters;
+    the last is the number of trainable scalars, equal to the formula's.
     """
     batches = random_batches(1, BATCH, STEPS)
     facts = lab.backend(lab.plain, batches).runtime()
-    for key in ("kernel", "threads", "biases", "parameters"):
+    for key in ("kernel", "threads", "tf32", "biases", "parameters"):
         assert isinstance(facts.get(key), str), f"expected {key!r} as a string, came {facts!r:.200}"
     expected = str(lab.plain.model.parameter_count)
     assert facts["parameters"] == expected, (
@@ -209,7 +209,7 @@ def state_reset(lab: Lab) -> None:
     for _ in range(2):
         backend.load_parameters(start)
         losses.append(backend.train_epoch(one).nats)
-        backend.train_epoch(lab.rare(batches))  # leaves quite another state behind
+        backend.train_epoch(lab.rare(one))  # leaves quite another state behind
     lab.close(losses[1], losses[0], "nats of a later epoch from the same parameters")
 
 
@@ -360,6 +360,7 @@ def epoch_is_finished(lab: Lab) -> None:
     )
     backend = lab.backend(task, batches)
     backend.train_epoch(batches)
+    backend.parameters()  # nothing of the first epoch is left to do
     waits = []
     for _ in range(5):
         begin = time.perf_counter()

@@ -13,6 +13,8 @@ from lstmbench.errors import Unavailable
 from lstmbench.testing.checks import CHECKS
 from lstmbench.testing.lab import Lab
 
+FRAMEWORKS = ("tensorflow", "keras", "torch", "jax")
+
 
 class Session:
     """Verbs ``load`` and ``check``."""
@@ -29,7 +31,7 @@ class Session:
         self.lab = Lab(
             factory, request["device"], request["mode"], request["dtype"], request["threads"]
         )
-        return {"dragged_in": sorted(dragged_in & set(request["imports"]))}
+        return {"dragged_in": sorted(dragged_in & {*request["imports"], *FRAMEWORKS})}
 
     def check(self, request: dict[str, Any]) -> worker.Answer:
         """Run one check."""

@@ -42,4 +42,5 @@ class NumpyBackend(Backend):
             "threads": os.environ.get("OMP_NUM_THREADS", "as the BLAS chooses"),
             "parameters": str(sum(array.size for _, array in self._parameters.items())),
             "biases": "one per layer",
+            "tf32": "off",
         }

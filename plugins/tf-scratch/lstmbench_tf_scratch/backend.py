@@ -107,8 +107,10 @@ def _configure(task: Task, shards: int) -> str:
 
 def _cpu_product() -> str:
     """The library behind MatMul on the CPU, which depends on build, processor and environment."""
-    from tensorflow.python.util import _pywrap_util_port  # nothing public tells
-
+    try:
+        from tensorflow.python.util import _pywrap_util_port  # nothing public tells
+    except ImportError:
+        return "oneDNN or Eigen"
     return "oneDNN" if _pywrap_util_port.IsMklEnabled() else "Eigen"
 
 

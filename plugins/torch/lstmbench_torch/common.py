@@ -158,11 +158,11 @@ class WindowBackend(Backend):
             "threads": str(torch.get_num_threads()),
             "parameters": str(sum(tensor.numel() for tensor in self._model.trained)),
         }
+        on = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        facts["tf32"] = "on" if on else "off"
         if self._device.type == "cuda":
             facts["cuda"] = str(torch.version.cuda)
             facts["cudnn"] = str(torch.backends.cudnn.version())
-            on = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
-            facts["tf32"] = "on" if on else "off"
         return facts | self._model.facts()
 
     def _zero_state(self, batch: int) -> State:

@@ -1,0 +1,163 @@
+"""The JAX LSTM behind the backend interface: devices, compilation, conversion."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable, reference
+from lstmbench_jax import model
+
+#: How arrays lie on the mesh: parameters everywhere, ids ``[W, T, B]`` cut along the batch.
+_WHOLE = PartitionSpec()
+_BY_ROW = PartitionSpec(None, None, model.BATCH)
+
+OPERATIONS = {"jit": model.BY_HAND, "autodiff": model.AUTODIFF}
+
+
+class JaxBackend(Backend):
+    """Parameters replicated over a mesh of devices, among which the batch is shared out.
+
+    On a CPU the mesh has one XLA device per thread, as far as they divide the batch: the kernels
+    of one time step are too small to gain much from being split among threads one by one. A GPU
+    is a mesh of one.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        if task.mode not in OPERATIONS:
+            raise Unavailable(f"jax has no mode {task.mode}: it has {', '.join(OPERATIONS)}")
+        self._devices = _devices(task)
+        self._programs: dict[tuple[int, ...], tuple[Any, Mesh]] = {}
+        self._evaluate = jax.jit(model.evaluate)
+        self._advance = jax.jit(model.advance)
+        self.load_parameters(reference.draw_parameters(task.model, task.seed))
+
+    def load_parameters(self, parameters: Parameters) -> None:
+        mesh = self._mesh(self.task.training.batch_size)
+        # a copy: the first epoch overwrites what it is given
+        copies = [np.array(array, self.task.dtype) for _, array in parameters.items()]
+        self._weights = jax.device_put(copies, NamedSharding(mesh, _WHOLE))
+
+    def parameters(self) -> Parameters:
+        # a copy: the next epoch overwrites these buffers
+        return Parameters.from_arrays([np.array(value) for value in self._weights])
+
+    def prepare(self, batches: Batches) -> None:
+        self._program(batches.inputs.shape)
+
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        program, mesh = self._program(batches.inputs.shape)
+        weights = jax.device_put(self._weights, NamedSharding(mesh, _WHOLE))
+        ids = jax.device_put(_time_major(batches), NamedSharding(mesh, _BY_ROW))
+        self._weights, nats = jax.block_until_ready(program(weights, *ids))
+        return _total(nats, batches)
+
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        return _total(self._evaluate(self._local(), *_time_major(batches)), batches)
+
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        weights = self._local()
+        state = model.zero_state(weights, 1)
+        ids = list(prefix)
+        for position in range(len(prefix) + length - 1):
+            symbol, state = self._advance(weights, state, np.int32(ids[position]))
+            if position >= len(prefix) - 1:
+                ids.append(int(symbol))
+        return ids[len(prefix) :]
+
+    def runtime(self) -> dict[str, str]:
+        shards = self._mesh(self.task.training.batch_size).size
+        how = "autodiff" if self.task.mode == "autodiff" else "gradients by hand"
+        return {
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "kernel": f"XLA, one program per epoch, {how}, batch on {shards} device(s)",
+            "device": self._devices[0].device_kind,
+            "threads": _threads() if self.task.device_kind == "cpu" else "not used",
+            "tf32": f"off (precision {jax.config.jax_default_matmul_precision})",
+            "parameters": str(sum(value.size for value in self._weights)),
+            "biases": "one per layer",
+        }
+
+    def _mesh(self, batch: int) -> Mesh:
+        """As many devices as divide the batch."""
+        usable = range(1, len(self._devices) + 1)
+        shards = max(count for count in usable if batch % count == 0)
+        return Mesh(np.array(self._devices[:shards]), (model.BATCH,))
+
+    def _program(self, shape: tuple[int, ...]) -> tuple[Any, Mesh]:
+        """The epoch compiled for ids ``[W, B, T]``, and the devices that it runs on."""
+        if shape not in self._programs:
+            windows, batch, steps = shape
+            mesh = self._mesh(batch)
+            epoch = jax.shard_map(
+                partial(model.train_epoch, OPERATIONS[self.task.mode], self.task.training),
+                mesh=mesh,
+                in_specs=(_WHOLE, _BY_ROW, _BY_ROW),
+                out_specs=_WHOLE,
+                check_vma=False,
+            )
+            weights = [
+                jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=NamedSharding(mesh, _WHOLE))
+                for value in self._weights
+            ]
+            ids = jax.ShapeDtypeStruct(
+                (windows, steps, batch), jnp.int32, sharding=NamedSharding(mesh, _BY_ROW)
+            )
+            compiled = jax.jit(epoch, donate_argnums=0).lower(weights, ids, ids).compile()
+            self._programs[shape] = compiled, mesh
+        return self._programs[shape]
+
+    def _local(self) -> model.Weights:
+        """The parameters on the first device alone."""
+        return [value.addressable_data(0) for value in self._weights]
+
+
+def _devices(task: Task) -> list[jax.Device]:
+    """The devices of the task: one per thread on a CPU, else the one that is named."""
+    if task.device_kind not in ("cpu", "cuda"):
+        raise Unavailable(f"JAX has no device {task.device} here")
+    jax.config.update("jax_enable_x64", task.dtype == "float64")
+    jax.config.update("jax_default_matmul_precision", "highest")
+    if task.device_kind == "cpu":
+        # JAX takes these before its first operation only; later it keeps what it has
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_platforms", "cpu")
+            jax.config.update("jax_num_cpu_devices", task.threads)
+        return jax.devices("cpu")[: task.threads]
+    try:
+        devices = jax.devices("cuda")
+    except RuntimeError:
+        raise Unavailable("JAX sees no CUDA device") from None
+    index = int(task.device.partition(":")[2] or 0)
+    if index >= len(devices):
+        raise Unavailable(f"JAX sees {len(devices)} CUDA devices, so there is no {task.device}")
+    return [devices[index]]
+
+
+def _threads() -> str:
+    """XLA sizes its pool by NPROC, else by the processors that it may run on."""
+    if "NPROC" in os.environ:
+        return f"{os.environ['NPROC']} (NPROC)"
+    if hasattr(os, "sched_getaffinity"):
+        return f"{len(os.sched_getaffinity(0))} (affinity)"
+    return f"{os.cpu_count()} (processors)"
+
+
+def _time_major(batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets as ``[W, T, B]``."""
+    return batches.inputs.transpose(0, 2, 1), batches.targets.transpose(0, 2, 1)
+
+
+def _total(nats: jax.Array, batches: Batches) -> EpochLoss:
+    return EpochLoss(float(np.asarray(nats).sum(dtype=np.float64)), batches.tokens)

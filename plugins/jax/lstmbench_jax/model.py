@@ -1,0 +1,272 @@
+"""The LSTM and its training as pure functions: an epoch is one XLA program.
+
+Shapes: B batch, T steps, W windows, H hidden, V vocabulary. Sequences are time-major,
+``[T, B, ...]``; gates lie side by side in the order input, forget, cell, output: ``[..., 4H]``.
+The equations are those of ``lstmbench.reference``. Three operations hold all the work, and each
+exists twice: differentiated by JAX, and with its derivative by hand. The hand-derived ones are
+faster for two reasons: the recurrent kernel's gradient is one product over all steps instead of
+a sum of one per step, and every product reads row-major operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from lstmbench import TrainingConfig
+
+#: All parameters, or a gradient for each, flat, in the order of ``Parameters.items``.
+Weights = list[Array]
+#: Per layer (h, c), each ``[B, H]``.
+State = list[tuple[Array, Array]]
+#: Name of the mesh axis along which the batch is cut.
+BATCH = "batch"
+
+
+def layers_of(weights: Weights) -> list[Weights]:
+    """(input kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]``, bias ``[4H]``) of every layer."""
+    return [weights[i : i + 3] for i in range(0, len(weights) - 2, 3)]
+
+
+def zero_state(weights: Weights, batch: int) -> State:
+    zeros = jnp.zeros((batch, weights[-2].shape[0]), weights[-2].dtype)
+    return [(zeros, zeros) for _ in layers_of(weights)]
+
+
+def materialised_transpose(matrix: Array) -> Array:
+    """A transpose that XLA must not fold into the product that reads it.
+
+    On the CPU XLA multiplies row-major operands far faster than transposed ones, and the copy
+    costs little.
+    """
+    return lax.optimization_barrier(matrix.T)
+
+
+def rows(sequence: Array) -> Array:
+    """``[T, B, N]`` as ``[T * B, N]``."""
+    return sequence.reshape(-1, sequence.shape[-1])
+
+
+# --- a one-hot row times a kernel is a row of the kernel
+
+
+def look_up(table: Array, ids: Array) -> Array:
+    """Rows of ``table`` ``[V, N]`` for ids ``[T, B]``."""
+    return table[ids]
+
+
+look_up_by_hand = jax.custom_vjp(look_up)
+
+
+def _look_up_forward(table: Array, ids: Array) -> tuple[Array, Any]:
+    # the table itself stands for its height: XLA drops what is not read
+    return look_up(table, ids), (ids, table)
+
+
+def _look_up_backward(kept: Any, d_out: Array) -> tuple[Array, None]:
+    ids, table = kept
+    # a product, since XLA on the CPU scatters one element at a time
+    one_hot = jax.nn.one_hot(ids.reshape(-1), table.shape[0], axis=0, dtype=d_out.dtype)
+    return one_hot @ rows(d_out), None
+
+
+look_up_by_hand.defvjp(_look_up_forward, _look_up_backward)
+
+
+# --- a product over all steps
+
+
+def multiply(sequence: Array, kernel: Array) -> Array:
+    """From ``[T, B, K]`` and ``[K, N]`` to ``[T, B, N]``."""
+    return (rows(sequence) @ kernel).reshape(*sequence.shape[:-1], kernel.shape[1])
+
+
+multiply_by_hand = jax.custom_vjp(multiply)
+
+
+def _multiply_forward(sequence: Array, kernel: Array) -> tuple[Array, Any]:
+    return multiply(sequence, kernel), (sequence, kernel)
+
+
+def _multiply_backward(kept: Any, d_out: Array) -> tuple[Array, Array]:
+    sequence, kernel = kept
+    d_kernel = materialised_transpose(rows(sequence)) @ rows(d_out)
+    return multiply(d_out, materialised_transpose(kernel)), d_kernel
+
+
+multiply_by_hand.defvjp(_multiply_forward, _multiply_backward)
+
+
+# --- the recurrence
+
+
+def activate(raw: Array) -> tuple[Array, Array, Array, Array]:
+    """The gates i, f, g, o, each ``[B, H]``, from their raw sums ``[B, 4H]``."""
+    i, f, g, o = jnp.split(raw, 4, axis=1)
+    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+
+
+def recur(projected: Array, recurrent: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
+    """One layer through time: h at every step ``[T, B, H]``, and h and c after the last.
+
+    ``projected`` is the input's part of all gates, bias included, ``[T, B, 4H]``.
+    """
+
+    def step(state: tuple[Array, Array], at_t: Array) -> tuple[tuple[Array, Array], Array]:
+        h, c = state
+        i, f, g, o = activate(at_t + h @ recurrent)
+        c = f * c + i * g
+        h = o * jnp.tanh(c)
+        return (h, c), h
+
+    (h, c), hiddens = lax.scan(step, (h, c), projected)
+    return hiddens, h, c
+
+
+recur_by_hand = jax.custom_vjp(recur)
+
+
+def _recur_forward(
+    projected: Array, recurrent: Array, h: Array, c: Array
+) -> tuple[tuple[Array, Array, Array], Any]:
+    def step(state: tuple[Array, Array], at_t: Array) -> tuple[tuple[Array, Array], Any]:
+        h, before = state
+        i, f, g, o = activate(at_t + h @ recurrent)
+        c = f * before + i * g
+        tanh_c = jnp.tanh(c)
+        h = o * tanh_c
+        slopes = (
+            g * i * (1 - i),  # of c_t, by the raw input gate
+            before * f * (1 - f),  # by the raw forget gate
+            i * (1 - g * g),  # by the raw cell candidate
+            tanh_c * o * (1 - o),  # of h_t, by the raw output gate
+            o * (1 - tanh_c * tanh_c),  # by c_t
+            f,  # of c_t, by c_(t-1)
+        )
+        return (h, c), (h, slopes)
+
+    first = h
+    (h, c), (hiddens, slopes) = lax.scan(step, (h, c), projected)
+    return (hiddens, h, c), (slopes, recurrent, first, hiddens)
+
+
+def _recur_backward(
+    kept: Any, d_out: tuple[Array, Array, Array]
+) -> tuple[Array, Array, Array, Array]:
+    slopes, recurrent, first, hiddens = kept
+    d_hiddens, d_h, d_c = d_out
+    recurrent_transposed = materialised_transpose(recurrent)
+
+    def step(state: tuple[Array, Array], at_t: Any) -> tuple[tuple[Array, Array], Array]:
+        d_h, d_c = state
+        d_hidden, (by_i, by_f, by_g, by_o, by_c, f) = at_t
+        d_h += d_hidden
+        d_c += d_h * by_c
+        d_raw = jnp.concatenate([d_c * by_i, d_c * by_f, d_c * by_g, d_h * by_o], axis=1)
+        return (d_raw @ recurrent_transposed, d_c * f), d_raw
+
+    (d_h, d_c), d_raw = lax.scan(step, (d_h, d_c), (d_hiddens, slopes), reverse=True)
+    before = jnp.concatenate([first[None], hiddens[:-1]])
+    d_recurrent = materialised_transpose(rows(before)) @ rows(d_raw)
+    return d_raw, d_recurrent, d_h, d_c
+
+
+recur_by_hand.defvjp(_recur_forward, _recur_backward)
+
+
+# --- the model and its training
+
+
+class Operations(NamedTuple):
+    """One way to differentiate."""
+
+    look_up: Callable[[Array, Array], Array]
+    multiply: Callable[[Array, Array], Array]
+    recur: Callable[[Array, Array, Array, Array], tuple[Array, Array, Array]]
+
+
+AUTODIFF = Operations(look_up, multiply, recur)
+BY_HAND = Operations(look_up_by_hand, multiply_by_hand, recur_by_hand)
+
+
+def forward(
+    operations: Operations, weights: Weights, state: State, ids: Array
+) -> tuple[Array, State]:
+    """Logits ``[T, B, V]`` of ids ``[T, B]``, and the state after the last step."""
+    hiddens = None
+    after = []
+    for (kernel, recurrent, bias), (h, c) in zip(layers_of(weights), state, strict=True):
+        if hiddens is None:
+            projected = operations.look_up(kernel + bias, ids)
+        else:
+            projected = operations.multiply(hiddens, kernel) + bias
+        hiddens, h, c = operations.recur(projected, recurrent, h, c)
+        after.append((h, c))
+    return operations.multiply(hiddens, weights[-2]) + weights[-1], after
+
+
+def window_nats(
+    operations: Operations, weights: Weights, state: State, inputs: Array, targets: Array
+) -> tuple[Array, State]:
+    """The sum of nats over ids ``[T, B]``, and the state after them."""
+    logits, state = forward(operations, weights, state, inputs)
+    log_probabilities = jax.nn.log_softmax(logits)
+    # masked rather than picked: the derivative of picking is a scatter
+    wanted = jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
+    return -jnp.sum(log_probabilities * wanted), state
+
+
+def clipped_step(training: TrainingConfig, weights: Weights, changes: Weights) -> Weights:
+    """One SGD step, the gradients of all parameters clipped together to ``clip_norm``."""
+    norm = jnp.sqrt(sum(jnp.vdot(change, change) for change in changes))
+    rate = training.learning_rate * jnp.minimum(1.0, training.clip_norm / norm)
+    return [value - rate * change for value, change in zip(weights, changes, strict=True)]
+
+
+def train_epoch(
+    operations: Operations,
+    training: TrainingConfig,
+    weights: Weights,
+    inputs: Array,
+    targets: Array,
+) -> tuple[Weights, Array]:
+    """The parameters after all windows, and each window's sum of nats ``[W]``.
+
+    Runs on every device of the mesh axis ``BATCH`` with the device's own part of the batch, ids
+    ``[W, T, B / devices]``. Rows of a batch meet nowhere but in the sum of their gradients.
+    """
+    _, steps, batch = inputs.shape
+    tokens = steps * batch * lax.axis_size(BATCH)
+
+    def loss(weights: Weights, state: State, x: Array, y: Array) -> tuple[Array, Any]:
+        nats, state = window_nats(operations, weights, state, x, y)
+        return nats / tokens, (nats, state)
+
+    def window(carry: tuple[Weights, State], ids: tuple[Array, Array]) -> Any:
+        weights, state = carry
+        changes, (nats, state) = jax.grad(loss, has_aux=True)(weights, state, *ids)
+        changes, nats = lax.psum((changes, nats), BATCH)
+        return (clipped_step(training, weights, changes), state), nats
+
+    (weights, _), nats = lax.scan(window, (weights, zero_state(weights, batch)), (inputs, targets))
+    return weights, nats
+
+
+def evaluate(weights: Weights, inputs: Array, targets: Array) -> Array:
+    """Each window's sum of nats ``[W]``, state carried, of ids ``[W, T, B]``."""
+
+    def window(state: State, ids: tuple[Array, Array]) -> tuple[State, Array]:
+        nats, state = window_nats(AUTODIFF, weights, state, *ids)
+        return state, nats
+
+    return lax.scan(window, zero_state(weights, inputs.shape[2]), (inputs, targets))[1]
+
+
+def advance(weights: Weights, state: State, symbol: Array) -> tuple[Array, State]:
+    """The likeliest symbol after ``symbol``, and the state after reading it; batch of 1."""
+    logits, state = forward(AUTODIFF, weights, state, symbol.reshape(1, 1))
+    return jnp.argmax(logits[0, 0]), state
