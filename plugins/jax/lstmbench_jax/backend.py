@@ -128,7 +128,7 @@ def _devices(task: Task) -> list[jax.Device]:
     if task.device_kind not in ("cpu", "cuda"):
         raise Unavailable(f"JAX has no device {task.device} here")
     jax.config.update("jax_enable_x64", task.dtype == "float64")
-    jax.config.update("jax_default_matmul_precision", "default")
+    jax.config.update("jax_default_matmul_precision", "highest")
     if task.device_kind == "cpu":
         # JAX takes these before its first operation only; later it keeps what it has
         with contextlib.suppress(RuntimeError):
