@@ -221,6 +221,20 @@ class Backend(ABC):
         Returns only the new ids.
         """
 
+    def matrix_product(self, side: int) -> None:
+        """Multiply two ``[side, side]`` matrices once, as fast as the framework can on the device.
+
+        In the task's dtype, at its threads; returns when the product exists. The matrices are
+        made, and the product compiled, in the first call of a side, which is not timed. Optional:
+        the fastest product in a group is the peak that its trials are measured against (roofline:
+        Williams, Waterman & Patterson, CACM 2009).
+        """
+        raise NotImplementedError
+
+    def device_memory(self) -> int | None:
+        """Peak bytes allocated on a device with memory of its own, or ``None``."""
+        return None
+
     def runtime(self) -> dict[str, str]:
         """Facts for the record: versions, the kernel path really taken, threads in force."""
         return {}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lstmbench import migration
 from lstmbench.plan import Trial
 
 
@@ -22,7 +23,21 @@ Reason = Literal["parity", "exception", "nan", "signal", "exit", "timeout", "mem
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="strings",
+        populate_by_name=True,
+        serialize_by_alias=True,
+    )
+
+
+class Aim(_Part):
+    """When sampling was to stop: every ratio known within ``precision`` (0.02 is +-2 %), or
+    ``seconds`` spent."""
+
+    precision: float
+    seconds: float
 
 
 class Source(_Part):
@@ -34,6 +49,7 @@ class Source(_Part):
     commit: str | None
     dirty: bool | None
     interleaved: bool
+    aim: Aim | None = None
 
 
 class Machine(_Part):
@@ -59,11 +75,38 @@ class Parity(_Part):
 
 
 class Epochs(_Part):
-    """The raw series of the training passes: seconds, summed nats and tokens of each epoch."""
+    """The raw series of the training passes: seconds, summed nats and tokens of each epoch.
+
+    ``joules`` is what the device's energy counter says, empty where there is none.
+    """
 
     seconds: list[float] = Field(default_factory=list)
     nats: list[float] = Field(default_factory=list)
     tokens: list[int] = Field(default_factory=list)
+    joules: list[float] = Field(default_factory=list)
+
+
+class Product(_Part):
+    """Seconds of ``[side, side]`` matrix products by ``library``, taking turns with the epochs."""
+
+    library: str
+    side: int
+    dtype: str
+    seconds: list[float]
+
+
+class Copy(_Part):
+    """Seconds of copies of ``size`` bytes in memory, taking turns with the epochs."""
+
+    size: int
+    seconds: list[float]
+
+
+class Peak(_Part):
+    """What the device reached in the trial's group: the fastest product, and copies in memory."""
+
+    product: Product
+    copy_: Copy | None = Field(default=None, alias="copy")
 
 
 class Evaluation(_Part):
@@ -90,12 +133,13 @@ class Record(_Part):
     """One trial: what was asked, what was in force, what came.
 
     ``phases`` are seconds: import, build and prepare (of the first instance, which parity then
-    uses up), parity, rebuild (of the instance that is timed), generate. ``memory`` is the
-    worker's largest resident size in bytes after import and at the end. ``parameters`` counts
-    trainable scalars by the formula. ``flags``: suspect, unsettled.
+    uses up), parity, rebuild (of the instance that is timed), generate. ``memory`` is in bytes:
+    the worker's resident size when the framework was ``imported``, its ``peak`` from building the
+    timed instance to the end, and ``device_peak`` where a device has memory of its own.
+    ``parameters`` counts trainable scalars by the formula. ``flags``: suspect, unsettled.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     trial: Trial
     source: Source
     machine: Machine
@@ -113,4 +157,10 @@ class Record(_Part):
     continuations: list[Continuation] = Field(default_factory=list)
     digests: dict[str, str] = Field(default_factory=dict)
     runtime: dict[str, str] = Field(default_factory=dict)
+    peak: Peak | None = None
     log_tail: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgraded(cls, data: Any) -> Any:
+        return migration.upgrade(data)

@@ -60,7 +60,7 @@ def test_records_are_frozen(make_record: Make) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2},
+        {"schema_version": 3},
         {"status": "splendid"},
         {"reason": "bad luck"},
         {"unheard_of": 1},
@@ -94,3 +94,15 @@ def test_records_are_json_only(make_record: Make, tmp_path: Path) -> None:
     (path,) = (run.folder / "records").iterdir()
     assert path.suffix == ".json"
     assert json.loads(path.read_text())["schema_version"] == 1
+
+
+def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(make_record):
+    old = json.loads(make_record(memory={"imported": 1, "peak_with_parity": 5}).model_dump_json())
+    old["schema_version"] = 1
+    old["memory"] = {"imported": 1, "peak": 5}
+    for later in ("joules",):
+        del old["epochs"][later]
+    del old["peak"], old["source"]["aim"]
+    record = Record.model_validate(old)
+    assert record.schema_version == 2
+    assert record == make_record(memory={"imported": 1, "peak_with_parity": 5})

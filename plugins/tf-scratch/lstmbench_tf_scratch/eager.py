@@ -48,7 +48,7 @@ class EagerModel:
         for window, wanted in zip(inputs, targets, strict=True):
             loss, gradients, state = self._gradients(window, wanted, state)
             norm = tf.sqrt(tf.add_n([tf.reduce_sum(gradient**2) for gradient in gradients]))
-            scale = tf.minimum(1.0, self._task.training.clip_norm / norm)
+            scale = tf.minimum(self._task.training.clip_norm / norm, 1.0)
             for variable, gradient in zip(self._variables, gradients, strict=True):
                 variable.assign_sub(self._task.training.learning_rate * scale * gradient)
             nats.append(loss * tf.size(wanted, loss.dtype))

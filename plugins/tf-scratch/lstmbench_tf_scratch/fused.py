@@ -272,7 +272,7 @@ def clipped_step(training: TrainingConfig, weights: Weights, shares: list[Weight
     """One SGD step by the sum of the shards' gradients, clipped together to ``clip_norm``."""
     changes = [tf.add_n(parts) for parts in zip(*shares, strict=True)]
     norm = tf.sqrt(tf.add_n([tf.reduce_sum(change * change) for change in changes]))
-    rate = training.learning_rate * tf.minimum(1.0, training.clip_norm / norm)
+    rate = training.learning_rate * tf.minimum(training.clip_norm / norm, 1.0)
     return [value - rate * change for value, change in zip(weights, changes, strict=True)]
 
 
