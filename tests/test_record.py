@@ -93,7 +93,7 @@ def test_records_are_json_only(make_record: Make, tmp_path: Path) -> None:
     run.write_record(make_record())
     (path,) = (run.folder / "records").iterdir()
     assert path.suffix == ".json"
-    assert json.loads(path.read_text())["schema_version"] == 1
+    assert json.loads(path.read_text())["schema_version"] == 2
 
 
 def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(make_record):
