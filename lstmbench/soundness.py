@@ -22,6 +22,9 @@ def fault(record: Record) -> str | None:
 
 def _faults(record: Record) -> Iterator[str]:
     yield from _series(record.epochs)
+    for name, value in record.trial.overrides.items():
+        if not abs(value) <= MOST:
+            yield f"trial.overrides.{name}: {value} is beyond anything"
     if record.status == Status.OK:
         if not record.epochs.seconds:
             yield "epochs: status is ok, yet there is no epoch"

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from lstmbench import soundness
 from lstmbench.errors import UserError
+from lstmbench.publish import canonical
 from lstmbench.record import Record
 
 PLAN = "plan.json"
@@ -23,10 +24,10 @@ PLAN = "plan.json"
 MANIFEST = "store.json"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write so that a reader sees the old file, the new one, or none: never half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
 
 
@@ -87,19 +88,18 @@ def read_record(path: Path) -> Record:
 
 @dataclass(frozen=True)
 class Stored:
-    """A record with the JSON of its file, which keeps the schema version of its time.
+    """A record with its file's bytes and their JSON, in the schema version of its time.
 
-    ``place`` names the file; ``group`` the run, published store or bundle that it is from.
+    ``place`` names the file.
     """
 
     place: str
-    group: str
+    content: bytes
     raw: dict[str, Any]
     record: Record
-    content: bytes
 
 
-def parse(place: str, group: str, content: bytes) -> Stored:
+def parse(place: str, content: bytes) -> Stored:
     """A record from a file's bytes. Raises :class:`UserError` naming the field that is wrong."""
     try:
         raw = pydantic_core.from_json(content, allow_inf_nan=False)
@@ -113,16 +113,16 @@ def parse(place: str, group: str, content: bytes) -> Stored:
     unsound = soundness.fault(record)
     if unsound:
         raise UserError(f"{place} is not a record: {unsound}")
-    return Stored(place, group, raw, record, content)
+    return Stored(place, content, raw, record)
 
 
-def read_stored(path: Path, group: str = "") -> Stored:
+def read_stored(path: Path) -> Stored:
     """One record file with its JSON. Raises :class:`UserError` as :func:`read_record` does."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} is not a record: {error.strerror or error}") from error
-    return parse(str(path), group, content)
+    return parse(str(path), content)
 
 
 @dataclass
@@ -147,14 +147,17 @@ def read_all(paths: Iterable[Path], damaged: list[str]) -> Iterator[Stored]:
     """As :func:`load`, one at a time, with each file's JSON; lines are added to ``damaged``."""
     for path in paths:
         if path.is_file():
-            from lstmbench.publish.bundle import read_bundle
+            from lstmbench.publish.bundle import read_bundle  # which needs what is above
 
             yield from read_bundle(path)
             continue
         for run in open_runs([path]):
             for file in run.files():
                 try:
-                    yield read_stored(file, str(run.folder))
+                    stored = read_stored(file)
+                    if run.published and not canonical.is_named_by(file.name, stored.content):
+                        raise UserError(f"{file} is not a record: its content was changed")
+                    yield stored
                 except UserError as error:
                     damaged.append(str(error))
 

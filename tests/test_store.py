@@ -123,7 +123,7 @@ def test_loading_sets_damaged_files_aside(run: Run, make_record: Make) -> None:
 def test_a_truncated_record_is_named(data: st.DataObject, record_text: str) -> None:
     end = data.draw(st.integers(0, len(record_text.rstrip()) - 1))
     with pytest.raises(UserError, match=r"^here is not a record: "):
-        parse("here", "", record_text[:end].encode())
+        parse("here", record_text[:end].encode())
 
 
 def test_a_record_of_version_1_loads_for_ever() -> None:
@@ -177,7 +177,7 @@ def test_what_no_figure_can_be_computed_from_is_no_record(
         inside = inside[parent]
     inside[last] = value
     with pytest.raises(UserError, match=f"is not a record: {field.split('.')[0]}"):
-        parse("here", "", json.dumps(raw).encode())
+        parse("here", json.dumps(raw).encode())
 
 
 def test_a_published_store_can_be_opened(run: Run) -> None:
@@ -185,3 +185,10 @@ def test_a_published_store_can_be_opened(run: Run) -> None:
     (opened,) = open_runs([run.folder])
     assert opened.published
     assert len(opened.records()) == 2
+
+
+def test_in_a_published_store_names_tell_whether_contents_were_changed(run: Run) -> None:
+    (run.folder / "plan.json").rename(run.folder / "store.json")
+    assert [line.partition(": ")[2] for line in load([run.folder]).damaged] == [
+        "its content was changed"
+    ] * 2

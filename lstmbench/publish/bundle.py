@@ -136,8 +136,8 @@ def _records(path: Path, contents: dict[str, bytes]) -> list[Stored]:
     digests, found = {}, []
     for member, data in sorted(contents.items()):
         name = member.removeprefix("records/")
-        stored = parse(f"{path}: {member}", str(path), data)
-        if data != canonical.content(stored.raw) or name != canonical.file_name(stored.raw, data):
+        stored = parse(f"{path}: {member}", data)
+        if not canonical.is_canonical(stored.raw, data, name):
             raise UserError(f"bundle {path} is refused: {member}: its name is not its content's")
         digests[name] = canonical.digest(data)
         found.append(stored)

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 #: ``NAME-DIGEST.json``; nothing else is ever a published record's name.
-FILE = re.compile(r"[A-Za-z0-9_.]+(?:-[A-Za-z0-9_.]+)*-(?P<digest>[0-9a-f]{12})\.json", re.ASCII)
+FILE = re.compile(r"[A-Za-z0-9_.-]+-(?P<digest>[0-9a-f]{12})\.json", re.ASCII)
+#: Characters of a trial's name that a file's name keeps.
+LONGEST = 200
 
 
 def content(raw: Mapping[str, Any]) -> bytes:
@@ -48,5 +50,19 @@ def file_name(raw: Mapping[str, Any], data: bytes) -> str:
     A name begins with the trial's; what is not ASCII in it becomes ``_``, for archives and web
     servers disagree about such letters.
     """
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", trial_name(raw))
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", trial_name(raw))[:LONGEST]
     return f"{readable}-{digest(data)[:12]}.json"
+
+
+def is_named_by(name: str, data: bytes) -> bool:
+    """Whether a file's name holds the digest of its bytes."""
+    found = FILE.fullmatch(name)
+    return found is not None and digest(data).startswith(found["digest"])
+
+
+def is_canonical(raw: Mapping[str, Any], data: bytes, name: str) -> bool:
+    """Whether a published file's name and bytes are those of the record that it holds."""
+    try:
+        return data == content(raw) and name == file_name(raw, data)
+    except ValueError:  # an integer too long to be written
+        return False
