@@ -30,6 +30,7 @@ BUILTINS = (
     "lstmbench.commands.new",
     "lstmbench.commands.publish",
     "lstmbench.commands.schema",
+    "lstmbench.commands.verify",
 )
 #: Plugins of this project, so that one that is not installed is still listed, with the way there.
 KNOWN = {

@@ -25,10 +25,12 @@ MOST_PLOTS = 40
 class Made:
     """``files`` by path relative to the store; ``problems`` with plugins' formats, a line each.
 
-    ``plots`` lists the plots whether or not they were drawn.
+    ``plots`` lists the plots whether or not they were drawn, ``by_plugins`` the files that only
+    some installations make.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    by_plugins: list[str] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -53,7 +55,10 @@ def derive(entries: Entries, draw: bool = True) -> Made:
     site = _site(entries)
     texts = {"schema.json": schema_text()}
     texts["README.md"] = readme.readme(entries, tables, made.plots, bool(site))
-    texts |= _tables(tables, made.problems)
+    texts |= _tables(tables)
+    foreign = _foreign_tables(tables, made.problems)
+    made.by_plugins = list(foreign)
+    texts = foreign | texts
     made.files = {path: text.encode() for path, text in texts.items()} | site
     if draw:
         for table in drawn:
@@ -71,21 +76,28 @@ def _chosen(tables: Sequence[Setting]) -> list[Setting]:
     return [table for table in trained if tabling.name(table) in names]
 
 
-def _tables(tables: Sequence[Setting], problems: list[str]) -> dict[str, str]:
+def _tables(tables: Sequence[Setting]) -> dict[str, str]:
     found = {f"tables/all.{form}": render(tables, form) + "\n" for form in ("csv", "json")}
-    for form in formats.of_plugins():
-        path = f"tables/all{form.suffix}"
-        try:
-            if path in found:
-                raise UserError(f"format {form.name!r} of a plugin: {path} is there already")
-            found[path] = formats.render(form, tables)
-        except UserError as error:
-            problems.append(str(error))
     for table in tables:
         for part, tabular in latex(table).items():
             found[f"tables/{tabling.name(table)}{part}.tex"] = tabular
         if readme.long(tables):
             found[f"tables/{tabling.name(table)}.md"] = render([table], "github") + "\n"
+    return found
+
+
+def _foreign_tables(tables: Sequence[Setting], problems: list[str]) -> dict[str, str]:
+    """Tables in the formats of plugins; what goes wrong is added to ``problems``."""
+    found: dict[str, str] = {}
+    for form in formats.of_plugins():
+        path = f"tables/all{form.suffix}"
+        if path in found or form.suffix in (".csv", ".json"):
+            problems.append(f"format {form.name!r} of a plugin: {path} is there already")
+            continue
+        try:
+            found[path] = formats.render(form, tables)
+        except UserError as error:
+            problems.append(str(error))
     return found
 
 
