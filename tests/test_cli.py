@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-VERBS = ("check", "compare", "list", "new", "publish", "report", "run", "schema")
+VERBS = ("check", "compare", "list", "new", "publish", "report", "run", "schema", "verify")
 RUN = (
     *("run", "--backends", "numpy", "--devices", "cpu", "--corpus", "bundled"),
     *("--epochs", "1", "--hidden-size", "8"),
