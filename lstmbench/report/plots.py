@@ -12,6 +12,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from lstmbench import statistics
 from lstmbench.report.figures import Setting
+from lstmbench.report.text import one_line
 
 #: Okabe & Ito's colours, told apart with any kind of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
@@ -44,7 +45,7 @@ def perplexity_svg(tables: Sequence[Setting]) -> str:
                 color=COLOURS[labels.index(row.label) % len(COLOURS)],
                 linestyle=DASHES[dash % len(DASHES)],
                 linewidth=1.2,
-                label=name.replace("$", r"\$"),  # no formula
+                label=one_line(name).replace("$", r"\$"),  # no formula
             )
     axes.set(xlabel="epoch", ylabel="perplexity (training pass)", yscale="log")
     for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
