@@ -27,6 +27,7 @@ BUILTINS = (
     "lstmbench.commands.check",
     "lstmbench.commands.compare",
     "lstmbench.commands.new",
+    "lstmbench.commands.noise",
     "lstmbench.commands.publish",
 )
 #: Plugins of this project, so that one that is not installed is still listed, with the way there.

@@ -56,8 +56,9 @@ def compare(a: str, b: str, anyway: bool, fail_below: float | None, form: str) -
     undecided.
     """
     from lstmbench import compare as comparing
+    from lstmbench.report.columns import ratio_text
     from lstmbench.report.grid import grid
-    from lstmbench.report.text import escape_markdown, ratio_text
+    from lstmbench.report.text import escape_markdown
 
     sides = read_side(a), read_side(b)
     first = [side[0].trial for side in sides]

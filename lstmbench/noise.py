@@ -1,0 +1,101 @@
+"""An A/A test: the same trial against itself, to learn what this machine can tell apart.
+
+Pairs of processes of one trial, in turns of epochs and one after the other. Whatever their speeds
+differ by is the machine's doing, and bounds what a comparison here can show.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics as stdlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lstmbench import statistics
+from lstmbench.plan import Plan, Trial
+from lstmbench.record import Record, Status
+from lstmbench.statistics import Interval
+
+#: How often a difference as large as :meth:`Repeatability.detectable` is found.
+POWER = 0.8
+REPEATS = (2, 3, 5, 10, 20)
+
+
+def plan_pairs(trial: Trial, pairs: int) -> Plan:
+    """``pairs`` times two processes in turns, then two one after the other."""
+    groups = []
+    for pair in range(pairs):
+        a, b, c, d = (replace(trial, repeat=4 * pair + index) for index in range(4))
+        groups += [[a, b], [c], [d]]
+    return Plan(groups, [])
+
+
+class UntilTime:
+    """Samples whole pairs until the time is over, two pairs of each way at least."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.repeat = 0
+        self._seconds, self._clock, self._began = seconds, clock, clock()
+
+    def content(self, records: Sequence[Record], repeat: int) -> bool:
+        self.repeat = repeat | 1  # its partner in turns is begun with it
+        pairs, within = divmod(repeat, 4)
+        spent = self._clock() - self._began
+        return not within and pairs >= 2 and spent * (pairs + 1) / pairs > self._seconds
+
+
+def log_ratios(records: Sequence[Record], turns: bool) -> list[float]:
+    """Logarithm of the ratio of speeds of every pair, in turns or one after the other."""
+    found = []
+    for a, b in _pairs(records):
+        speeds = [statistics.speed(record.epochs) for record in (a, b)]
+        if bool(a.companions) == turns and speeds[0] and speeds[1]:
+            found.append(math.log(speeds[0] / speeds[1]))
+    return found
+
+
+def _pairs(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
+    by_repeat = {r.trial.repeat: r for r in records if r.status == Status.OK}
+    for repeat, record in sorted(by_repeat.items()):
+        if repeat % 2 == 0 and repeat + 1 in by_repeat:
+            yield record, by_repeat[repeat + 1]
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """What pairs measured in one way say; ``seconds`` is what one pair took."""
+
+    way: str
+    ratio: Interval
+    deviation: float
+    seconds: float
+
+    def detectable(self, repeats: int) -> float:
+        """The smallest ratio above 1 that so many repeats find in :data:`POWER` of all cases.
+
+        The usual sum of two quantiles of Student's t (Cohen 1988, chapter 2), on logarithms.
+        """
+        from scipy import stats
+
+        quantiles = stats.t.ppf([0.975, POWER], repeats - 1).sum()
+        return math.exp(float(quantiles) * self.deviation / math.sqrt(repeats))
+
+    def repeats_within(self, minutes: float) -> int:
+        """Repeats that fit into a time."""
+        return int(minutes * 60 // self.seconds)
+
+
+def repeatability(records: Sequence[Record], turns: bool) -> Repeatability | None:
+    """Of the pairs in turns or one after the other; ``None`` with fewer than two pairs."""
+    logs = log_ratios(records, turns)
+    found = statistics.interval([math.exp(value) for value in logs])
+    if found is None or len(logs) < 2:
+        return None
+    took = [_seconds(r) for r in records if bool(r.companions) == turns and r.status == Status.OK]
+    way = "in turns" if turns else "one after the other"
+    return Repeatability(way, found, stdlib.stdev(logs), 2 * stdlib.median(took))
+
+
+def _seconds(record: Record) -> float:
+    return sum(record.phases.values()) + sum(record.epochs.seconds)
