@@ -177,14 +177,15 @@ def carry_out(
 
 
 def publish(run: Run, records: Sequence[Record]) -> None:
-    """Print the table; keep it and the plot in the run's folder."""
-    from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
+    """Print the table; keep it and the plots in the run's folder."""
+    from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
 
     tables = settings(records)
     write_atomically(run.folder / "table.md", text.render(tables, "github") + "\n")
-    write_atomically(run.folder / "perplexity.svg", perplexity_svg(tables))
+    for name, svg in all_svgs(tables).items():
+        write_atomically(run.folder / name, svg)
     print(text.render(tables, "plain"))
-    print(f"\nRecords, logs, table and plot: {run.folder}")
+    print(f"\nRecords, logs, table and plots: {run.folder}")
 
 
 def exit_code(records: Sequence[Record], named_backends: bool, named_devices: bool) -> int:

@@ -16,6 +16,7 @@ from lstmbench.batches import draw_offsets
 from lstmbench.conductor import Conductor, Limits
 from lstmbench.corpus import Corpus
 from lstmbench.execution.channel import Launch, Lost
+from lstmbench.life import LOG_TAIL
 from lstmbench.plan import Selection, make_plan
 from lstmbench.protocol import D2L, Protocol
 from lstmbench.record import Source
@@ -240,7 +241,7 @@ def test_the_tokens_are_there_while_it_runs_and_gone_after(conduct: Any) -> None
             ask = channel.ask
 
             def reading(request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-                if request["do"] == "load":
+                if "tokens" in request:
                     seen.append((request["tokens"], np.load(request["tokens"])))
                 return ask(request, timeout)
 
@@ -394,7 +395,7 @@ def test_observers_are_told_in_order(conduct: Any) -> None:
     assert observer.seen == [
         *(("a", phase) for phase in ("loading", "preparing", "ready")),
         *(("a", done) for done in range(1, 6)),
-        ("a", "generating"),
+        ("a", "ending"),
         ("a", "ok"),
     ]
 
@@ -409,7 +410,7 @@ def test_only_the_tail_of_a_log_is_kept(conduct: Any) -> None:
     _, records, _, _ = conduct(backends="a", stage=Talkative({}))
     tail = records["a"].log_tail
     assert tail.endswith("the end")
-    assert len(tail) <= conducting.LOG_TAIL
+    assert len(tail) <= LOG_TAIL
 
 
 def test_products_take_turns_with_the_epochs_and_the_fastest_is_everyone_s_peak(
@@ -447,6 +448,7 @@ def test_a_group_goes_on_without_its_probe(conduct: Callable[..., Any], verb: st
 
 def test_a_worker_lost_in_a_product_is_a_failed_trial(conduct: Callable[..., Any]) -> None:
     stage = Stage({("b", "product", 3): Lost("signal", "killed by SIGSEGV")})
+    stage.offers = {"b": 1.0}
     _, records, _, _ = conduct(backends="ab", stage=stage)
     assert (records["b"].status, records["b"].reason) == ("failed", "signal")
     assert records["a"].status == "ok"

@@ -50,7 +50,7 @@ def test_it_succeeds_and_keeps_progress_off_the_output(ran: Any) -> None:
 def test_the_folder_holds_plan_records_table_plot_and_logs(ran: Any) -> None:
     _, _, folder = ran
     assert {path.name for path in folder.iterdir()} == {
-        *("plan.json", "records", "logs", "table.md", "perplexity.svg"),
+        *("plan.json", "records", "logs", "table.md", "perplexity.svg", "roofline.svg"),
     }
     plan = json.loads((folder / "plan.json").read_text())
     turns = [[(t["backend"], t["repeat"]) for t in group] for group in plan["groups"]]

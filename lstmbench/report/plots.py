@@ -14,12 +14,23 @@ from matplotlib.ticker import ScalarFormatter
 
 from lstmbench import roofline, statistics
 from lstmbench.report.figures import Row, Setting
-from lstmbench.report.sweeps import SIZES, Sweep
+from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
 #: Okabe & Ito's colours, told apart with any kind of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = "osD^vP*X"
+
+
+def all_svgs(tables: Sequence[Setting]) -> dict[str, str]:
+    """Every plot that the records are enough for, by file name."""
+    found = {"perplexity.svg": perplexity_svg(tables)}
+    roof = roofline_svg(tables)
+    if roof is not None:
+        found["roofline.svg"] = roof
+    for number, sweep in enumerate(sweeps(tables)):
+        found[f"scaling-{SIZES[sweep.size]}{f'-{number}' * (number > 0)}.svg"] = scaling_svg(sweep)
+    return found
 
 
 def perplexity_svg(tables: Sequence[Setting]) -> str:
