@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from scipy import stats
 
 from lstmbench import noise
 from lstmbench.record import Epochs
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
 
 Make = Callable[..., Any]
 
@@ -112,3 +116,48 @@ def test_repeats_that_fit_into_a_time(records: list[Any]) -> None:
     way = noise.repeatability(records, turns=True)
     assert way
     assert replace(way, seconds=20.0).repeats_within(minutes=1.5) == 4
+
+
+NOISE = (
+    *("noise", "--backend", "numpy", "--threads", "1", "--corpus", "bundled"),
+    *("--minutes", "0.001", "--epochs", "4"),
+)
+
+
+def test_the_verb_measures_and_tells_and_tells_again(cli: Cli) -> None:
+    tiny = ("--hidden-size", "8", "--batch-size", "4", "--steps", "5", "--repeats", "7")
+    done = cli(*NOISE, *tiny, "--store", cli.store)
+    assert done.returncode == 0, done.stderr
+    (folder,) = cli.runs()
+    assert len(list((folder / "records").iterdir())) == 8
+    for words in ("in turns", "one after the other", "no difference", "four cases of five", "\n7 "):
+        assert words in done.stdout
+    again = cli("noise", "--from", folder)
+    assert again.returncode == 0
+    table = done.stdout[: done.stdout.index("\n\n")]
+    assert table.splitlines()[0] in again.stdout
+    assert table.splitlines()[2] in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--minutes", "0"), ("--minutes", "positive")),
+        (("--minutes", "nan"), ("--minutes", "positive")),
+        (("--repeats", "1"), ("--repeats",)),
+        (("--backend", "numpy,numpy"), ("--backend", "name one")),
+        (("--backend", "nmpy"), ("unknown backend 'nmpy'",)),
+        (("--device", "cuda:0"), ("numpy does not run on cuda",)),
+        (("--hidden-size", "8,16"), ("noise is that of one trial",)),
+        (("--from", "nowhere"), ("nowhere", "no run and no store")),
+    ],
+)
+def test_bad_input_is_one_line(
+    call: Callable[..., Any],
+    one_line: Callable[..., None],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+) -> None:
+    one_line(call(*NOISE, "--store", tmp_path / "runs", *arguments), *words)
+    assert not (tmp_path / "runs").exists()

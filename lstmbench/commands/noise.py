@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lstmbench.commands.run import override_options
 from lstmbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ MOST_PAIRS = 250
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--threads", type=int, help="[default: the physical cores]")
 @click.option("--minutes", type=float, default=5.0, show_default=True, help="How long to measure.")
+@override_options
 @click.option("--repeats", type=click.IntRange(2, 1000), help="Say what so many repeats can show.")
+@click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
 @click.option("--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is.")
 @click.option(
     "--from",
@@ -48,9 +51,11 @@ def noise(
     threads: int | None,
     minutes: float,
     repeats: int | None,
+    corpus: str | None,
     corpus_file: Path | None,
     earlier: Path | None,
     store: Path,
+    **overrides: list[float] | None,
 ) -> None:
     """Run one trial against itself and print the smallest difference that shows here."""
     if earlier is not None:
@@ -77,26 +82,30 @@ def noise(
         select.choose_devices(device),
         select.choose_threads(None if threads is None else [threads]),
     )
-    corpus = select.choose_corpus(host, None, corpus_file)
+    protocols = select.choose_protocols(host, SPEED.name, overrides)
+    if len(protocols) > 1:
+        raise UserError("noise is that of one trial: give each size once")
+    text = select.choose_corpus(host, corpus, corpus_file)
     chosen = Selection(
         backends=[(spec, mode)],
         devices=[device],
         modes=["default"],
         dtype="float32",
-        protocols=[(SPEED, {})],
+        protocols=protocols,
         init="shared",
-        corpus=corpus.name,
-        corpus_digest=corpus.digest,
+        corpus=text.name,
+        corpus_digest=text.digest,
         seed=0,
         threads=[count],
         environment={},
     )
+    select.check_fits(protocols[0][0], text)
     plan = make_plan(chosen)
     for _, reason in plan.unavailable:
         raise UserError(reason)
     busy, before = neighbours.busy_processes(), neighbours.Ticks.now()
     work = Work(
-        plan_pairs(plan.trials[0], MOST_PAIRS), {spec.name: spec}, corpus, Limits(), environment={}
+        plan_pairs(plan.trials[0], MOST_PAIRS), {spec.name: spec}, text, Limits(), environment={}
     )
     done = carry_out(work, store, UntilTime(seconds))
     stolen = neighbours.Ticks.now().stolen_since(before)

@@ -58,7 +58,7 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
             f"--{name.replace('_', '-')}",
             name,
             type=Several(kind),
-            help="Override the protocol's; several make a sweep.",
+            help="Override the protocol's; 'run' makes a sweep of several.",
         )
         command = option(command)
     return command
