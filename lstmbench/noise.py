@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics as stdlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from lstmbench import statistics
@@ -45,21 +45,28 @@ class UntilTime:
         return not within and pairs >= 2 and spent * (pairs + 1) / pairs > self._seconds
 
 
+def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Record]]:
+    """Sound pairs that took turns, or that ran one after the other."""
+    sound = {
+        (r.source.run, r.trial.repeat): r
+        for r in records
+        if r.status == Status.OK and bool(r.companions) == turns
+    }
+    return [
+        (record, sound[run, repeat + 1])
+        for (run, repeat), record in sorted(sound.items())
+        if repeat % 2 == 0 and (run, repeat + 1) in sound
+    ]
+
+
 def log_ratios(records: Sequence[Record], turns: bool) -> list[float]:
-    """Logarithm of the ratio of speeds of every pair, in turns or one after the other."""
+    """Logarithm of the ratio of speeds of every pair."""
     found = []
-    for a, b in _pairs(records):
-        speeds = [statistics.speed(record.epochs) for record in (a, b)]
-        if bool(a.companions) == turns and speeds[0] and speeds[1]:
-            found.append(math.log(speeds[0] / speeds[1]))
+    for pair in pairs_of(records, turns):
+        ours, theirs = (statistics.speed(record.epochs) for record in pair)
+        if ours and theirs:
+            found.append(math.log(ours / theirs))
     return found
-
-
-def _pairs(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
-    by_repeat = {r.trial.repeat: r for r in records if r.status == Status.OK}
-    for repeat, record in sorted(by_repeat.items()):
-        if repeat % 2 == 0 and repeat + 1 in by_repeat:
-            yield record, by_repeat[repeat + 1]
 
 
 @dataclass(frozen=True)

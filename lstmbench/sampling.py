@@ -1,8 +1,8 @@
 """How many processes are enough: sampling that stops by precision or by time.
 
 After each repeat of a plan the interval of every ratio is looked at. Looking again and again makes
-a 95 % interval cover a little less than it claims, most of all when the first looks come early:
-with at least :data:`LEAST` processes a simulation finds 92 to 95 % (``docs/protocol.md``).
+a 95 % interval cover less than it claims, most of all when the first looks come early, for then few
+processes that agree by luck end the sampling; hence :data:`LEAST`.
 """
 
 from __future__ import annotations

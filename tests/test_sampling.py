@@ -65,6 +65,29 @@ def test_intervals_of_epochs_instead_of_processes_would_not_cover() -> None:
     assert covered / 200 < 0.6
 
 
+def stopped_early(rng: np.random.Generator, least: int) -> float:
+    """Coverage of intervals that ended sampling at the first look that was content."""
+    covered, runs = 0, 1500
+    for _ in range(runs):
+        logs = rng.normal(0, 0.02, MOST)
+        for number in range(least, MOST + 1):
+            found = statistics.interval(np.exp(logs[:number]).tolist())
+            assert found
+            assert found.half_width is not None
+            if found.half_width <= 0.02:
+                break
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1 <= found.high
+    return covered / runs
+
+
+def test_early_looks_cost_coverage_and_the_least_number_of_processes_keeps_it() -> None:
+    rng = np.random.default_rng(0)
+    assert stopped_early(rng, 2) < 0.92
+    assert stopped_early(rng, LEAST) > 0.925
+
+
 class Adaptive:
     """A run of two rows whose repeats are drawn as they are asked for."""
 
