@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lstmbench.batches import Batches
     from lstmbench.corpus import CorpusSpec
     from lstmbench.errors import Unavailable, UserError
+    from lstmbench.extensions import Format, Target
     from lstmbench.hookspecs import hookimpl
     from lstmbench.protocol import Protocol
 
@@ -34,10 +35,12 @@ _HOME = {
     "Batches": "batches",
     "CorpusSpec": "corpus",
     "EpochLoss": "backend",
+    "Format": "extensions",
     "LayerParameters": "backend",
     "ModelConfig": "backend",
     "Parameters": "backend",
     "Protocol": "protocol",
+    "Target": "extensions",
     "Task": "backend",
     "TrainingConfig": "backend",
     "Unavailable": "errors",
@@ -50,10 +53,12 @@ __all__ = [
     "Batches",
     "CorpusSpec",
     "EpochLoss",
+    "Format",
     "LayerParameters",
     "ModelConfig",
     "Parameters",
     "Protocol",
+    "Target",
     "Task",
     "TrainingConfig",
     "Unavailable",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lstmbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from lstmbench.corpus import CorpusSpec
+    from lstmbench.extensions import Format
     from lstmbench.protocol import Protocol
+    from lstmbench.report.figures import Setting
 
 
 @hookimpl
@@ -23,3 +26,29 @@ def lstmbench_corpora() -> list[CorpusSpec]:
     from lstmbench.corpus import BUNDLED, MARKOV, TIME_MACHINE
 
     return [TIME_MACHINE, BUNDLED, MARKOV]
+
+
+#: Names and suffixes of what :func:`lstmbench.report.text.render` writes.
+FORMATS = {
+    "github": ".md",
+    "plain": ".txt",
+    "latex": ".tex",
+    "html": ".html",
+    "csv": ".csv",
+    "json": ".json",
+}
+
+
+@hookimpl
+def lstmbench_formats() -> list[Format]:
+    from lstmbench.extensions import Format
+
+    def renderer(form: str) -> Callable[[Sequence[Setting]], str]:
+        def render(tables: Sequence[Setting]) -> str:
+            from lstmbench.report import text
+
+            return text.render(tables, form)
+
+        return render
+
+    return [Format(name, suffix, renderer(name)) for name, suffix in FORMATS.items()]

@@ -16,6 +16,7 @@ import pluggy
 from lstmbench import hookspecs
 from lstmbench.backend import INTERFACE, BackendSpec
 from lstmbench.errors import UserError
+from lstmbench.extensions import Format, Target
 
 #: Set to anything: every hook call is printed on stderr.
 TRACE = "LSTMBENCH_TRACE_HOOKS"
@@ -29,6 +30,8 @@ BUILTINS = (
     "lstmbench.commands.new",
     "lstmbench.commands.noise",
     "lstmbench.commands.publish",
+    "lstmbench.commands.schema",
+    "lstmbench.commands.verify",
 )
 #: Plugins of this project, so that one that is not installed is still listed, with the way there.
 KNOWN = {
@@ -74,6 +77,14 @@ class Host:
         import click
 
         return self._collect("lstmbench_commands", click.Command)
+
+    def formats(self) -> dict[str, Format]:
+        """Ways to write tables, by name; the host's own first."""
+        return self._collect("lstmbench_formats", Format)
+
+    def targets(self) -> dict[str, Target]:
+        """Places to publish to, by name."""
+        return self._collect("lstmbench_targets", Target)
 
     def _collect(self, hook: str, kind: type[T]) -> dict[str, T]:
         """Ask every plugin by itself; keep what is sound, note what is not."""
@@ -124,6 +135,8 @@ def _fault(offer: Any, kind: type, found: dict[str, Any]) -> str | None:
         return "offers the name 'all', which means every backend"
     if name in found:
         return f"registers {name!r} a second time"
+    if isinstance(offer, (Format, Target)):
+        return offer.fault
     return _spec_fault(offer) if isinstance(offer, BackendSpec) else None
 
 

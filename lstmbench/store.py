@@ -1,27 +1,33 @@
-"""Runs on disk: a store is a folder of runs, a run a folder with a plan and its records."""
+"""Records on disk: in a run's folder, in a store of runs, in a published store, in a bundle."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
 from pydantic import ValidationError
 
+from lstmbench import soundness
 from lstmbench.errors import UserError
+from lstmbench.publish import canonical
 from lstmbench.record import Record
 
 PLAN = "plan.json"
+#: Tells a published store from a run; see :mod:`lstmbench.publish.manifest`.
+MANIFEST = "store.json"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write so that a reader sees the old file, the new one, or none: never half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
 
 
@@ -63,30 +69,108 @@ class Run:
 
     def records(self) -> list[Record]:
         """All records, in order of file name. Raises :class:`UserError` for one it cannot read."""
-        return [read_record(path) for path in sorted((self.folder / "records").glob("*.json"))]
+        return [read_record(path) for path in self.files()]
+
+    def files(self) -> list[Path]:
+        """The record files, in order of name."""
+        return sorted((self.folder / "records").glob("*.json"))
+
+    @property
+    def published(self) -> bool:
+        """Whether this is a published store: its records come from any number of runs."""
+        return (self.folder / MANIFEST).is_file()
 
 
 def read_record(path: Path) -> Record:
     """One record file. Raises :class:`UserError` naming the first field that is wrong."""
+    return read_stored(path).record
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record with its file's bytes and their JSON, in the schema version of its time.
+
+    ``place`` names the file.
+    """
+
+    place: str
+    content: bytes
+    raw: dict[str, Any]
+    record: Record
+
+
+def parse(place: str, content: bytes) -> Stored:
+    """A record from a file's bytes. Raises :class:`UserError` naming the field that is wrong."""
     try:
-        return Record.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path} is not a record: {error.strerror or error}") from error
+        raw = pydantic_core.from_json(content, allow_inf_nan=False)
+        record = Record.model_validate(raw)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise UserError(f"{path} is not a record: {where or 'JSON'}: {fault['msg']}") from error
+        raise UserError(f"{place} is not a record: {where or 'JSON'}: {fault['msg']}") from error
+    except ValueError as error:
+        raise UserError(f"{place} is not a record: JSON: {error}") from error
+    unsound = soundness.fault(record)
+    if unsound:
+        raise UserError(f"{place} is not a record: {unsound}")
+    return Stored(place, content, raw, record)
+
+
+def read_stored(path: Path) -> Stored:
+    """One record file with its JSON. Raises :class:`UserError` as :func:`read_record` does."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} is not a record: {error.strerror or error}") from error
+    return parse(str(path), content)
+
+
+@dataclass
+class Loaded:
+    """What could be read, and a line for each file that could not."""
+
+    records: list[Record] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+
+def load(paths: Iterable[Path]) -> Loaded:
+    """Every record in runs, stores, published stores and bundles; damaged files are set aside.
+
+    Raises :class:`UserError` for a path that is none of these, and for a bundle with any fault.
+    """
+    found = Loaded()
+    found.records = [stored.record for stored in read_all(paths, found.damaged)]
+    return found
+
+
+def read_all(paths: Iterable[Path], damaged: list[str]) -> Iterator[Stored]:
+    """As :func:`load`, one at a time, with each file's JSON; lines are added to ``damaged``."""
+    for path in paths:
+        if path.is_file():
+            from lstmbench.publish.bundle import read_bundle  # which needs what is above
+
+            yield from read_bundle(path)
+            continue
+        for run in open_runs([path]):
+            for file in run.files():
+                try:
+                    stored = read_stored(file)
+                    if run.published and not canonical.is_named_by(file.name, stored.content):
+                        raise UserError(f"{file} is not a record: its content was changed")
+                    yield stored
+                except UserError as error:
+                    damaged.append(str(error))
 
 
 def open_runs(paths: Iterable[Path]) -> list[Run]:
-    """Runs named by their folder, or all runs of a store named by its folder."""
+    """Runs and published stores named by their folder, or all runs of a store named by its."""
     runs = []
     for path in paths:
-        if (path / PLAN).is_file():
+        if (path / PLAN).is_file() or (path / MANIFEST).is_file():
             runs.append(Run(path))
             continue
         inside = sorted(p.parent for p in path.glob(f"*/{PLAN}")) if path.is_dir() else []
         if not inside:
-            raise UserError(f"{path} is no run and no store: it holds no {PLAN}")
+            raise UserError(f"{path} is no run and no store: it holds no {PLAN} or {MANIFEST}")
         runs += [Run(folder) for folder in inside]
     return runs

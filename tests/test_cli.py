@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-VERBS = ("check", "compare", "list", "new", "noise", "publish", "report", "run")
+VERBS = (
+    *("check", "compare", "list", "new", "noise", "publish"),
+    *("report", "run", "schema", "verify"),
+)
 RUN = (
     *("run", "--backends", "numpy", "--devices", "cpu", "--corpus", "bundled"),
     *("--epochs", "1", "--hidden-size", "8"),
@@ -165,11 +168,28 @@ def test_a_folder_that_is_no_run(
     assert not (tmp_path / "README.md").exists()
 
 
-def test_a_run_with_a_broken_record(call: Call, one_line: Any, tmp_path: Path) -> None:
-    (tmp_path / "run" / "records").mkdir(parents=True)
-    (tmp_path / "run" / "plan.json").write_text("{}")
-    (tmp_path / "run" / "records" / "x.json").write_text('{"schema_version": 1}')
-    one_line(call("report", tmp_path / "run"), "x.json", "is not a record")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"schema_version": 1}', ("is not a record", "trial")),
+        ('{"schema_version": 99}', ("is not a record", "schema version 99", "reads 1 to")),
+        ('{"schema_version"', ("is not a record", "JSON")),
+    ],
+)
+def test_damaged_records_are_named_and_the_rest_is_reported(
+    call: Call, run_folder: Path, content: str, words: tuple[str, ...]
+) -> None:
+    whole = call("report", run_folder)
+    for name in ("x.json", "a.json"):
+        (run_folder / "records" / name).write_text(content)
+    done = call("report", run_folder)
+    assert done.returncode == 1
+    assert done.stdout == whole.stdout
+    first, second = done.stderr.splitlines()
+    assert "a.json" in first
+    assert "x.json" in second
+    for word in words:
+        assert word in first
 
 
 def test_report_without_a_run(call: Call, one_line: Any) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lstmbench.errors import UserError
-from lstmbench.store import Run, open_runs, write_atomically
+from lstmbench.migration import CURRENT
+from lstmbench.store import Run, load, open_runs, parse, read_stored, write_atomically
 
 Make = Callable[..., Any]
+#: As the first version wrote them; never to be changed.
+EXAMPLE = Path(__file__).parent / "data" / "record-1.json"
+
+
+@pytest.fixture(scope="module")
+def record_text() -> str:
+    return EXAMPLE.read_text()
 
 
 @pytest.fixture
@@ -95,3 +106,89 @@ def test_a_folder_among_the_records_is_named(run: Run) -> None:
     (run.folder / "records" / "aaa.json").mkdir()
     with pytest.raises(UserError, match=r"aaa\.json"):
         run.records()
+
+
+def test_loading_sets_damaged_files_aside(run: Run, make_record: Make) -> None:
+    (run.folder / "records" / "aaa.json").write_text("{")
+    (run.folder / "records" / "zzz.json").mkdir()
+    loaded = load([run.folder])
+    assert [r.trial.backend for r in loaded.records] == ["numpy", "other"]
+    assert len(loaded.damaged) == 2
+    assert "aaa.json is not a record: JSON" in loaded.damaged[0]
+    assert "zzz.json is not a record: Is a directory" in loaded.damaged[1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_truncated_record_is_named(data: st.DataObject, record_text: str) -> None:
+    end = data.draw(st.integers(0, len(record_text.rstrip()) - 1))
+    with pytest.raises(UserError, match=r"^here is not a record: "):
+        parse("here", record_text[:end].encode())
+
+
+def test_a_record_of_version_1_loads_for_ever() -> None:
+    stored = read_stored(EXAMPLE)
+    assert stored.raw["schema_version"] == 1
+    assert stored.record.schema_version == CURRENT
+    assert stored.record.memory["peak_with_parity"] == stored.raw["memory"]["peak"]
+    assert stored.record.epochs.seconds == stored.raw["epochs"]["seconds"]
+
+
+#: Field by field, what no figure can be computed from.
+UNSOUND: list[tuple[str, Any]] = [
+    ("epochs.nats", [1.0]),
+    ("epochs.tokens", [8960] * 4 + [0]),
+    ("epochs.tokens", [8960] * 4 + [2**60]),
+    ("epochs.seconds", [0.5, 0.2, 0.4, 0.1, 0.0]),
+    ("epochs.seconds", [0.5, 0.2, 0.4, 0.1, -1.0]),
+    ("epochs.seconds", [0.5, 0.2, 0.4, 0.1, 1e300]),
+    ("epochs.seconds", [0.5, 0.2, 0.4, 0.1, "NaN"]),
+    ("epochs.nats", [1.0, 1.0, 1.0, 1.0, "Infinity"]),
+    ("epochs.joules", [1.0]),
+    ("epochs.joules", [1.0] * 4 + [-1.0]),
+    ("epochs", {}),
+    ("phases", {"import": 1.0, "build": 1.0}),
+    ("phases", {"import": -1.0, "build": 1.0, "prepare": 1.0}),
+    ("memory", {"peak": -1}),
+    ("evaluations", [{"split": "test", "epoch": 1, "nats": 1.0, "tokens": 0}]),
+    ("evaluations", [{"split": "test", "epoch": 1, "nats": "NaN", "tokens": 5}]),
+    (
+        "peak",
+        {"product": {"library": "x", "side": 0, "dtype": "float32", "seconds": [1.0]}},
+    ),
+    (
+        "peak",
+        {"product": {"library": "x", "side": 9, "dtype": "float32", "seconds": [0.0]}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), UNSOUND)
+def test_what_no_figure_can_be_computed_from_is_no_record(
+    record_text: str, field: str, value: Any
+) -> None:
+    raw = json.loads(record_text)
+    del raw["memory"]
+    raw["schema_version"] = CURRENT
+    raw["epochs"] = {"seconds": [0.5] * 5, "nats": [1.0] * 5, "tokens": [8960] * 5}
+    *parents, last = field.split(".")
+    inside = raw
+    for parent in parents:
+        inside = inside[parent]
+    inside[last] = value
+    with pytest.raises(UserError, match=f"is not a record: {field.split('.')[0]}"):
+        parse("here", json.dumps(raw).encode())
+
+
+def test_a_published_store_can_be_opened(run: Run) -> None:
+    (run.folder / "plan.json").rename(run.folder / "store.json")
+    (opened,) = open_runs([run.folder])
+    assert opened.published
+    assert len(opened.records()) == 2
+
+
+def test_in_a_published_store_names_tell_whether_contents_were_changed(run: Run) -> None:
+    (run.folder / "plan.json").rename(run.folder / "store.json")
+    assert [line.partition(": ")[2] for line in load([run.folder]).damaged] == [
+        "its content was changed"
+    ] * 2

@@ -1,50 +1,135 @@
-"""``lstmbench publish``: tables where people read them."""
+"""``lstmbench publish``: results where people read them, so that anyone can check them."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lstmbench.commands.report import relative_option
+from lstmbench.commands.report import relative_option, tell
+from lstmbench.errors import UserError
 from lstmbench.hookspecs import hookimpl
 
 
-def markers(block: str) -> tuple[str, str]:
-    """The lines between which a block of tables stands."""
-    name = f" {block}" if block else ""
-    return f"<!-- lstmbench:begin{name} -->", f"<!-- lstmbench:end{name} -->"
+def parse_conditions(texts: Sequence[str]) -> dict[str, str]:
+    """``FIELD=VALUE`` each."""
+    found = {}
+    for text in texts:
+        field, equals, value = text.partition("=")
+        if not equals or not field.isidentifier():
+            raise UserError(f"--only {text!r}: expected FIELD=VALUE, such as protocol=d2l")
+        found[field] = value
+    return found
 
 
 @click.command()
-@relative_option
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The published store to merge into. If nothing else is asked for: results.",
+)
+@click.option("--allow-dirty", is_flag=True, help="Publish what names no clean commit, marked so.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="Take the store of --to to a place that a plugin knows.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the records as one zip file, for somebody else to publish or verify.",
+)
+@click.option(
     "--into",
-    required=True,
     type=click.Path(path_type=Path),
-    help="A Markdown file: what stands between {} and {} is replaced.".format(*markers("")),
+    help="A Markdown file: tables replace what stands between <!-- lstmbench:begin --> and "
+    "<!-- lstmbench:end -->.",
 )
 @click.option("--block", default="", help="Of several blocks the one whose markers end in this.")
-def publish(runs: tuple[Path, ...], into: Path, relative_to: str | None, block: str) -> None:
-    """Write the tables of RUNS between the markers of a Markdown file."""
-    from lstmbench.errors import UserError
-    from lstmbench.report import text
-    from lstmbench.report.figures import settings
-    from lstmbench.store import open_runs, write_atomically
+@click.option("--plot", is_flag=True, help="With --into: the plots above the tables, as links.")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='Append the tables to this Markdown file, such as "$GITHUB_STEP_SUMMARY".',
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="With --into, --summary: trials with this protocol, init, seed, hidden_size, ...",
+)
+@click.option(
+    "--table",
+    type=click.Choice(("full", "best")),
+    default="full",
+    show_default=True,
+    help="With --into, --summary: all rows, or the fastest of each backend and device.",
+)
+@relative_option
+def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
+    """Publish RUNS: folders of runs, stores of runs, published stores, bundles.
 
-    records = [record for run in open_runs(runs) for record in run.records()]
+    --to merges their records into a published store and makes its tables, plots and pages anew;
+    doing so again changes nothing. "lstmbench verify" checks such a store.
+    """
+    from lstmbench.publish import block, targets
+
+    wanted = parse_conditions(options["only"])
+    into, summary, bundle = options["into"], options["summary"], options["bundle"]
+    if to is None and not (into or summary or bundle):
+        to = Path("results")
+    chosen = targets.choose(options["targets"])
+    if chosen and to is None:
+        raise UserError("--target takes a published store: name it with --to")
+    page = block.Page(into, options["block"]) if into else None
+    lines: dict[str, None] = {}  # each once, in order
+    shown: Sequence[Path] = runs
+    if to is not None:
+        lines |= dict.fromkeys(_store(runs, to, options["allow_dirty"]))
+        shown = [to]
+    if bundle:
+        lines |= dict.fromkeys(_bundle(shown, bundle, options["allow_dirty"] or to is not None))
+    if page or summary:
+        show = block.Show(wanted, options["table"] == "best", options["relative_to"])
+        lines |= dict.fromkeys(show.write(shown, page, options["plot"], summary))
+    if to is not None:
+        lines |= dict.fromkeys(targets.deliver(to, chosen))
+    tell(list(lines))
+    sys.exit(1 if lines else 0)
+
+
+def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
+    from lstmbench.publish.published import publish as merge
+
+    outcome = merge(runs, to, allow_dirty)
+    click.echo(
+        f"{to}: {len(outcome.entries)} records; files written: {outcome.written}, "
+        f"removed: {outcome.removed}"
+    )
+    return [*outcome.damaged, *outcome.problems]
+
+
+def _bundle(paths: Sequence[Path], bundle: Path, allow_dirty: bool) -> list[str]:
+    from lstmbench.publish.bundle import make_bundle
+    from lstmbench.publish.gather import gather, refuse_unclean
+    from lstmbench.store import write_atomically
+
+    damaged: list[str] = []
+    entries = gather(paths, damaged)
+    refuse_unclean(entries, entries if allow_dirty else ())
+    content = make_bundle({name: entry.content for name, entry in entries.items()})
     try:
-        content = into.read_text(encoding="utf-8")
+        write_atomically(bundle, content)
     except OSError as error:
-        raise UserError(f"{into}: {error.strerror or error}") from error
-    opening, closing = markers(block)
-    before, begin, rest = content.partition(opening)
-    _, end, after = rest.partition(closing)
-    if not begin or not end:
-        raise UserError(f"{into} has no lines {opening} and {closing} to write between")
-    table = text.render(settings(records, relative_to), "github")
-    write_atomically(into, f"{before}{opening}\n{table}\n{closing}{after}")
+        raise UserError(f"--bundle {bundle}: {error.strerror or error}") from error
+    click.echo(f"{bundle}: {len(entries)} records")
+    return damaged
 
 
 @hookimpl

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lstmbench.hookspecs import hookimpl
 
-FORMATS = ("github", "plain", "latex", "html", "csv", "json")
-
+if TYPE_CHECKING:
+    from lstmbench.store import Loaded
 
 relative_option = click.option(
     "--relative-to",
@@ -18,25 +21,44 @@ relative_option = click.option(
 )
 
 
+def load_and_tell(paths: Sequence[Path]) -> Loaded:
+    """All records in ``paths``; each damaged file is named on standard error."""
+    from lstmbench.store import load
+
+    loaded = load(paths)
+    tell(loaded.damaged)
+    return loaded
+
+
+def tell(lines: Sequence[str]) -> None:
+    """What went wrong, a line each, on standard error."""
+    for line in lines:
+        click.echo(f"lstmbench: {' '.join(line.split())}", err=True)
+
+
 @click.command()
 @relative_option
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMATS),
     default="plain",
     show_default=True,
-    help="How the tables are written.",
+    metavar="NAME",
+    help="How the tables are written: github, plain, latex, html, csv, json, or a plugin's.",
 )
 def report(runs: tuple[Path, ...], form: str, relative_to: str | None) -> None:
-    """Print the tables of RUNS (folders of runs, or of stores) from their records."""
-    from lstmbench.report import text
-    from lstmbench.report.figures import settings
-    from lstmbench.store import open_runs
+    """Print the tables of RUNS (folders of runs, stores, bundles) from their records.
 
-    records = [record for run in open_runs(runs) for record in run.records()]
-    click.echo(text.render(settings(records, relative_to), form))
+    Damaged records are named and left out; the exit code is 1 then.
+    """
+    from lstmbench.report import formats
+    from lstmbench.report.figures import settings
+
+    chosen = formats.find(form)
+    loaded = load_and_tell(runs)
+    click.echo(formats.render(chosen, settings(loaded.records, relative_to)))
+    sys.exit(1 if loaded.damaged else 0)
 
 
 @hookimpl

@@ -1,0 +1,20 @@
+"""``lstmbench schema``: what a record must look like."""
+
+from __future__ import annotations
+
+import click
+
+from lstmbench.hookspecs import hookimpl
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of records."""
+    from lstmbench.publish.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@hookimpl
+def lstmbench_commands() -> list[click.Command]:
+    return [schema]

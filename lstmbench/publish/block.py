@@ -1,0 +1,137 @@
+"""Tables where people read them: between the markers of a Markdown file, or on a job's page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from lstmbench.errors import UserError
+from lstmbench.publish import tables as tabling
+from lstmbench.publish.readme import text
+from lstmbench.report.figures import Setting, settings
+from lstmbench.report.text import render
+from lstmbench.store import Run, load, open_runs, write_atomically
+
+#: Pages of jobs take a mebibyte; the best rows alone are shown where all would be more.
+MOST_SUMMARY = 2**20 - 2**14
+
+
+def markers(block: str) -> tuple[str, str]:
+    """The lines between which a block of tables stands."""
+    name = f" {block}" if block else ""
+    return f"<!-- lstmbench:begin{name} -->", f"<!-- lstmbench:end{name} -->"
+
+
+class Page:
+    """A Markdown file with a block between markers.
+
+    Raises :class:`UserError`, when it is opened, if there are none.
+    """
+
+    def __init__(self, file: Path, block: str) -> None:
+        self.file = file
+        try:
+            self._before = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{file}: {reason}") from error
+        self._opening, self._closing = markers(block)
+        self._head, begin, rest = self._before.partition(self._opening)
+        _, end, self._tail = rest.partition(self._closing)
+        if not begin or not end:
+            raise UserError(
+                f"{file} has no lines {self._opening} and {self._closing} to write between"
+            )
+
+    def write(self, content: str) -> None:
+        """Replace what stands between the markers."""
+        after = f"{self._head}{self._opening}\n{content}\n{self._closing}{self._tail}"
+        if after != self._before:
+            write_atomically(self.file, after)
+
+
+@dataclass(frozen=True)
+class Show:
+    """What of some records is shown: trials that meet all conditions, all rows or the best."""
+
+    conditions: Mapping[str, str]
+    best: bool
+    relative_to: str | None
+
+    def write(
+        self, paths: Sequence[Path], page: Page | None, plot: bool, summary: Path | None
+    ) -> list[str]:
+        """Write tables into ``page`` and append them to ``summary``.
+
+        Returns a line for each damaged record. Raises :class:`UserError` if nothing meets the
+        conditions.
+        """
+        loaded = load(paths)
+        records = tabling.only(loaded.records, self.conditions)
+        if self.conditions and not records:
+            asked = " ".join(f"--only {k}={v}" for k, v in self.conditions.items())
+            raise UserError(f"{asked}: no record is like that")
+        tables = settings(records, self.relative_to)
+        if any(run.published for run in _runs(paths)):
+            tables = tabling.ordered(tables)
+        if page:
+            content = _markdown(tables, self.best)
+            if plot:
+                content = f"{_plot_links(tables, paths, page.file)}\n\n{content}"
+            page.write(content)
+        if summary:
+            _append(summary, tables, self.best)
+        return loaded.damaged
+
+
+def _markdown(tables: Sequence[Setting], best: bool) -> str:
+    return tabling.best_markdown(tables) if best else render(tables, "github")
+
+
+def _runs(paths: Sequence[Path]) -> list[Run]:
+    return open_runs([path for path in paths if path.is_dir()])
+
+
+def _plot_links(tables: Sequence[Setting], paths: Sequence[Path], into: Path) -> str:
+    """The plots of the tables as images, linked relative to ``into``.
+
+    Those that a published store or a run's folder holds. Raises :class:`UserError` if none does.
+    """
+    found: list[tuple[Path, str]] = []
+    for run in _runs(paths):
+        if run.published:
+            names = [(f"{tabling.name(table)}-perplexity.svg", table.title) for table in tables]
+            found += [(run.folder / "plots" / name, title) for name, title in names]
+        else:
+            found.append((run.folder / "perplexity.svg", run.name))
+    # as named: links of a checkout are not followed
+    start = os.path.abspath(into.parent)  # noqa: PTH100
+    links = [
+        f"![Perplexity against epoch: {text(title)}]({quote(_relative(plot, start))})"
+        for plot, title in found
+        if plot.is_file()
+    ]
+    if not links:
+        raise UserError("--plot: there is no plot of these tables; publish to a store first (--to)")
+    return "\n\n".join(links)
+
+
+def _relative(path: Path, start: str) -> str:
+    return Path(os.path.relpath(path, start)).as_posix()
+
+
+def _append(file: Path, tables: Sequence[Setting], best: bool) -> None:
+    """Add the tables to a page in GitHub-flavoured Markdown."""
+    shown = _markdown(tables, best)
+    if len(shown.encode()) > MOST_SUMMARY:
+        shown = _markdown(tables, best=True)
+    if len(shown.encode()) > MOST_SUMMARY:
+        shown = f"{len(tables)} tables: too long for this page."
+    try:
+        with file.open("a", encoding="utf-8") as page:
+            page.write(f"## lstmbench\n\n{shown}\n")
+    except OSError as error:
+        raise UserError(f"--summary {file}: {error.strerror or error}") from error

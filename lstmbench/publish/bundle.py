@@ -1,0 +1,146 @@
+"""A bundle: published records in one zip file, to give to somebody else.
+
+Nothing is ever unpacked: members are read one by one into memory, each checked before it is read.
+A bundle with a single fault is refused whole.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from lstmbench.errors import UserError
+from lstmbench.publish import canonical
+from lstmbench.store import Stored, parse
+
+MANIFEST = "bundle.json"
+#: Version of the layout below.
+FORMAT = 1
+#: Limits of what is read: members, bytes of one, bytes of all, how far one may be compressed.
+MOST_MEMBERS = 100_000
+MOST_BYTES = 16 * 2**20
+MOST_IN_ALL = 2**30
+MOST_RATIO = 100
+#: Everything that :mod:`zipfile` may raise about a file that somebody made up.
+FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
+    *(ValueError, IndexError, KeyError, OverflowError, MemoryError, struct.error),
+)
+
+
+def manifest(digests: Mapping[str, str]) -> bytes:
+    """What ``bundle.json`` holds: the format's version, and each record's file with its SHA-256."""
+    holds = {"format": FORMAT, "records": dict(sorted(digests.items()))}
+    return (json.dumps(holds, indent=1) + "\n").encode()
+
+
+def make_bundle(records: Mapping[str, bytes]) -> bytes:
+    """A zip of published records by file name; the same records give the same bytes.
+
+    Members are stored, not compressed, for what a compressor makes depends on its version.
+    """
+    digests = {name: canonical.digest(data) for name, data in records.items()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        members = {f"records/{name}": data for name, data in sorted(records.items())}
+        for name, data in ({MANIFEST: manifest(digests)} | members).items():
+            member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            member.create_system = 3  # Unix, wherever it is made
+            member.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(member, data)
+    return out.getvalue()
+
+
+def read_bundle(path: Path) -> list[Stored]:
+    """All records of a bundle, in order of name. Raises :class:`UserError` for any fault."""
+    try:
+        if path.stat().st_size > 2 * MOST_IN_ALL:
+            raise Refused(f"it is larger than {2 * MOST_IN_ALL} bytes")
+        with path.open("rb") as file:
+            if not file.read(4).startswith(b"PK"):
+                raise UserError(f"{path} is no run and no store, and no bundle either")
+            with zipfile.ZipFile(file) as archive:
+                members = _checked(archive.infolist())
+                contents = {member.filename: _read(archive, member) for member in members}
+    except UserError:
+        raise
+    except Refused as fault:
+        raise UserError(f"bundle {path} is refused: {fault}") from fault
+    except FAULTS as error:
+        raise UserError(f"bundle {path} is refused: {error or type(error).__name__}") from error
+    return _records(path, contents)
+
+
+class Refused(Exception):
+    """What is wrong with a bundle."""
+
+
+def _checked(members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+    """The members, if every one may be read."""
+    if len(members) > MOST_MEMBERS:
+        raise Refused(f"it holds {len(members)} files, more than {MOST_MEMBERS}")
+    seen: set[str] = set()
+    for member in members:
+        fault = _fault(member)
+        if member.filename.casefold() in seen:
+            fault = "its name is there twice"
+        if fault:
+            raise Refused(f"{member.orig_filename!r}: {fault}")
+        seen.add(member.filename.casefold())
+    if sum(member.file_size for member in members) > MOST_IN_ALL:
+        raise Refused(f"it holds more than {MOST_IN_ALL} bytes")
+    if MANIFEST not in {member.filename for member in members}:
+        raise Refused(f"it has no {MANIFEST}")
+    return members
+
+
+def _fault(member: zipfile.ZipInfo) -> str | None:
+    """Why a member may not be read, or ``None``; decided from the directory alone."""
+    folder, _, name = member.orig_filename.rpartition("/")
+    record = folder == "records" and canonical.FILE.fullmatch(name)
+    if not record and member.orig_filename != MANIFEST:
+        return f"a bundle holds {MANIFEST} and records/NAME-DIGEST.json, nothing else"
+    mode = member.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG) or member.is_dir():
+        return "no regular file"
+    if mode & 0o7111 or member.external_attr & 0x10:
+        return "marked as executable, or as a folder"
+    if member.flag_bits & 0x2041:
+        return "encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"compressed by an unusual method ({member.compress_type})"
+    if member.file_size > MOST_BYTES:
+        return f"{member.file_size} bytes, more than {MOST_BYTES}"
+    if member.file_size > MOST_RATIO * max(member.compress_size, 1):
+        return f"compressed to less than a {MOST_RATIO}th"
+    return None
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member, never more than its directory entry says."""
+    with archive.open(member) as stream:
+        data = stream.read(member.file_size + 1)
+    if len(data) != member.file_size:
+        raise Refused(f"{member.filename!r}: its size is not what the directory says")
+    return data
+
+
+def _records(path: Path, contents: dict[str, bytes]) -> list[Stored]:
+    listed = contents.pop(MANIFEST)
+    digests, found = {}, []
+    for member, data in sorted(contents.items()):
+        name = member.removeprefix("records/")
+        stored = parse(f"{path}: {member}", data)
+        if not canonical.is_canonical(stored.raw, data, name):
+            raise UserError(f"bundle {path} is refused: {member}: its name is not its content's")
+        digests[name] = canonical.digest(data)
+        found.append(stored)
+    if listed != manifest(digests):
+        raise UserError(f"bundle {path} is refused: {MANIFEST} does not list its records")
+    return found

@@ -1,0 +1,130 @@
+"""Everything that a published store holds besides its records, made from them and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lstmbench.errors import UserError
+from lstmbench.publish import readme
+from lstmbench.publish import tables as tabling
+from lstmbench.publish.gather import Entries
+from lstmbench.publish.schema import schema_text
+from lstmbench.report import formats
+from lstmbench.report.figures import Setting
+from lstmbench.report.text import render
+
+#: Tables that get plots: those with most rows, for a drawing takes a while.
+MOST_PLOTS = 40
+
+
+@dataclass
+class Made:
+    """``files`` by path relative to the store; ``problems`` with plugins' formats, a line each.
+
+    ``plots`` lists the plots whether or not they were drawn, ``by_plugins`` the files that only
+    some installations make.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    by_plugins: list[str] = field(default_factory=list)
+    plots: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def drawings() -> dict[str, Callable[[Sequence[Setting]], str]]:
+    """Plots of one table by name."""
+    from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
+
+    return {"perplexity": perplexity_svg}
+
+
+#: The names of :func:`drawings`, for those who only list them.
+PLOTS = ("perplexity",)
+
+
+def derive(entries: Entries, draw: bool = True) -> Made:
+    """All made files. Without ``draw`` no plots, whose bytes depend on the drawing library."""
+    made = Made()
+    tables = tabling.make(entry.record for entry in entries.values())
+    drawn = _chosen(tables)
+    made.plots = [f"plots/{tabling.name(t)}-{plot}.svg" for t in drawn for plot in PLOTS]
+    site = _site(entries)
+    texts = {"schema.json": schema_text()}
+    texts["README.md"] = readme.readme(entries, tables, made.plots, bool(site))
+    texts |= _tables(tables)
+    foreign = _foreign_tables(tables, made.problems)
+    made.by_plugins = list(foreign)
+    texts = foreign | texts
+    made.files = {path: text.encode() for path, text in texts.items()} | site
+    if draw:
+        for table in drawn:
+            for plot, drawing in drawings().items():
+                path = f"plots/{tabling.name(table)}-{plot}.svg"
+                made.files[path] = drawing([table]).encode()
+    return made
+
+
+def _chosen(tables: Sequence[Setting]) -> list[Setting]:
+    """The tables that get plots, in their order."""
+    trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
+    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:MOST_PLOTS]
+    names = {tabling.name(table) for table in most}
+    return [table for table in trained if tabling.name(table) in names]
+
+
+def _tables(tables: Sequence[Setting]) -> dict[str, str]:
+    found = {f"tables/all.{form}": render(tables, form) + "\n" for form in ("csv", "json")}
+    for table in tables:
+        for part, tabular in latex(table).items():
+            found[f"tables/{tabling.name(table)}{part}.tex"] = tabular
+        if readme.long(tables):
+            found[f"tables/{tabling.name(table)}.md"] = render([table], "github") + "\n"
+    return found
+
+
+def _foreign_tables(tables: Sequence[Setting], problems: list[str]) -> dict[str, str]:
+    """Tables in the formats of plugins; what goes wrong is added to ``problems``."""
+    found: dict[str, str] = {}
+    for form in formats.of_plugins():
+        path = f"tables/all{form.suffix}"
+        if path in found or form.suffix in (".csv", ".json"):
+            problems.append(f"format {form.name!r} of a plugin: {path} is there already")
+            continue
+        try:
+            found[path] = formats.render(form, tables)
+        except UserError as error:
+            problems.append(str(error))
+    return found
+
+
+def latex(table: Setting) -> dict[str, str]:
+    """Each ``tabular`` of a table by what follows the file's name; ready for ``\\input``.
+
+    The first holds the results, one with the models' own text ends in ``-text``, others count on.
+    """
+    # no cell can hold the words: a backslash is escaped
+    text = render([table], "latex")
+    tabulars = re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, flags=re.DOTALL)
+    found: dict[str, str] = {}
+    for tabular in tabulars[:-1]:  # the last one is published elsewhere
+        written = "the model writes" in tabular.partition("\\midrule")[0]
+        part = "-text" if written else f"-{len(found) + 1}" if found else ""
+        found[part] = f"% by lstmbench publish; needs the package booktabs\n{tabular}\n"
+    return found
+
+
+def _site(entries: Entries) -> dict[str, bytes]:
+    if importlib.util.find_spec("lstmbench.report.site") is None:
+        return {}
+    site = importlib.import_module("lstmbench.report.site")
+    pages: Mapping[str, bytes | str] = site.build(
+        {name.removesuffix(".json"): entry.record for name, entry in entries.items()}
+    )
+    return {
+        f"site/{path}": page.encode() if isinstance(page, str) else page
+        for path, page in pages.items()
+    }

@@ -1,0 +1,90 @@
+"""``store.json``: what a published store holds, so that a reader can check every byte of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lstmbench import __version__
+from lstmbench.errors import UserError
+from lstmbench.publish import canonical
+
+#: Version of the layout of published stores.
+FORMAT = 1
+#: Where made files may be; nothing else in the folder is ever replaced or removed.
+FOLDERS = ("plots", "site", "tables")
+FILES = ("README.md", "schema.json")
+#: Libraries that the bytes of made files depend on.
+LIBRARIES = ("matplotlib", "pydantic", "tabulate")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def is_made(path: str) -> bool:
+    """Whether ``path``, relative to a store, is where made files are."""
+    first, *rest = path.split("/")
+    if not rest:
+        return path in FILES
+    return first in FOLDERS and all(
+        part not in ("", ".", "..") and "\\" not in part for part in rest
+    )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``records`` and ``made`` files with their SHA-256; ``lstmbench`` is the version it is by."""
+
+    records: Mapping[str, str]
+    made: Mapping[str, str]
+    libraries: Mapping[str, str]
+    lstmbench: str = __version__
+    format: int = field(default=FORMAT)
+
+    def to_bytes(self) -> bytes:
+        """The file, with a digest of itself."""
+        holds: dict[str, Any] = {
+            "format": self.format,
+            "lstmbench": self.lstmbench,
+            "libraries": dict(sorted(self.libraries.items())),
+            "records": dict(sorted(self.records.items())),
+            "made": dict(sorted(self.made.items())),
+        }
+        holds["sha256"] = canonical.digest(json.dumps(holds, sort_keys=True).encode())
+        return (json.dumps(holds, indent=1) + "\n").encode()
+
+    @classmethod
+    def parse(cls, place: str, content: bytes) -> Manifest:
+        """The manifest in a file's bytes. Raises :class:`UserError` saying what is wrong."""
+        try:
+            holds = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{place} is damaged: {error}") from error
+        if not isinstance(holds, dict) or type(holds.get("format")) is not int:
+            raise UserError(f"{place} is damaged: it names no format")
+        if holds["format"] != FORMAT:
+            raise UserError(
+                f"{place}: format {holds['format']} of published stores by lstmbench "
+                f"{holds.get('lstmbench')}, this one knows {FORMAT}: use that one, or a newer one"
+            )
+        tables = [holds.get(key) for key in ("libraries", "records", "made")]
+        if not isinstance(holds.get("lstmbench"), str) or not all(map(_strings, tables)):
+            raise UserError(f"{place} is damaged: a part of it is missing")
+        records, made = holds["records"], holds["made"]
+        odd = [name for name in records if not canonical.FILE.fullmatch(name)]
+        odd += [path for path in made if not is_made(path)]
+        odd += [name for name, sha in (records | made).items() if not _DIGEST.fullmatch(sha)]
+        if odd:
+            raise UserError(f"{place} is damaged: it lists {odd[0]!r}")
+        return cls(records, made, holds["libraries"], holds["lstmbench"])
+
+
+def _strings(table: Any) -> bool:
+    return isinstance(table, dict) and all(isinstance(value, str) for value in table.values())
+
+
+def installed() -> dict[str, str]:
+    """Versions of :data:`LIBRARIES` here."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}

@@ -1,0 +1,122 @@
+"""``README.md`` of a published store: what came out, on what, and how to do it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from lstmbench.publish import tables as tabling
+from lstmbench.publish.gather import Entries, unclean
+from lstmbench.report.columns import one_line
+from lstmbench.report.figures import Setting
+from lstmbench.report.text import escape_markdown, render
+
+#: Rows beyond which the tables stand in files of their own: web pages cut long READMEs off.
+MOST_ROWS = 300
+#: Runs beyond which the rest is left to the records.
+MOST_RUNS = 100
+
+
+def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[str], site: bool) -> str:
+    """The page; the same records give the same bytes. ``plots`` are files relative to it."""
+    statuses = [entry.record.status.value for entry in entries.values()]
+    counts = ", ".join(f"{statuses.count(s)} {s}" for s in sorted(set(statuses)))
+    parts = [
+        "# Results",
+        "How fast, and how well, an LSTM language model trains. Made by `lstmbench publish` from "
+        f"{len(entries)} {'record' if len(entries) == 1 else 'records'} ({counts}) in "
+        "[records/](records); `lstmbench verify` on this folder recomputes every figure from them.",
+        *_warnings(entries),
+        "All figures: [tables/all.csv](tables/all.csv), [tables/all.json](tables/all.json), and "
+        "LaTeX in [tables/](tables)."
+        + (" To sort and compare: [site/index.html](site/index.html)." if site else ""),
+        "## Best of each backend and device",
+        tabling.best_markdown(tables) or "No trial is ok.",
+        "## All tables",
+        _all(tables),
+    ]
+    if plots:
+        titles = {tabling.name(table): table.title for table in tables}
+        parts += ["## Plots", *(_image(plot, titles) for plot in plots)]
+    parts += ["## Machines", *_machines(entries), "## How to reproduce", *_runs(entries)]
+    return "\n\n".join(parts) + "\n"
+
+
+def text(value: object) -> str:
+    """Anything as text of one line that GitHub shows as it is."""
+    return escape_markdown(one_line(str(value)))
+
+
+def _warnings(entries: Entries) -> list[str]:
+    reasons = [why for entry in entries.values() if (why := unclean(entry.record))]
+    return [
+        f"**Not for publication: {reasons.count(why)} of the records are {why}.**"
+        for why in sorted(set(reasons))
+    ]
+
+
+def _all(tables: Sequence[Setting]) -> str:
+    if not long(tables):
+        return render(tables, "github")
+    return "\n".join(
+        f"- [{text(table.title)}](tables/{tabling.name(table)}.md)" for table in tables
+    )
+
+
+def long(tables: Sequence[Setting]) -> bool:
+    """Whether the tables stand in files of their own."""
+    return sum(len(table.rows) for table in tables) > MOST_ROWS
+
+
+def _image(plot: str, titles: dict[str, str]) -> str:
+    stem, _, kind = plot.removeprefix("plots/").removesuffix(".svg").rpartition("-")
+    return f"![{text(f'{kind}: {titles[stem]}')}]({plot})"
+
+
+def _machines(entries: Entries) -> list[str]:
+    """Facts and versions, each combination once."""
+    found: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
+    for entry in entries.values():
+        machine = entry.record.machine
+        key = json.dumps([machine.facts, machine.versions], sort_keys=True, default=str)
+        found.setdefault(key, (machine.facts, machine.versions))
+    lines = []
+    for _, (facts, versions) in sorted(found.items()):
+        hardware = ", ".join(
+            f"{name.replace('_', ' ')}: {value}" for name, value in sorted(facts.items())
+        )
+        software = ", ".join(f"{name} {value}" for name, value in sorted(versions.items()))
+        lines.append(f"- {text(hardware)}\n  - {text(software)}")
+    return ["\n".join(lines)]
+
+
+def _runs(entries: Entries) -> list[str]:
+    """The command line of each run, with the commit that it was given at."""
+    found = {
+        (
+            e.record.source.run,
+            e.record.source.commit or "unknown",
+            shlex.join(e.record.source.command),
+        )
+        for e in entries.values()
+    }
+    runs = sorted(found)
+    commands = [
+        one_line(f"{command}  # commit {commit[:12]}, run {run}")
+        for run, commit, command in runs[:MOST_RUNS]
+    ]
+    fence = "`" * max(3, *(_longest_ticks(command) + 1 for command in commands), 3)
+    parts = [
+        "At the commit named, in a checkout with its pinned versions installed (see its README):",
+        "\n".join([f"{fence}sh", *commands, fence]),
+    ]
+    if len(runs) > MOST_RUNS:
+        parts.append(f"And {len(runs) - MOST_RUNS} more runs: see the records.")
+    return parts
+
+
+def _longest_ticks(line: str) -> int:
+    ticks = [len(run) for run in "".join(c if c == "`" else " " for c in line).split()]
+    return max(ticks, default=0)

@@ -1,0 +1,75 @@
+"""What must hold in a record beyond its types, so that figures can be computed from it at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from lstmbench.record import Epochs, Record, Status
+
+#: No epoch is shorter or longer, in seconds; what lies beyond is no measurement.
+SECONDS = (1e-9, 1e9)
+#: Counts and sizes up to here are exact in every program that reads JSON.
+MOST = 2**53
+#: Phases that start-up consists of.
+START_UP = ("import", "build", "prepare")
+
+
+def fault(record: Record) -> str | None:
+    """The first field that no figure could be computed from and why, or ``None``."""
+    return next(_faults(record), None)
+
+
+def _faults(record: Record) -> Iterator[str]:
+    yield from _series(record.epochs)
+    for name, value in record.trial.overrides.items():
+        if not abs(value) <= MOST:
+            yield f"trial.overrides.{name}: {value} is beyond anything"
+    if record.status == Status.OK:
+        if not record.epochs.seconds:
+            yield "epochs: status is ok, yet there is no epoch"
+        for phase in START_UP:
+            if phase not in record.phases:
+                yield f"phases.{phase}: missing, though status is ok"
+    for name, value in record.phases.items():
+        if not 0 <= value <= SECONDS[1]:
+            yield f"phases.{name}: {value} is no duration"
+    for name, size in record.memory.items():
+        if not 0 <= size <= MOST:
+            yield f"memory.{name}: {size} is no size"
+    for index, evaluation in enumerate(record.evaluations):
+        if not 0 < evaluation.tokens <= MOST:
+            yield f"evaluations.{index}.tokens: {evaluation.tokens} is no count"
+        for name, nats in (("nats", evaluation.nats), ("floor", evaluation.floor)):
+            if nats is not None and not math.isfinite(nats):
+                yield f"evaluations.{index}.{name}: {nats} is no loss"
+    for name, part in record.peak or ():
+        if part is not None:
+            yield from _durations(f"peak.{name}.seconds", part.seconds)
+    if record.peak is not None and not 0 < record.peak.product.side <= MOST:
+        yield f"peak.product.side: {record.peak.product.side} is no size"
+
+
+def _series(epochs: Epochs) -> Iterator[str]:
+    count = len(epochs.seconds)
+    for name in ("nats", "tokens", "joules"):
+        length = len(getattr(epochs, name))
+        if length != count and (length or name != "joules"):
+            yield f"epochs.{name}: {length} values for {count} epochs"
+    yield from _durations("epochs.seconds", epochs.seconds)
+    for index, tokens in enumerate(epochs.tokens):
+        if not 0 < tokens <= MOST:
+            yield f"epochs.tokens.{index}: {tokens} is no count"
+    for index, nats in enumerate(epochs.nats):
+        if not math.isfinite(nats):
+            yield f"epochs.nats.{index}: {nats} is no loss"
+    for index, joules in enumerate(epochs.joules):
+        if not 0 <= joules < math.inf:
+            yield f"epochs.joules.{index}: {joules} is no energy"
+
+
+def _durations(field: str, values: Sequence[float]) -> Iterator[str]:
+    least, most = SECONDS
+    for index, value in enumerate(values):
+        if not least <= value <= most:
+            yield f"{field}.{index}: {value} is no duration"

@@ -1,0 +1,1 @@
+"""Verifying what somebody published: records against themselves, tables against records."""

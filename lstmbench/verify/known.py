@@ -1,0 +1,100 @@
+"""What verification knows beforehand: protocols, texts, initial parameters, offsets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from lstmbench import corpus as corpora
+from lstmbench import reference
+from lstmbench.backend import ModelConfig
+from lstmbench.batches import draw_offsets, partition, window_count
+from lstmbench.corpus import CorpusSpec
+from lstmbench.errors import UserError
+from lstmbench.protocol import Protocol
+
+#: Scalars beyond which initial parameters are not drawn again.
+MOST_PARAMETERS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Text:
+    """A known text: its digest and, where the text itself is known, tokens and symbols.
+
+    ``surprisal`` is what its source spends on each token, where there is one.
+    """
+
+    digest: str
+    tokens: int | None = None
+    symbols: int | None = None
+    surprisal: np.ndarray | None = None
+
+
+#: Of texts that are not at hand everywhere: tokens and symbols by digest of the file.
+COUNTED = {corpora.TIME_MACHINE.sha256: (170_580, 28)}
+
+
+class Known:
+    """Protocols and texts of this installation; what is computed from them is computed once."""
+
+    def __init__(self, protocols: Mapping[str, Protocol], specs: Mapping[str, CorpusSpec]) -> None:
+        self.protocols = protocols
+        self.specs = specs
+        self.text = cache(self._text)
+        self.offsets_digest = cache(_offsets_digest)
+        self.parameters_digest = cache(_parameters_digest)
+        self.floor = cache(self._floor)
+
+    def _text(self, name: str) -> Text | None:
+        """The text of that name, or ``None`` for one that is not known here."""
+        spec = self.specs.get(name)
+        if spec is None:
+            return None
+        if spec.make is None:
+            return Text(spec.sha256, *COUNTED.get(spec.sha256, (None, None)))
+        try:
+            made = corpora.resolve(spec)
+        except UserError:
+            return None
+        return Text(made.digest, len(made.ids), len(made.vocabulary), made.surprisal)
+
+    def tokens(self, protocol: Protocol, corpus: str, split: str) -> int | None:
+        """Predictions of one pass over a split: windows x batch x steps; ``None`` if unknown."""
+        text = self.text(corpus)
+        if text is None or text.tokens is None:
+            return None
+        part = protocol.splits(text.tokens).get(split)
+        if part is None:
+            return None
+        batch, steps = protocol.batch_size, protocol.steps
+        return window_count(part.stop - part.start, batch, steps) * batch * steps
+
+    def _floor(self, corpus: str, start: int, stop: int, batch: int, steps: int) -> float | None:
+        """What the text's own source spends on the predictions of one pass."""
+        text = self.text(corpus)
+        if text is None or text.surprisal is None:
+            return None
+        predicted = partition(np.arange(start, stop), batch, steps).targets
+        return float(text.surprisal[predicted].sum())
+
+
+def _offsets_digest(seed: int, epochs: int, steps: int) -> str:
+    offsets = draw_offsets(seed, epochs, steps)
+    return hashlib.sha256(json.dumps(offsets).encode()).hexdigest()
+
+
+def _parameters_digest(model: ModelConfig, seed: int, dtype: str) -> str | None:
+    """Of the ``shared`` initial parameters; ``None`` if they are too many, or NumPy lacks dtype."""
+    if model.parameter_count > MOST_PARAMETERS:
+        return None
+    try:
+        kind: Any = np.dtype(dtype)
+    except TypeError:
+        return None
+    return reference.draw_parameters(model, seed).astype(kind).digest()

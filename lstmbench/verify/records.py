@@ -1,0 +1,272 @@
+"""One record against itself, and against everything that can be computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from lstmbench import __version__, parity, statistics
+from lstmbench.migration import upgrade
+from lstmbench.protocol import OVERRIDABLE
+from lstmbench.record import Parity, Record, Status
+from lstmbench.store import Stored
+from lstmbench.verify.known import Known
+
+#: A field of a record and what is wrong with it.
+Fault = tuple[str, str]
+Check = Callable[[Record, Known], Iterator[Fault]]
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+#: Words of a protocol that may change without changing what is trained.
+WORDING = ("name", "summary", "note")
+
+
+def faults(stored: Stored, known: Known) -> list[Fault]:
+    """Everything wrong with a record, field by field."""
+    found = [*_schema(stored), *_ranges(stored.record)]
+    if any(field.startswith("trial.") for field, _ in found):
+        return found  # nothing can be computed from a trial that is none
+    for check in CHECKS:
+        try:
+            found += check(stored.record, known)
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+            found.append((check.__name__.strip("_"), f"cannot be checked: {error}"))
+    return found
+
+
+def _schema(stored: Stored) -> Iterator[Fault]:
+    """What was read is what is written: no number as a string, no field taken for another."""
+    written = upgrade(stored.raw)
+    yield from _unlike("", written, stored.record.model_dump(mode="json"))
+
+
+def _unlike(place: str, written: Any, read: Any) -> Iterator[Fault]:
+    if isinstance(written, Mapping) and isinstance(read, Mapping):
+        for key, value in written.items():
+            where = f"{place}.{key}".lstrip(".")
+            if key not in read:
+                yield where, "is no field of records"
+            else:
+                yield from _unlike(where, value, read[key])
+    elif isinstance(written, list) and isinstance(read, list):
+        for index, (one, other) in enumerate(zip(written, read, strict=False)):
+            yield from _unlike(f"{place}.{index}", one, other)
+    elif written != read or isinstance(written, bool) != isinstance(read, bool):
+        yield place, f"{written!r} is read as {read!r}"
+
+
+def _ranges(record: Record) -> Iterator[Fault]:
+    trial = record.trial
+    for name, (least, most) in OVERRIDABLE.items():
+        value = getattr(trial.protocol, name)
+        if not least <= value <= most or value == 0:
+            yield f"trial.protocol.{name}", f"{value} is out of range"
+    for name, number in (("seed", trial.seed), ("repeat", trial.repeat)):
+        if not 0 <= number < 2**63:
+            yield f"trial.{name}", f"{number} is out of range"
+    if trial.threads < 1:
+        yield "trial.threads", f"{trial.threads} is out of range"
+
+
+def _protocol(record: Record, known: Known) -> Iterator[Fault]:
+    """A record that claims a preset differs from it only where it says so."""
+    protocol, overrides = record.trial.protocol, record.trial.overrides
+    for name in overrides:
+        if name not in OVERRIDABLE:
+            yield f"trial.overrides.{name}", "cannot be overridden"
+    preset = known.protocols.get(protocol.name)
+    if preset is None:
+        return
+    for field in fields(preset):
+        if field.name in WORDING:
+            continue
+        value = getattr(protocol, field.name)
+        expected = overrides.get(field.name, getattr(preset, field.name))
+        if value != expected:
+            listed = "its override" if field.name in overrides else protocol.name
+            yield f"trial.protocol.{field.name}", f"{value}, where {listed} says {expected}"
+
+
+def _corpus(record: Record, known: Known) -> Iterator[Fault]:
+    text = known.text(record.trial.corpus)
+    if not _DIGEST.fullmatch(record.trial.corpus_digest):
+        yield "trial.corpus_digest", "is no SHA-256"
+    if text is None:
+        return
+    if record.trial.corpus_digest != text.digest:
+        yield "trial.corpus_digest", f"{record.trial.corpus} has {text.digest}"
+    if text.symbols is not None and record.vocabulary_size != text.symbols:
+        yield "vocabulary_size", f"{record.vocabulary_size}, the text has {text.symbols}"
+
+
+def _model(record: Record, known: Known) -> Iterator[Fault]:
+    """The number of parameters, and the digests of what the trial started from."""
+    trial = record.trial
+    model = trial.protocol.model(record.vocabulary_size)
+    if record.parameters != model.parameter_count:
+        yield "parameters", f"{record.parameters}, by the formula {model.parameter_count}"
+    for name in ("offsets", "parameters"):
+        if record.status == Status.OK and name not in record.digests:
+            yield f"digests.{name}", "missing, though status is ok"
+    offsets = record.digests.get("offsets")
+    if offsets is not None:
+        expected = known.offsets_digest(trial.seed, trial.protocol.epochs, trial.protocol.steps)
+        if offsets != expected:
+            yield "digests.offsets", f"seed {trial.seed} gives {expected}"
+    parameters = record.digests.get("parameters")
+    if parameters is not None and not _DIGEST.fullmatch(parameters):
+        yield "digests.parameters", "is no SHA-256"
+    elif parameters is not None and trial.init == "shared":
+        drawn = known.parameters_digest(model, trial.seed, trial.dtype)
+        if drawn not in (None, parameters):
+            yield "digests.parameters", f"seed {trial.seed} gives {drawn}"
+
+
+def _series(record: Record, known: Known) -> Iterator[Fault]:
+    epochs, protocol = record.epochs, record.trial.protocol
+    count = len(epochs.seconds)
+    if count > protocol.epochs or (record.status == Status.OK and count != protocol.epochs):
+        yield "epochs.seconds", f"{count} epochs, the protocol has {protocol.epochs}"
+    expected = known.tokens(protocol, record.trial.corpus, "train")
+    if expected is None and epochs.tokens:
+        expected = epochs.tokens[0]
+        if expected % (protocol.batch_size * protocol.steps):
+            yield "epochs.tokens.0", f"{expected} are no windows of batch x steps"
+    for index, tokens in enumerate(epochs.tokens):
+        if tokens != expected:
+            yield f"epochs.tokens.{index}", f"{tokens}, windows x batch x steps are {expected}"
+
+
+def _parity(record: Record, known: Known) -> Iterator[Fault]:
+    proof, failed = record.parity, record.reason == "parity"
+    if proof is None:
+        if failed or record.status == Status.OK:
+            yield "parity", f"missing, though status is {record.status.value}"
+        return
+    worst = max(proof.errors.values(), default=math.inf)
+    if proof.worst != worst:
+        yield "parity.worst", f"{proof.worst}, the largest error is {worst}"
+    if proof.tolerance != parity.TOLERANCE.get(record.trial.dtype):
+        yield "parity.tolerance", f"{proof.tolerance} is not that of {record.trial.dtype}"
+    for name, allowed in proof.allowed.items():
+        if name not in proof.errors or not proof.tolerance < allowed <= parity.MOST_ALLOWED:
+            yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
+    quantities = ["loss", *_tensors(record.trial.protocol.layers)]
+    names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
+    for name in sorted(names ^ proof.errors.keys()):
+        yield f"parity.errors.{name}", "missing" if name in names else "is no quantity of the model"
+    beyond = [
+        name
+        for name, error in proof.errors.items()
+        if not error <= proof.allowed.get(name, proof.tolerance)
+    ]
+    if failed and not beyond:
+        yield "reason", "parity, though every error is within its tolerance"
+    for name in beyond if not failed else ():
+        yield f"parity.errors.{name}", f"{proof.errors[name]} is beyond the tolerance"
+    yield from _shape(record, proof, known)
+
+
+def _tensors(layers: int) -> Iterator[str]:
+    for layer in range(layers):
+        for name in ("input_kernel", "recurrent_kernel", "bias"):
+            yield f"layer{layer}.{name}"
+    yield from ("output_kernel", "output_bias")
+
+
+def _shape(record: Record, proof: Parity, known: Known) -> Iterator[Fault]:
+    protocol = record.trial.protocol
+    batch, steps = protocol.batch_size, protocol.steps
+    tokens = known.tokens(protocol, record.trial.corpus, "train")
+    tokens = next(iter(record.epochs.tokens), None) if tokens is None else tokens
+    windows = proof.shape[0] if tokens is None else tokens // (batch * steps)
+    own = (windows, batch, steps)
+    if any(part > whole for part, whole in zip(proof.shape, own, strict=True)):
+        yield "parity.shape", f"{proof.shape} is more than the trial's own {own}"
+    elif (proof.shape != own) != proof.cut:
+        yield "parity.cut", f"{proof.cut}, yet {proof.shape} was compared of {own}"
+
+
+def _evaluations(record: Record, known: Known) -> Iterator[Fault]:
+    protocol, corpus = record.trial.protocol, record.trial.corpus
+    every, done = protocol.validate_every, len(record.epochs.seconds)
+    expected = [("validation", e) for e in range(every, done + 1, every)] if every else []
+    if record.status == Status.OK and protocol.test_fraction and protocol.train_tokens is None:
+        expected.append(("test", done))
+    if record.status == Status.OK and [(e.split, e.epoch) for e in record.evaluations] != expected:
+        yield "evaluations", f"the protocol asks for {expected}"
+    text = known.text(corpus)
+    for index, evaluation in enumerate(record.evaluations):
+        tokens = known.tokens(protocol, corpus, evaluation.split)
+        if tokens is not None and evaluation.tokens != tokens:
+            yield f"evaluations.{index}.tokens", f"{evaluation.tokens}, the split gives {tokens}"
+        if text is None or text.tokens is None:
+            continue
+        part = protocol.splits(text.tokens).get(evaluation.split)
+        if part is None:
+            yield f"evaluations.{index}.split", f"the protocol has no {evaluation.split!r}"
+            continue
+        place = (part.start, part.stop, protocol.batch_size, protocol.steps)
+        floor, stated = known.floor(corpus, *place), evaluation.floor
+        same = floor == stated or (
+            floor is not None and stated is not None and math.isclose(floor, stated)
+        )
+        if not same:
+            yield f"evaluations.{index}.floor", f"{stated}, the text's source gives {floor}"
+
+
+def _flags(record: Record, known: Known) -> Iterator[Fault]:
+    """Too good to be true is said, and so is what had not settled."""
+    found = {"suspect": statistics.suspect(record.epochs.nats, record.evaluations)}
+    if record.machine.versions.get("lstmbench") == __version__:  # others may judge drift otherwise
+        found["unsettled"] = statistics.unsettled(record.epochs)
+    for flag, raised in found.items():
+        if raised != (flag in record.flags):
+            stated = "not stated" if raised else "stated"
+            yield "flags", f"{flag} is {stated}, but the series say otherwise"
+    for flag in sorted(set(record.flags) - {"suspect", "unsettled"}):
+        yield "flags", f"{flag!r} is no flag"
+
+
+def _status(record: Record, known: Known) -> Iterator[Fault]:
+    if (record.reason is not None) != (record.status == Status.FAILED):
+        yield "reason", f"{record.reason}, though status is {record.status.value}"
+    if bool(record.message) == (record.status == Status.OK):
+        yield "message", f"{record.message[:40]!r}, though status is {record.status.value}"
+    protocol = record.trial.protocol
+    written = [c.prefix for c in record.continuations]
+    if record.status == Status.OK and written != list(protocol.prefixes):
+        yield "continuations", f"after {written}, the protocol asks for {list(protocol.prefixes)}"
+    for index, continuation in enumerate(record.continuations):
+        length = len(continuation.text.replace("<unk>", "?"))
+        if length != protocol.continuation:
+            yield f"continuations.{index}.text", f"{length} symbols, not {protocol.continuation}"
+
+
+def _source(record: Record, known: Known) -> Iterator[Fault]:
+    source, machine = record.source, record.machine
+    facts = hashlib.sha256(json.dumps(machine.facts, sort_keys=True).encode()).hexdigest()
+    if machine.digest != facts:
+        yield "machine.digest", f"the facts give {facts}"
+    if source.commit is not None and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", source.commit):
+        yield "source.commit", f"{source.commit!r} is no commit"
+    if (source.commit is None) != (source.dirty is None):
+        yield "source.dirty", f"{source.dirty}, though the commit is {source.commit}"
+    try:
+        datetime.fromisoformat(source.started)
+    except ValueError:
+        yield "source.started", f"{source.started!r} is no time"
+    if not source.run:
+        yield "source.run", "is empty"
+
+
+#: In the order of a record's fields, more or less.
+CHECKS: tuple[Check, ...] = (
+    *(_source, _protocol, _corpus, _model, _status),
+    *(_series, _parity, _evaluations, _flags),
+)
