@@ -84,6 +84,10 @@ class Comparison:
             return "undecided"
         return "better" if (low > 1) == self.quantity.more_is_better else "worse"
 
+    def fails(self, least: float) -> bool:
+        """Whether A is surely worse, and by more than a gate lets through."""
+        return self.verdict == "worse" and self.ratio.value < least
+
 
 def ratio(a: Sequence[Record], b: Sequence[Record], value: Value) -> tuple[Interval, bool] | None:
     """A's value over B's with its interval; pair by pair where both took turns in a run."""
