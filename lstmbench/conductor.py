@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -29,6 +30,13 @@ from lstmbench.plan import Plan, Trial
 from lstmbench.record import Continuation, Evaluation, Machine, Record, Source, Status
 from lstmbench.statistics import perplexity
 from lstmbench.store import Run
+
+
+#: Seconds of silence before another worker's turn: threads that have just computed spin for a
+#: while in case there is more to do, and would take a core from whoever is next.
+SETTLE = 0.005
+#: The same after products: OpenBLAS spins for tens of milliseconds, Intel's OpenMP for 200.
+SETTLE_PRODUCTS = 0.25
 
 
 @dataclass(frozen=True)
@@ -153,9 +161,11 @@ class Conductor:
         for done, offset in enumerate(offsets):
             turn = done % len(ready) if ready else 0
             for life in ready[turn:] + ready[:turn]:
+                if len(ready) > 1:
+                    time.sleep(SETTLE)
                 if not self._guarded(life, self._epoch, offset):
                     ready = [other for other in ready if other is not life]
-            if ready and done % peaks.every == 0:
+            if ready and (done + 1) % peaks.every == 0:
                 ready = self._products(peaks, ready)
         peaks.close()
         for life in ready:
@@ -168,9 +178,11 @@ class Conductor:
         return Peaks(trial, launch, self.executor, self.limits.answer)
 
     def _products(self, peaks: Peaks, ready: list[Life]) -> list[Life]:
-        """One product by all who offer one. Returns the trials that are still alive."""
+        """Products by all who offer some. Returns the trials that are still alive."""
         peaks.turn()
-        return [life for life in ready if self._guarded(life, self._product)]
+        alive = [life for life in ready if self._guarded(life, self._product)]
+        time.sleep(SETTLE_PRODUCTS)
+        return alive
 
     def _product(self, life: Life) -> None:
         assert life.peaks is not None

@@ -14,7 +14,7 @@ from lstmbench import statistics
 from lstmbench.execution.channel import Channel, Executor, Launch, Lost
 from lstmbench.plan import Trial
 from lstmbench.record import Copy, Peak, Product
-from lstmbench.roofline import COPY_BYTES, SIDES, TURNS
+from lstmbench.roofline import COPIES, COPY_BYTES, PRODUCTS, SIDES, TURNS
 
 
 @dataclass
@@ -54,17 +54,17 @@ class Peaks:
         self._library = str(answer["library"]) if answer else ""
 
     def turn(self) -> None:
-        """One product and one copy by NumPy."""
-        answer = self._ask({"do": "product", "side": self.side, "count": 1})
+        """Products and copies by NumPy."""
+        answer = self._ask(self.request())
         if answer:
             self.add(self._library, answer["seconds"])
-        answer = self._ask({"do": "copy", "size": COPY_BYTES, "count": 1})
+        answer = self._ask({"do": "copy", "size": COPY_BYTES, "count": COPIES})
         if answer:
             self.copies += answer["seconds"]
 
     def request(self) -> Mapping[str, Any]:
-        """What a backend is asked in its turn."""
-        return {"do": "product", "side": self.side, "count": 1}
+        """What everyone is asked in his turn."""
+        return {"do": "product", "side": self.side, "count": PRODUCTS}
 
     def add(self, who: str, seconds: list[float] | None) -> None:
         """Keep an answer to :meth:`request`; ``None`` where there is no such offer."""
