@@ -31,7 +31,6 @@ from lstmbench.record import Continuation, Evaluation, Machine, Record, Source, 
 from lstmbench.statistics import perplexity
 from lstmbench.store import Run
 
-
 #: Seconds of silence before another worker's turn: threads that have just computed spin for a
 #: while in case there is more to do, and would take a core from whoever is next.
 SETTLE = 0.005
