@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from lstmbench.record import Record
 
 
-def build(
-    records: Mapping[str, Record], relative_to: str | None = None
-) -> dict[str, str | bytes]:
+def build(records: Mapping[str, Record], relative_to: str | None = None) -> dict[str, str | bytes]:
     """Path below the site's folder to content.
 
     ``records`` are by the name of their file in ``../records/``, without ``.json``. Depends on

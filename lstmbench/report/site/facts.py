@@ -45,25 +45,33 @@ def changed(record: Record, without: str = "") -> str:
 
 @dataclass(frozen=True)
 class Facet:
-    """Something by which trials differ without being a result."""
+    """Something by which trials differ without being a result.
+
+    ``setting``: one word of a setting's short name, with the facet's name before bare numbers.
+    """
 
     name: str
     text: Callable[[Record], str]
+    setting: bool = True
+
+    def word(self, record: Record) -> str:
+        text = self.text(record)
+        return f"{self.name} {text}" if text.isdecimal() else text
 
 
 #: In the order in which a reader asks. ``text`` is never a path or a host: records hold none.
 FACETS = (
-    Facet("device", lambda r: r.trial.device),
+    Facet("device", lambda r: r.trial.device, setting=False),
     Facet("protocol", lambda r: r.trial.protocol.name),
     Facet("changed", changed),
-    Facet("initial parameters", lambda r: r.trial.init),
+    Facet("init", lambda r: r.trial.init),
     Facet("corpus", lambda r: f"{r.trial.corpus} ({r.trial.corpus_digest[:8]})"),
     Facet("dtype", lambda r: r.trial.dtype),
     Facet("seed", lambda r: str(r.trial.seed)),
     Facet("threads", lambda r: str(r.trial.threads)),
     Facet("environment", lambda r: plain(dict(r.trial.environment))),
-    Facet("machine", lambda r: machine_name(r.machine)),
-    Facet("commit", lambda r: (r.source.commit or "unknown")[:8]),
+    Facet("machine", lambda r: machine_name(r.machine), setting=False),
+    Facet("commit", lambda r: (r.source.commit or "unknown")[:8], setting=False),
 )
 
 
@@ -80,4 +88,4 @@ def versions_facet(records: Sequence[Record]) -> Facet:
         known = record.machine.versions
         return ", ".join(f"{name} {known[name]}" for name in varying if name in known)
 
-    return Facet("versions", text)
+    return Facet("versions", text, setting=False)

@@ -47,10 +47,15 @@ def _run(name: str, records: Sequence[Record]) -> dict[str, Any]:
     statuses = Counter(record.status for record in records)
     return {
         "name": name,
-        "started": min(record.source.started for record in records),
+        "started": _minute(min(record.source.started for record in records)),
         "protocols": ", ".join(sorted({r.trial.protocol.name for r in records})),
         "backends": ", ".join(sorted({r.trial.label for r in records})),
         "commit": ", ".join(sorted({(r.source.commit or "unknown")[:8] for r in records})),
         "trials": len(records),
         "ok": statuses[Status.OK],
     }
+
+
+def _minute(moment: str) -> str:
+    """An ISO 8601 time without its seconds and zone, which is always UTC."""
+    return moment[:16].replace("T", " ")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import jinja2
 
 from lstmbench.record import Record, Status
-from lstmbench.report.figures import PUBLISHED_ELSEWHERE, settings
+from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, settings
 from lstmbench.report.site import machines, scaling, trial
 from lstmbench.report.site.names import slug
 from lstmbench.report.site.scripts import deliver
@@ -32,9 +32,9 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
     files: dict[str, str | bytes] = dict(_static())
     files["data/rows.js"] = deliver("rows", index(tables, slugs))
     sizes = {
-        "figures": scaling.FIGURES,
+        "figures": [(name, title) for name, _, title in scaling.FIGURES],
         "sweeps": scaling.sweeps(tables, slugs),
-        "rooflines": scaling.rooflines(tables, slugs),
+        "rooflines": [],
     }
     files["data/scaling.js"] = deliver("scaling", sizes)
 
@@ -45,11 +45,13 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
             root="", page=name, summary=summary, elsewhere=PUBLISHED_ELSEWHERE
         )
     files |= _machines(templates, found)
+    # figures that the tables have worked out are not worked out again
+    alone = {id(row.first): row for t in tables for row in t.rows if len(row.records) == 1}
     page = templates.get_template("trial.html")
     for stem in sorted(records):
         record, name = records[stem], slug(stem)
         facing = trial.facing(
-            record,
+            alone.get(id(record)) or Row([record]),
             name,
             raw=f"../{RECORDS}/{quote(stem, safe='')}.json",
             machine=f"../machines/{slug(record.machine.digest)}.html",

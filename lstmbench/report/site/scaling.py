@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lstmbench.report.figures import Row, Setting
@@ -11,18 +11,9 @@ from lstmbench.report.site.facts import FACETS, changed
 
 #: Sizes that a sweep may vary: hyper-parameters of the protocol, and threads.
 SIZES = ("hidden_size", "batch_size", "steps", "layers", "threads")
-#: Figures that may be plotted: name in the data, key of ``Row.to_json``, what it is called.
-FIGURES = (
-    ("speed", "tokens_per_second", "tokens/s"),
-    ("share", "peak_share_percent", "% of peak"),
-    ("gflops", "gflops_per_second", "GFLOP/s"),
-)
-#: For the roofline, likewise.
-ROOFLINE = (
-    ("intensity", "flops_per_byte", "FLOP/byte"),
-    ("gflops", "gflops_per_second", "GFLOP/s"),
-    ("peak", "peak_gflops_per_second", "GFLOP/s"),
-    ("bandwidth", "bandwidth_gigabytes_per_second", "GB/s"),
+#: Figures that may be plotted: name in the data, how to get it, what it is called.
+FIGURES: tuple[tuple[str, Callable[[Row], float | None], str], ...] = (
+    ("speed", lambda row: row.speed.value if row.speed else None, "tokens/s"),
 )
 Json = dict[str, Any]
 
@@ -40,13 +31,10 @@ def _others(setting: Setting, name: str) -> str:
 
 def _about(setting: Setting, without: str = "") -> str:
     """What the settings of one sweep share."""
-    texts = {facet.name: facet.text(setting.first) for facet in FACETS}
-    del texts["device"]
-    texts["changed"] = changed(setting.first, without)
-    texts["initial parameters"] += " initial parameters"
-    texts["seed"] = f"seed {texts['seed']}"
-    texts["threads"] = "" if without == "threads" else f"threads {texts['threads']}"
-    return " · ".join(text for text in texts.values() if text)
+    words = {facet.name: facet.word(setting.first) for facet in FACETS}
+    words["changed"] = changed(setting.first, without)
+    left_out = {"device", "commit", without}
+    return " · ".join(word for name, word in words.items() if word and name not in left_out)
 
 
 def sweeps(tables: Sequence[Setting], slugs: Mapping[int, str]) -> list[Json]:
@@ -81,28 +69,11 @@ def _series(members: Sequence[Setting], name: str, slugs: Mapping[int, str]) -> 
 
 
 def _point(row: Row, slugs: Mapping[int, str]) -> Json:
-    figures = row.to_json()
+    speed = row.speed
     return {
         "slug": slugs[id(row.first)],
         "status": row.status,
-        "low": figures["tokens_per_second_low"],
-        "high": figures["tokens_per_second_high"],
-        **{name: figures.get(key) for name, key, _ in FIGURES},
+        "low": speed and speed.low,
+        "high": speed and speed.high,
+        **{name: value(row) for name, value, _ in FIGURES},
     }
-
-
-def rooflines(tables: Sequence[Setting], slugs: Mapping[int, str]) -> list[Json]:
-    """For each setting and device with a measured peak: the roof and the rows beneath it."""
-    found = []
-    for setting in tables:
-        devices: dict[str, list[Json]] = {}
-        for row in setting.rows:
-            figures = row.to_json()
-            point = {name: figures.get(key) for name, key, _ in ROOFLINE}
-            if point["intensity"] and point["gflops"] and point["peak"]:
-                point |= {"label": row.label, "slug": slugs[id(row.first)]}
-                devices.setdefault(row.first.trial.device, []).append(point)
-        for device, points in devices.items():
-            about = f"{device} · {_about(setting)}"
-            found.append({"about": about, "points": points})
-    return found

@@ -7,12 +7,12 @@ from math import isfinite
 from typing import Any
 
 
-def finite(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     """JSON knows no infinity: ``None``."""
     if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
+        return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
@@ -23,6 +23,9 @@ def deliver(key: str, data: Any) -> str:
     than as a literal. ASCII without ``<``, so that neither a line separator nor a closing tag in
     a record can end anything.
     """
-    text = json.dumps(finite(data), separators=(",", ":"), allow_nan=False)
+    try:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # rare: to look at every number beforehand would take as long as writing it
+        text = json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
     quoted = text.replace("<", "\\u003c").replace("\\", "\\\\").replace("'", "\\'")
     return f"lstmbench.deliver({json.dumps(key)}, JSON.parse('{quoted}'));\n"

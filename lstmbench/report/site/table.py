@@ -14,18 +14,22 @@ from lstmbench.report.text import COLUMNS, ratio_text
 #: Columns of ``COLUMNS`` that the index shows in another way.
 ELSEWHERE = {"backend", "mode", "device", "status"}
 #: Shown when asked for: they say again, or in detail, what another column says.
-DETAILS = {"mean", "quartiles", "floor", "training s"}
+DETAILS = {"mean", "quartiles", "floor", "training s", "commit", "versions"}
 
 
 @dataclass(frozen=True)
 class _Column:
-    """``shown``: at first. ``choice``: offered as a filter. Numbers are sorted as numbers."""
+    """``shown``: at first. ``choice``: offered as a filter. ``telling``: names a curve.
+
+    Numbers are sorted as numbers.
+    """
 
     heading: str
     texts: Sequence[str]
     number: bool = False
     shown: bool = True
     choice: bool = False
+    telling: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Distinct texts once, and for each row which of them."""
@@ -36,6 +40,7 @@ class _Column:
             "number": self.number,
             "shown": self.shown,
             "choice": self.choice and len(values) > 1,
+            "telling": self.telling,
             "values": values,
             "at": [place[text] for text in self.texts],
         }
@@ -50,17 +55,26 @@ def index(tables: Sequence[Setting], slugs: Mapping[int, str]) -> dict[str, Any]
     """What the index page loads; ``slugs`` are the trials' file names by the record's ``id``."""
     rows = [row for setting in tables for row in setting.rows]
     facets = [*FACETS, versions_facet([row.first for row in rows])]
-    chosen = [
-        _Column(f.name, [f.text(r.first) for r in rows], choice=f.name != "environment")
-        for f in facets
-    ]
-    varying = [column for column in chosen if len(set(column.texts)) > 1]
+    chosen = {
+        facet: _Column(
+            facet.name,
+            [facet.text(row.first) for row in rows],
+            shown=not facet.setting and facet.name not in DETAILS,
+            choice=True,
+            telling=facet.name not in DETAILS,
+        )
+        for facet in facets
+    }
+    varying = {f: column for f, column in chosen.items() if len(set(column.texts)) > 1}
+    words = [f for f in varying if f.setting]
+    names = [" · ".join(w for f in words if (w := f.word(row.first))) for row in rows]
     columns = [
         _Column("trial", [row.label for row in rows]),
         _Column("backend", [r.first.trial.backend for r in rows], shown=False, choice=True),
         _Column("mode", [r.first.trial.mode for r in rows], shown=False, choice=True),
         _Column("status", [row.status for row in rows], choice=True),
-        *varying,
+        *([_Column("setting", names)] if any(names) else []),
+        *varying.values(),
         *_figures(tables, rows),
     ]
     return {
@@ -68,7 +82,11 @@ def index(tables: Sequence[Setting], slugs: Mapping[int, str]) -> dict[str, Any]
         "setting": [i for i, setting in enumerate(tables) for _ in setting.rows],
         "trials": [[slugs[id(record)] for record in row.records] for row in rows],
         "curve": [_first_with_epochs(row.records) for row in rows],
-        "throughout": [(c.heading, c.texts[0]) for c in chosen if len(set(c.texts)) == 1],
+        "throughout": [
+            (facet.name, column.texts[0])
+            for facet, column in chosen.items()
+            if facet not in varying and column.texts and column.texts[0]
+        ],
     }
 
 
@@ -80,7 +98,9 @@ def _first_with_epochs(records: Sequence[Record]) -> int:
 def _figures(tables: Sequence[Setting], rows: Sequence[Row]) -> list[_Column]:
     """Every column that has something to show."""
     found = [
-        _Column(c.heading, [c.cell(row) for row in rows], c.align == "right", _shown(c.heading))
+        _Column(
+            c.heading, [c.cell(row) for row in rows], c.align == "right", c.heading not in DETAILS
+        )
         for c in COLUMNS
         if c.heading not in ELSEWHERE
     ]
@@ -91,10 +111,9 @@ def _figures(tables: Sequence[Setting], rows: Sequence[Row]) -> list[_Column]:
         found.insert(place, _Column(f"x {relative_to}", texts, number=True))
     ranks = [str(rank or "") for setting in tables for rank in setting.ranks]
     found.insert(place, _Column("rank", ranks, number=True))
+    found.append(_Column("message", [_message(row) for row in rows], shown=False))
     return [column for column in found if any(column.texts)]
 
 
-def _shown(heading: str) -> bool:
-    return heading not in DETAILS
-
-
+def _message(row: Row) -> str:
+    return next((record.message for record in row.records if record.message), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lstmbench import statistics
@@ -16,6 +16,8 @@ from lstmbench.report.site.table import ELSEWHERE
 from lstmbench.report.text import COLUMNS, significant
 
 MIB = 2**20
+#: Fields of a protocol that are no hyper-parameters.
+WORDS = {"name", "summary", "note"}
 Pairs = list[tuple[str, str]]
 
 
@@ -27,9 +29,8 @@ class Section:
     pairs: Pairs
 
 
-def figures(record: Record) -> Pairs:
-    """The columns of the tables, for this trial alone; only those that say something."""
-    row = Row([record])
+def figures(row: Row) -> Pairs:
+    """The columns of the tables that say something about a row."""
     cells = ((c.heading, c.cell(row)) for c in COLUMNS if c.heading not in ELSEWHERE)
     return [(heading, text) for heading, text in cells if text]
 
@@ -37,8 +38,8 @@ def figures(record: Record) -> Pairs:
 def sections(record: Record) -> list[Section]:
     """Everything that was asked and in force, as text."""
     trial, source, machine = record.trial, record.source, record.machine
-    protocol = asdict(trial.protocol)
-    about = {key: protocol.pop(key) for key in ("name", "summary", "note")}
+    protocol = trial.protocol
+    sizes = [(f.name, getattr(protocol, f.name)) for f in fields(protocol)]
     found = [
         Section(
             "Setting",
@@ -48,7 +49,7 @@ def sections(record: Record) -> list[Section]:
                 ("device", trial.device),
                 ("dtype", trial.dtype),
                 ("threads", str(trial.threads)),
-                ("protocol", about["name"]),
+                ("protocol", protocol.name),
                 ("initial parameters", trial.init),
                 ("corpus", trial.corpus),
                 ("corpus digest", trial.corpus_digest),
@@ -61,15 +62,16 @@ def sections(record: Record) -> list[Section]:
         Section(
             "Protocol",
             [
-                ("summary", about["summary"]),
-                *((key.replace("_", " "), plain(value)) for key, value in protocol.items()),
+                ("summary", protocol.summary),
+                *((k.replace("_", " "), plain(v)) for k, v in sizes if k not in WORDS),
                 ("vocabulary size", str(record.vocabulary_size)),
                 ("trained scalars", f"{record.parameters:,}"),
             ],
         ),
         Section("Seconds by phase", [(k, significant(v, 3)) for k, v in record.phases.items()]),
         Section(
-            "Memory in MiB", [(k, significant(v / MIB, 4)) for k, v in record.memory.items()]
+            "Memory in MiB",
+            [(k.replace("_", " "), significant(v / MIB, 4)) for k, v in record.memory.items()],
         ),
         Section(
             "Origin",
@@ -121,8 +123,9 @@ def evaluations(record: Record) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def facing(record: Record, slug: str, raw: str, machine: str) -> dict[str, Any]:
-    """What the trial's page shows. ``raw`` and ``machine`` are addresses from the page."""
+def facing(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
+    """What the page of a row's only trial shows; ``raw`` and ``machine`` are addresses from it."""
+    record = row.first
     trial = record.trial
     return {
         "record": record,
@@ -131,7 +134,7 @@ def facing(record: Record, slug: str, raw: str, machine: str) -> dict[str, Any]:
         "machine": machine,
         "machine_name": machine_name(record.machine),
         "sound": record.status == Status.OK,
-        "status": Row([record]).status,
+        "status": row.status,
         "about": " · ".join(
             [
                 " with ".join([trial.protocol.name, plain(dict(trial.overrides))]).removesuffix(
@@ -143,7 +146,7 @@ def facing(record: Record, slug: str, raw: str, machine: str) -> dict[str, Any]:
                 f"repeat {trial.repeat}",
             ]
         ),
-        "figures": figures(record),
+        "figures": figures(row),
         "sections": sections(record),
         "errors": errors(record),
         "evaluations": evaluations(record),

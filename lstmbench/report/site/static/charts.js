@@ -41,7 +41,7 @@ lstmbench.charts = (() => {
     const low = Math.min(...known), high = Math.max(...known);
     const wide = high / low > 4;
     const ticks = TICKS.filter((t) => t >= low / 1.02 && t <= high * 1.02)
-      .filter((t) => !wide || ![1.05, 1.3, 7, 15].includes(t));
+      .filter((t) => !wide || ![1.05, 1.2, 1.3, 7, 15].includes(t));
     return axis("perplexity", {
       type: "log",
       ...(ticks.length > 1 ? { tickmode: "array", tickvals: ticks } : {}),
@@ -55,7 +55,7 @@ lstmbench.charts = (() => {
     if (plots.get(place) === make) render(place, make);
   }
 
-  function render(place, make, width) {
+  function render(place, make, size) {
     const { traces, layout } = make();
     const text = variable("--text"), surface = variable("--raised");
     const font = { family: variable("--sans"), size: 12, color: variable("--muted") };
@@ -67,14 +67,16 @@ lstmbench.charts = (() => {
         font: { family: variable("--sans"), size: 12, color: text },
       },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      ...(width ? { width, autosize: false } : { autosize: true }),
+      ...(size || { width: undefined, height: undefined, autosize: true }),
       ...layout,
     }, { displayModeBar: false, responsive: true, scrollZoom: false });
   }
 
-  function redraw(width) {
+  function redraw(onPaper) {
     for (const [place, make] of plots) {
-      if (window.Plotly && place.isConnected) render(place, make, width && place.clientWidth);
+      if (!window.Plotly || !place.isConnected) continue;
+      const { clientWidth: width, clientHeight: height } = place;
+      render(place, make, onPaper && { width, height, autosize: false });
     }
   }
   document.addEventListener("lstmbench-theme", () => redraw());

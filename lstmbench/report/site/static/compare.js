@@ -54,8 +54,8 @@
     }
     place.replaceChildren(
       "A trains ", el("strong", {}, `${ratio(a.speed / b.speed)} ×`), " as many tokens/s as B. ",
-      el("span", { class: "note" }, "Of one process each, so without an interval; "
-        + "lstmbench compare gives one over all repeats."));
+      el("span", { class: "note" }, "Of one process each, so without an interval; ",
+        el("code", {}, "lstmbench compare"), " gives one over all repeats."));
   }
 
   function warn(found) {

@@ -25,9 +25,9 @@
   }
 
   function buildFilters() {
-    const search = el("input", { type: "search", id: "words", placeholder: "any text in a row" });
+    const search = byId("words");
+    const list = document.querySelector("#choices div");
     search.addEventListener("input", () => choose(() => { state.words = search.value.trim(); }));
-    filters.append(el("label", { class: "wide" }, el("span", {}, "Search"), search));
     const collator = new Intl.Collator("en", { numeric: true });
     for (const column of columns.filter((c) => c.choice)) {
       const values = [...column.values].sort(collator.compare);
@@ -39,10 +39,12 @@
         else state.choices.set(column.heading, values[Number(select.value)]);
       }));
       selects.set(column.heading, { select, values });
-      filters.append(el("label", {}, el("span", {}, column.heading), select));
+      list.append(el("label", {}, el("span", {}, column.heading), select));
     }
-    const clear = el("button", { type: "reset" }, "Clear filters");
-    filters.append(clear);
+    const wide = matchMedia("(min-width: 44rem)"); // where they are always open
+    const unfold = () => { byId("choices").open = wide.matches; };
+    wide.addEventListener("change", unfold);
+    unfold();
     filters.addEventListener("reset", () => choose(() => {
       state.words = "";
       state.choices.clear();
@@ -123,8 +125,7 @@
 
   /** Facts by which the plotted rows differ, for their names. */
   function names(plotted) {
-    const facts = columns.filter((c, i) => i && !c.number && c.shown && c.heading !== "status");
-    const telling = facts.filter((c) => new Set(plotted.map((row) => c.at[row])).size > 1);
+    const telling = columns.filter((c) => c.telling && new Set(plotted.map((row) => c.at[row])).size > 1);
     const said = (column, row) => (/^\d/.test(text(column, row)) ? `${column.heading} ` : "") + text(column, row);
     return plotted.map((row) => ({
       name: text(columns[0], row),
@@ -164,9 +165,8 @@
     await charts.curves(panel, entries.map((entry) => ({ ...entry, note: "" })));
   }
 
-  const constant = rows.throughout.filter(([, value]) => value !== "");
-  byId("throughout").textContent = constant.length
-    ? `The same in all rows: ${constant.map((pair) => pair.join(" ")).join(" · ")}.` : "";
+  byId("throughout").textContent = rows.throughout.length
+    ? `The same in all rows: ${rows.throughout.map((pair) => pair.join(" ")).join(" · ")}.` : "";
   byId("unselect").addEventListener("click", () => {
     state.selected.clear();
     table.update();

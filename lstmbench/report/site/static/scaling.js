@@ -3,7 +3,7 @@
 (() => {
   const { charts, data, el } = lstmbench;
   const { figures, sweeps, rooflines } = data("scaling");
-  const titles = new Map(figures.map(([name, , title]) => [name, title]));
+  const titles = new Map(figures);
   const digits = (value) => (value === null ? "" : Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 }));
 
   /** A labelled list of choices; hidden where there is nothing to choose. */
@@ -11,6 +11,13 @@
     const select = el("select", {}, ...options.map((text, i) => el("option", { value: String(i) }, text)));
     select.addEventListener("change", () => chosen(Number(select.value)));
     return el("label", { hidden: options.length < 2 }, el("span", {}, title), select);
+  }
+
+  /** Titles less the words that all of them share. */
+  function brief(titles) {
+    const split = titles.map((title) => title.split(" · "));
+    const shared = new Set(split[0].filter((word) => split.every((words) => words.includes(word))));
+    return split.map((words) => words.filter((word) => !shared.has(word)).join(" · "));
   }
 
   function empty(panel, ...content) {
@@ -41,6 +48,13 @@
         hovertemplate: `%{text}<extra>${sweep.size} %{x}</extra>`,
       };
     });
+  }
+
+  /** Logarithmic where the slowest would be squeezed against zero. */
+  function figureAxis(sweep, figure) {
+    const values = sweep.series.flatMap((line) => line.points.map((p) => p[figure])).filter((v) => v > 0);
+    const wide = Math.max(...values) / Math.min(...values) > 20;
+    return charts.axis(titles.get(figure), wide ? { type: "log", dtick: "D2" } : { rangemode: "tozero" });
   }
 
   function sizes(sweep) {
@@ -87,12 +101,12 @@
         traces: sweepTraces(sweep, figure),
         layout: {
           xaxis: charts.axis(sweep.size, { type: "log", tickmode: "array", tickvals: sizes(sweep) }),
-          yaxis: charts.axis(titles.get(figure), { rangemode: "tozero" }),
+          yaxis: figureAxis(sweep, figure),
         },
       }));
     };
     panel.querySelector("[data-choices]").append(
-      chooser("sweep", sweeps.map((s) => `${s.size} · ${s.about}`), (i) => { sweep = sweeps[i]; show(); }),
+      chooser("sweep", brief(sweeps.map((s) => `${s.size} · ${s.about}`)), (i) => { sweep = sweeps[i]; show(); }),
       chooser("figure", able.map((name) => titles.get(name)), (i) => { figure = able[i]; show(); }));
     show();
   }
@@ -142,7 +156,7 @@
       }));
     };
     panel.querySelector("[data-choices]").append(
-      chooser("setting", rooflines.map((r) => r.about), (i) => { chosen = rooflines[i]; show(); }));
+      chooser("setting", brief(rooflines.map((r) => r.about)), (i) => { chosen = rooflines[i]; show(); }));
     show();
   }
 

@@ -61,7 +61,8 @@ lstmbench.table = (rows, changed) => {
     const button = el("button", { type: "button" }, column.heading);
     button.addEventListener("click", () => sortBy(column));
     return el("th", {
-      scope: "col", class: column.number ? "number" : null, "aria-sort": sorted ? direction : "none",
+      scope: "col", class: column.number ? "number" : null, "data-column": column.heading,
+      "aria-sort": sorted ? direction : "none",
     }, button);
   }
 
@@ -87,7 +88,7 @@ lstmbench.table = (rows, changed) => {
       const sound = value === "ok";
       return el("td", {}, el("span", { class: sound ? "status" : "status bad" }, value));
     }
-    return el("td", { class: column.number ? "number" : null }, value);
+    return el("td", { class: column.number ? "number" : null, "data-column": column.heading }, value);
   }
 
   function trialCell(column, row) {
@@ -96,7 +97,10 @@ lstmbench.table = (rows, changed) => {
     const more = others.map((slug, i) => el("a", {
       href: address(slug), class: "repeat", "aria-label": `repeat ${i + 2}`,
     }, String(i + 2)));
-    return el("th", { scope: "row" }, el("a", { href: address(first) }, text(column, row)), ...more);
+    const setting = columns.find((other) => other.heading === "setting");
+    const under = setting ? [el("span", { class: "under" }, text(setting, row))] : [];
+    return el("th", { scope: "row" },
+      el("a", { href: address(first) }, text(column, row)), ...more, ...under);
   }
 
   function line(row, previous) {

@@ -12,7 +12,7 @@
   charts.draw(document.querySelector("#rates [data-chart]"), () => ({
     traces: [{
       x: rates.map((_, i) => i + 1), y: rates, mode: "markers",
-      marker: { color: charts.colour(0), size: 4, opacity: 0.75 },
+      marker: { color: charts.colour(0), size: 5, opacity: 0.8 },
       hovertemplate: "%{y:,.3r} tokens/s<extra>epoch %{x}</extra>",
     }],
     layout: {
