@@ -11,7 +11,7 @@ from lstmbench import statistics
 from lstmbench.record import Record, Status
 from lstmbench.report.figures import Row
 from lstmbench.report.site import again
-from lstmbench.report.site.facts import machine_name, plain
+from lstmbench.report.site.facts import changed, machine_name, plain
 from lstmbench.report.site.table import ELSEWHERE
 from lstmbench.report.text import COLUMNS, significant
 
@@ -137,9 +137,7 @@ def facing(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
         "status": row.status,
         "about": " · ".join(
             [
-                " with ".join([trial.protocol.name, plain(dict(trial.overrides))]).removesuffix(
-                    " with "
-                ),
+                " with ".join(filter(None, [trial.protocol.name, changed(record)])),
                 f"{trial.init} initial parameters",
                 trial.corpus,
                 f"seed {trial.seed}",

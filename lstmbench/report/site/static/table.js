@@ -86,7 +86,7 @@ lstmbench.table = (rows, changed) => {
     const value = text(column, row);
     if (column.heading === "status") {
       const sound = value === "ok";
-      return el("td", {}, el("span", { class: sound ? "status" : "status bad" }, value));
+      return el("td", { "data-column": "status" }, el("span", { class: sound ? "status" : "status bad" }, value));
     }
     return el("td", { class: column.number ? "number" : null, "data-column": column.heading }, value);
   }
@@ -98,7 +98,9 @@ lstmbench.table = (rows, changed) => {
       href: address(slug), class: "repeat", "aria-label": `repeat ${i + 2}`,
     }, String(i + 2)));
     const setting = columns.find((other) => other.heading === "setting");
+    const status = text(columns.find((other) => other.heading === "status"), row);
     const under = setting ? [el("span", { class: "under" }, text(setting, row))] : [];
+    if (status !== "ok") under.push(el("span", { class: "under status bad" }, status));
     return el("th", { scope: "row" },
       el("a", { href: address(first) }, text(column, row)), ...more, ...under);
   }
