@@ -42,6 +42,8 @@ def drawings() -> dict[str, Callable[[Sequence[Setting]], str]]:
     return {"perplexity": perplexity_svg}
 
 
+#: What a document needs for the LaTeX tables.
+PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1]{fontenc}"
 #: The names of :func:`drawings`, for those who only list them.
 PLOTS = ("perplexity",)
 
@@ -113,7 +115,7 @@ def latex(table: Setting) -> dict[str, str]:
     for tabular in tabulars[:-1]:  # the last one is published elsewhere
         written = "the model writes" in tabular.partition("\\midrule")[0]
         part = "-text" if written else f"-{len(found) + 1}" if found else ""
-        found[part] = f"% by lstmbench publish; needs the package booktabs\n{tabular}\n"
+        found[part] = f"{PREAMBLE}\n{tabular}\n"
     return found
 
 

@@ -154,6 +154,17 @@ def _value(ratio: Interval | None) -> float | None:
     return ratio.value if ratio else None
 
 
+def _csv_cell(value: object) -> object:
+    """Line ends become line feeds; what a spreadsheet would take for a formula gets an apostrophe.
+
+    (OWASP, "CSV injection".)
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+
+
 def _to_csv(tables: Sequence[Setting]) -> str:
     out = io.StringIO()
     writer: csv.DictWriter[str] | None = None
@@ -179,5 +190,5 @@ def _to_csv(tables: Sequence[Setting]) -> str:
             if writer is None:
                 writer = csv.DictWriter(out, list(line), lineterminator="\n")
                 writer.writeheader()
-            writer.writerow(line)
+            writer.writerow({key: _csv_cell(value) for key, value in line.items()})
     return out.getvalue().rstrip("\n")

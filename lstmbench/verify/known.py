@@ -46,23 +46,12 @@ class Known:
     def __init__(self, protocols: Mapping[str, Protocol], specs: Mapping[str, CorpusSpec]) -> None:
         self.protocols = protocols
         self.specs = specs
-        self.text = cache(self._text)
-        self.offsets_digest = cache(_offsets_digest)
-        self.parameters_digest = cache(_parameters_digest)
         self.floor = cache(self._floor)
 
-    def _text(self, name: str) -> Text | None:
+    def text(self, name: str) -> Text | None:
         """The text of that name, or ``None`` for one that is not known here."""
         spec = self.specs.get(name)
-        if spec is None:
-            return None
-        if spec.make is None:
-            return Text(spec.sha256, *COUNTED.get(spec.sha256, (None, None)))
-        try:
-            made = corpora.resolve(spec)
-        except UserError:
-            return None
-        return Text(made.digest, len(made.ids), len(made.vocabulary), made.surprisal)
+        return None if spec is None else _text(spec)
 
     def tokens(self, protocol: Protocol, corpus: str, split: str) -> int | None:
         """Predictions of one pass over a split: windows x batch x steps; ``None`` if unknown."""
@@ -84,12 +73,26 @@ class Known:
         return float(text.surprisal[predicted].sum())
 
 
-def _offsets_digest(seed: int, epochs: int, steps: int) -> str:
+@cache
+def _text(spec: CorpusSpec) -> Text | None:
+    if spec.make is None:
+        return Text(spec.sha256, *COUNTED.get(spec.sha256, (None, None)))
+    try:
+        made = corpora.resolve(spec)
+    except UserError:
+        return None
+    return Text(made.digest, len(made.ids), len(made.vocabulary), made.surprisal)
+
+
+@cache
+def offsets_digest(seed: int, epochs: int, steps: int) -> str:
+    """Of the offsets of a trial's epochs."""
     offsets = draw_offsets(seed, epochs, steps)
     return hashlib.sha256(json.dumps(offsets).encode()).hexdigest()
 
 
-def _parameters_digest(model: ModelConfig, seed: int, dtype: str) -> str | None:
+@cache
+def parameters_digest(model: ModelConfig, seed: int, dtype: str) -> str | None:
     """Of the ``shared`` initial parameters; ``None`` if they are too many, or NumPy lacks dtype."""
     if model.parameter_count > MOST_PARAMETERS:
         return None

@@ -11,12 +11,14 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+import pydantic_core
+
 from lstmbench import __version__, parity, statistics
 from lstmbench.migration import upgrade
 from lstmbench.protocol import OVERRIDABLE
 from lstmbench.record import Parity, Record, Status
 from lstmbench.store import Stored
-from lstmbench.verify.known import Known
+from lstmbench.verify.known import Known, offsets_digest, parameters_digest
 
 #: A field of a record and what is wrong with it.
 Fault = tuple[str, str]
@@ -42,7 +44,7 @@ def faults(stored: Stored, known: Known) -> list[Fault]:
 def _schema(stored: Stored) -> Iterator[Fault]:
     """What was read is what is written: no number as a string, no field taken for another."""
     written = upgrade(stored.raw)
-    yield from _unlike("", written, stored.record.model_dump(mode="json"))
+    yield from _unlike("", written, pydantic_core.from_json(stored.record.model_dump_json()))
 
 
 def _unlike(place: str, written: Any, read: Any) -> Iterator[Fault]:
@@ -115,14 +117,14 @@ def _model(record: Record, known: Known) -> Iterator[Fault]:
             yield f"digests.{name}", "missing, though status is ok"
     offsets = record.digests.get("offsets")
     if offsets is not None:
-        expected = known.offsets_digest(trial.seed, trial.protocol.epochs, trial.protocol.steps)
+        expected = offsets_digest(trial.seed, trial.protocol.epochs, trial.protocol.steps)
         if offsets != expected:
             yield "digests.offsets", f"seed {trial.seed} gives {expected}"
     parameters = record.digests.get("parameters")
     if parameters is not None and not _DIGEST.fullmatch(parameters):
         yield "digests.parameters", "is no SHA-256"
     elif parameters is not None and trial.init == "shared":
-        drawn = known.parameters_digest(model, trial.seed, trial.dtype)
+        drawn = parameters_digest(model, trial.seed, trial.dtype)
         if drawn not in (None, parameters):
             yield "digests.parameters", f"seed {trial.seed} gives {drawn}"
 

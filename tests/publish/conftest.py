@@ -1,0 +1,198 @@
+"""Records that are true in every field, runs of them, and stores made from those."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstmbench import __version__, corpus, plugins
+from lstmbench.batches import draw_offsets, partition
+from lstmbench.plan import Trial
+from lstmbench.protocol import D2L, HELDOUT, Protocol
+from lstmbench.record import (
+    Continuation,
+    Epochs,
+    Evaluation,
+    Machine,
+    Parity,
+    Record,
+    Source,
+)
+from lstmbench.reference import draw_parameters
+from lstmbench.store import Run
+
+SMALL = {"epochs": 12, "hidden_size": 4, "batch_size": 4, "steps": 5}
+FACTS = {"processor": "Some CPU", "physical_cores": 2, "gpus": []}
+TENSORS = ("layer0.input_kernel", "layer0.recurrent_kernel", "layer0.bias")
+QUANTITIES = ("loss", *TENSORS, "output_kernel", "output_bias")
+
+
+def true_record(preset: Protocol = D2L, text: corpus.CorpusSpec = corpus.BUNDLED, **changes: Any):
+    """As a run would leave it; keywords replace fields of the trial, the source or the record."""
+    made = corpus.resolve(text)
+    protocol = preset.override(SMALL)
+    trial: dict[str, Any] = {
+        "backend": "numpy",
+        "mode": "eager",
+        "device": "cpu",
+        "dtype": "float32",
+        "protocol": protocol,
+        "overrides": protocol.overrides(preset),
+        "init": "shared",
+        "corpus": made.name,
+        "corpus_digest": made.digest,
+        "seed": 0,
+        "threads": 2,
+        "environment": {},
+        "backend_environment": {},
+        "repeat": 0,
+    }
+    trial.update({k: changes.pop(k) for k in list(changes) if k in trial})
+    source: dict[str, Any] = {
+        "run": "20220519-120000-d2l-abcd",
+        "started": "2022-05-19T12:00:00+00:00",
+        "command": ["lstmbench", "run", "--backends", "numpy"],
+        "commit": "0" * 40,
+        "dirty": False,
+        "interleaved": True,
+    }
+    source.update({k: changes.pop(k) for k in list(changes) if k in source})
+    protocol, size = trial["protocol"], len(made.vocabulary)
+    model = protocol.model(size)
+    parts = protocol.splits(len(made.ids))
+
+    def tokens(split: str) -> int:
+        ids = made.ids[parts[split]]
+        return partition(ids, protocol.batch_size, protocol.steps).tokens
+
+    def floor(split: str) -> float | None:
+        if made.surprisal is None:
+            return None
+        places = np.arange(parts[split].start, parts[split].stop)
+        predicted = partition(places, protocol.batch_size, protocol.steps).targets
+        return float(made.surprisal[predicted].sum())
+
+    expected = [("validation", 5), ("validation", 10), ("test", 12)] if preset is HELDOUT else []
+    count = tokens("train")
+    errors = {f"{label}: {q}": 1e-6 for label in ("text", "clipped") for q in QUANTITIES}
+    offsets = json.dumps(draw_offsets(trial["seed"], protocol.epochs, protocol.steps))
+    speed = changes.pop("speed", 1.0)
+    seconds = [0.5 / speed] + [(0.1 + 0.01 * (i * 7 % 5)) / speed for i in range(11)]
+    record = {
+        "trial": Trial(**trial),
+        "source": Source(**source),
+        "machine": Machine(
+            digest=hashlib.sha256(json.dumps(FACTS, sort_keys=True).encode()).hexdigest(),
+            facts=FACTS,
+            versions={"python": "3.11.0", "lstmbench": __version__},
+        ),
+        "vocabulary_size": size,
+        "parameters": model.parameter_count,
+        "status": "ok",
+        "phases": {"import": 1.5, "build": 0.25, "prepare": 2.5, "generate": 0.1},
+        "memory": {"imported": 2**20, "peak": 2**21},
+        "parity": Parity(
+            worst=5e-6,
+            tolerance=1e-4,
+            errors={**errors, "text: loss": 5e-6},
+            shape=(count // 20, 4, 5),
+            cut=False,
+        ),
+        "epochs": Epochs(
+            seconds=seconds, nats=[count * (3.0 - 0.1 * i) for i in range(12)], tokens=[count] * 12
+        ),
+        "evaluations": [
+            Evaluation(split=s, epoch=e, nats=2.5 * tokens(s), tokens=tokens(s), floor=floor(s))
+            for s, e in expected
+        ],
+        "continuations": [Continuation(prefix=p, text="x" * 50) for p in protocol.prefixes],
+        "digests": {
+            "offsets": hashlib.sha256(offsets.encode()).hexdigest(),
+            "parameters": draw_parameters(model, trial["seed"]).astype(trial["dtype"]).digest(),
+        },
+        "runtime": {"kernel": "BLAS"},
+        "log_tail": "a line\nanother",
+    }
+    return Record(**{**record, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_true() -> Callable[..., Record]:
+    return true_record
+
+
+@pytest.fixture(scope="session")
+def pool() -> list[Record]:
+    """Records of two runs: two tables, a repeat, a failure."""
+    failure = {
+        "status": "failed",
+        "reason": "exception",
+        "message": "it broke",
+        "epochs": Epochs(),
+        "continuations": [],
+        "phases": {},
+    }
+    return [
+        true_record(),
+        true_record(backend="fast", mode="jit", speed=2.0),
+        true_record(backend="fast", mode="eager", speed=1.5),
+        true_record(repeat=1, speed=1.01),
+        true_record(backend="broken", **failure),
+        true_record(init="native", run="20220520-120000-d2l-0001"),
+        true_record(HELDOUT, corpus.MARKOV, run="20220520-120000-d2l-0001"),
+    ]
+
+
+def write_run(folder: Path, records: Sequence[Record]) -> Path:
+    """A run's folder with these records."""
+    run = Run(folder)
+    (folder / "records").mkdir(parents=True)
+    for record in records:
+        run.write_record(record)
+    names = [{"name": record.trial.name} for record in records]
+    run.write_plan({"groups": [names], "unavailable": []})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs() -> Callable[[Path, Sequence[Record]], Path]:
+    return write_run
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes a while."""
+    from lstmbench.publish import derive
+
+    monkeypatch.setattr(derive, "MOST_PLOTS", 0)
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is installed beside the host changes nothing."""
+    import importlib.metadata
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+    plugins.load.cache_clear()
+    yield
+    plugins.load.cache_clear()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file by its path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def files() -> Callable[[Path], dict[str, bytes]]:
+    return contents

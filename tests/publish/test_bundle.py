@@ -1,0 +1,314 @@
+"""Bundles: the same records give the same bytes, and a fault refuses the whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lstmbench.errors import UserError
+from lstmbench.publish import bundle as bundles
+from lstmbench.publish.bundle import make_bundle, manifest, read_bundle
+from lstmbench.publish.canonical import digest
+from lstmbench.publish.gather import gather
+from lstmbench.publish.published import publish
+from lstmbench.record import Record
+from lstmbench.verify.stores import verify
+
+pytestmark = pytest.mark.usefixtures("no_plots")
+PROPERTY = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(scope="module")
+def records(
+    tmp_path_factory: pytest.TempPathFactory, pool: list[Record], runs: Any
+) -> dict[str, bytes]:
+    run = runs(tmp_path_factory.mktemp("bundle") / "run", pool)
+    return {name: entry.content for name, entry in gather([run], []).items()}
+
+
+@pytest.fixture(scope="module")
+def sound(records: dict[str, bytes]) -> bytes:
+    return make_bundle(records)
+
+
+@pytest.fixture
+def path(tmp_path: Path, sound: bytes) -> Path:
+    place = tmp_path / "bundle.zip"
+    place.write_bytes(sound)
+    return place
+
+
+def test_a_bundle_comes_back(path: Path, records: dict[str, bytes]) -> None:
+    assert {name: e.content for name, e in gather([path], []).items()} == records
+    report = verify(path)
+    assert report.mismatches == []
+    assert report.records == len(records)
+
+
+def test_the_same_records_give_the_same_bytes(records: dict[str, bytes], sound: bytes) -> None:
+    assert make_bundle(dict(reversed(records.items()))) == sound
+    with zipfile.ZipFile(io.BytesIO(sound)) as archive:
+        assert archive.namelist() == ["bundle.json", *(f"records/{n}" for n in sorted(records))]
+        for member in archive.infolist():
+            assert member.date_time == (1980, 1, 1, 0, 0, 0)
+            assert member.compress_type == zipfile.ZIP_STORED
+
+
+def test_publishing_a_bundle_is_publishing_its_runs(
+    tmp_path: Path, path: Path, pool: list[Record], runs: Any, files: Any
+) -> None:
+    publish([path], tmp_path / "one")
+    publish([runs(tmp_path / "run", pool)], tmp_path / "two")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_a_bundle_that_was_packed_again_is_accepted(tmp_path: Path, sound: bytes) -> None:
+    """By any zip program: compressed, in another order."""
+    place = tmp_path / "again.zip"
+    with (
+        zipfile.ZipFile(io.BytesIO(sound)) as old,
+        zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in reversed(old.namelist()):
+            new.writestr(name, old.read(name))
+    assert len(read_bundle(place)) == 7
+
+
+Edit = Callable[[list[tuple[zipfile.ZipInfo, bytes]]], None]
+
+
+def packed(records: dict[str, bytes], edit: Edit) -> bytes:
+    """A bundle with its members edited."""
+    contents = {"bundle.json": manifest({n: digest(d) for n, d in records.items()})}
+    contents |= {f"records/{name}": data for name, data in records.items()}
+    members = [(zipfile.ZipInfo(name), data) for name, data in contents.items()]
+    edit(members)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for member, data in members:
+            archive.writestr(member, data)
+    return out.getvalue()
+
+
+def add(name: str, data: bytes = b"x", **attributes: Any) -> Edit:
+    def edit(members: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+        member = zipfile.ZipInfo(name)
+        for key, value in attributes.items():
+            setattr(member, key, value)
+        members.append((member, data))
+
+    return edit
+
+
+def alter(**attributes: Any) -> Edit:
+    """Of the first record."""
+
+    def edit(members: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+        for key, value in attributes.items():
+            setattr(members[1][0], key, value)
+
+    return edit
+
+
+def twice(members: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+    members.append(members[1])
+
+
+def without_manifest(members: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+    del members[0]
+
+
+def without_a_record(members: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+    del members[2]
+
+
+def another_digit(members: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+    member, data = members[1]
+    members[1] = (member, data.replace(b"5e-06", b"4e-06", 1))
+
+
+def written_otherwise(members: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+    member, data = members[1]
+    data = json.dumps(json.loads(data)).encode()
+    name = member.filename.rpartition("-")[0]
+    members[1] = (zipfile.ZipInfo(f"{name}-{digest(data)[:12]}.json"), data)
+
+
+MODE = {
+    "link": stat.S_IFLNK | 0o777,
+    "pipe": stat.S_IFIFO | 0o644,
+    "device": stat.S_IFBLK | 0o644,
+    "folder": stat.S_IFDIR | 0o755,
+    "program": stat.S_IFREG | 0o755,
+    "setuid": stat.S_IFREG | 0o4644,
+}
+BAD: dict[str, Edit] = {
+    "leaves the folder": add("../evil.json"),
+    "leaves by way of records": add("records/../../evil-0123456789ab.json"),
+    "absolute": add("/etc/cron.d/evil-0123456789ab.json"),
+    "a drive": add("C:/evil-0123456789ab.json"),
+    "backslashes": add("records\\..\\evil-0123456789ab.json"),
+    "a zero byte": add("records/evil-0123456789ab.json\0.sh"),
+    "a line break": add("records/evil-0123456789ab.json\n"),
+    "deeper": add("records/more/evil-0123456789ab.json"),
+    "a folder": add("records/", b""),
+    "nested": add("records/inner.zip", b"PK\x03\x04"),
+    "a script": add("run.sh", b"#!/bin/sh\n"),
+    "a page": add("site/index.html"),
+    "in capitals": add("RECORDS/evil-0123456789ab.json"),
+    "twice": twice,
+    "twice but for case": add("Bundle.json"),
+    "no manifest": without_manifest,
+    "a record is missing": without_a_record,
+    "a changed digit": another_digit,
+    "not canonical": written_otherwise,
+    "no record": add("records/evil-2d711642b726.json"),
+    **{name: alter(external_attr=mode << 16) for name, mode in MODE.items()},
+    "a folder of DOS": alter(external_attr=0x10),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_fault_refuses_the_whole(
+    tmp_path: Path, records: dict[str, bytes], name: str, call: Any, one_line: Any
+) -> None:
+    place = tmp_path / "bad.zip"
+    place.write_bytes(packed(records, BAD[name]))
+    for command in (
+        ("publish", place, "--to", tmp_path / "store"),
+        ("publish", place, "--bundle", tmp_path / "again.zip"),
+        ("verify", place),
+        ("report", place),
+    ):
+        one_line(call(*command), "bad.zip")
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "again.zip").exists()
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def patched(sound: bytes, offset: int, code: str, value: int) -> bytes:
+    """A field of the first record's entry in the directory, changed."""
+    first = sound.index(b"PK\x01\x02")
+    entry = sound.index(b"PK\x01\x02", first + 4)
+    data = bytearray(sound)
+    struct.pack_into(code, data, entry + offset, value)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "code", "value", "words"),
+    [
+        (8, "<H", 1, "encrypted"),
+        (8, "<H", 0x40, "encrypted"),
+        (10, "<H", 12, "unusual method"),
+        (10, "<H", 99, "unusual method"),
+        (24, "<I", 2**31, "more than"),
+        (24, "<I", 10**7, "compressed to less than"),
+        (24, "<I", 10, "refused"),
+        (20, "<I", 10, "refused"),
+        (42, "<I", 2**31, "refused"),
+        (42, "<I", 0, "refused"),
+        (16, "<I", 7, "refused"),
+    ],
+)
+def test_an_entry_that_lies_refuses_the_whole(
+    tmp_path: Path, sound: bytes, offset: int, code: str, value: int, words: str
+) -> None:
+    place = tmp_path / "bad.zip"
+    place.write_bytes(patched(sound, offset, code, value))
+    with pytest.raises(UserError, match=words):
+        read_bundle(place)
+
+
+def test_a_bomb_is_refused_before_it_is_read(
+    tmp_path: Path, records: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("read")
+
+    bomb = packed(
+        records,
+        add("records/bomb-0123456789ab.json", bytes(2**24), compress_type=zipfile.ZIP_DEFLATED),
+    )
+    place = tmp_path / "bomb.zip"
+    place.write_bytes(bomb)
+    monkeypatch.setattr(zipfile.ZipFile, "open", never)
+    with pytest.raises(UserError, match="compressed to less than"):
+        read_bundle(place)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "words"),
+    [
+        ("MOST_MEMBERS", 3, "8 files, more than 3"),
+        ("MOST_BYTES", 100, "more than 100"),
+        ("MOST_IN_ALL", 16000, "it holds more than"),
+        ("MOST_IN_ALL", 600, "larger than"),
+    ],
+)
+def test_limits(
+    path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str
+) -> None:
+    monkeypatch.setattr(bundles, limit, value)
+    with pytest.raises(UserError, match=words):
+        read_bundle(path)
+
+
+def test_a_program_in_front_of_the_archive_is_refused(tmp_path: Path, sound: bytes) -> None:
+    place = tmp_path / "bundle.zip"
+    place.write_bytes(b"#!/bin/sh\nexit\n" + sound)
+    with pytest.raises(UserError, match="no bundle either"):
+        read_bundle(place)
+
+
+@PROPERTY
+@given(data=st.data())
+def test_damage_anywhere_is_refused_or_changes_nothing(
+    data: st.DataObject, path: Path, sound: bytes
+) -> None:
+    """Bytes changed, cut off or added: one clear refusal, or the records as they were."""
+    changed = bytearray(sound)
+    tail = st.integers(max(0, len(sound) - 2500), len(sound) - 1)
+    for place in data.draw(st.lists(st.integers(0, len(sound) - 1) | tail, max_size=4)):
+        changed[place] = data.draw(st.integers(0, 255))
+    end = data.draw(st.just(len(sound)) | st.integers(0, len(sound)))
+    path.write_bytes(bytes(changed[:end]))
+    try:
+        came = read_bundle(path)
+    except UserError:
+        return
+    finally:
+        path.write_bytes(sound)
+    assert [stored.content for stored in came] == [s.content for s in read_bundle(path)]
+
+
+@PROPERTY
+@given(
+    name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
+    | st.from_regex(r"\A(\.\./|/|records/)?[a-z./\\-]{0,20}\.(json|sh|py)\Z"),
+    data=st.binary(max_size=50),
+    mode=st.sampled_from([0, stat.S_IFREG | 0o644, *MODE.values()]),
+)
+def test_any_other_member_refuses_the_whole(
+    tmp_path: Path, records: dict[str, bytes], name: str, data: bytes, mode: int, files: Any
+) -> None:
+    place = tmp_path / "bundle.zip"
+    place.write_bytes(packed(records, add(name, data, external_attr=mode << 16)))
+    before = files(tmp_path).keys()
+    with pytest.raises(UserError, match="refused"):
+        publish([place], tmp_path / "store")
+    assert files(tmp_path).keys() == before
