@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstmbench.record import Record
+from lstmbench.report.columns import COLUMNS, ratio_text
 from lstmbench.report.figures import Row, Setting
 from lstmbench.report.site.facts import FACETS, natural, versions_facet
-from lstmbench.report.text import COLUMNS, ratio_text
 
 #: Columns of ``COLUMNS`` that the index shows in another way.
 ELSEWHERE = {"backend", "mode", "device", "status"}

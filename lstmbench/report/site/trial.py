@@ -9,11 +9,11 @@ from typing import Any
 
 from lstmbench import statistics
 from lstmbench.record import Record, Status
+from lstmbench.report.columns import COLUMNS, significant
 from lstmbench.report.figures import Row
 from lstmbench.report.site import again
 from lstmbench.report.site.facts import changed, machine_name, plain
 from lstmbench.report.site.table import ELSEWHERE
-from lstmbench.report.text import COLUMNS, significant
 
 MIB = 2**20
 #: Fields of a protocol that are no hyper-parameters.
