@@ -69,7 +69,8 @@ class Sampler(Protocol):
 class Conductor:
     """Runs a plan and writes one record per trial, whatever happens.
 
-    ``environment`` is what the trials' ``environment`` shows, paths and all.
+    ``environment`` is what the trials' ``environment`` shows, paths and all. Without ``products``
+    no peak is measured.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Conductor:
         limits: Limits,
         environment: Mapping[str, str],
         sampling: Sampler | None = None,
+        products: bool = True,
     ) -> None:
         self.plan = plan
         self.specs = specs
@@ -95,6 +97,7 @@ class Conductor:
         self.limits = limits
         self.environment = environment
         self.sampling = sampling
+        self.products = products
         self.records: list[Record] = []
         self._counter = cache(energy.counter)
         self._machine = Machine(
@@ -153,7 +156,7 @@ class Conductor:
             life.peaks = peaks
             life.companions = [other.trial.name for other in group if other is not life]
         ready = [life for life in group if self._guarded(life, self._prepare)]
-        if ready:
+        if ready and self.products:
             peaks.start()
             ready = self._products(peaks, ready)
             peaks.forget()
@@ -164,7 +167,7 @@ class Conductor:
                     time.sleep(SETTLE)
                 if not self._guarded(life, self._epoch, offset):
                     ready = [other for other in ready if other is not life]
-            if ready and (done + 1) % peaks.every == 0:
+            if self.products and ready and (done + 1) % peaks.every == 0:
                 ready = self._products(peaks, ready)
         peaks.close()
         for life in ready:

@@ -20,43 +20,44 @@ from lstmbench.statistics import Interval
 #: How often a difference as large as :meth:`Repeatability.detectable` is found.
 POWER = 0.8
 REPEATS = (2, 3, 5, 10, 20)
+#: Processes of a set: two in turns and one alone.
+SET = 3
+#: Sets, at least: they hold two pairs of processes that ran alone.
+LEAST = 4
 
 
 def plan_pairs(trial: Trial, pairs: int) -> Plan:
-    """``pairs`` times two processes in turns, then two one after the other."""
+    """``pairs`` times two processes in turns, then one alone, to pair with the next one alone."""
     groups = []
     for pair in range(pairs):
-        a, b, c, d = (replace(trial, repeat=4 * pair + index) for index in range(4))
-        groups += [[a, b], [c], [d]]
+        a, b, alone = (replace(trial, repeat=SET * pair + index) for index in range(SET))
+        groups += [[a, b], [alone]]
     return Plan(groups, [])
 
 
 class UntilTime:
-    """Samples whole pairs until the time is over, two pairs of each way at least."""
+    """Samples whole sets until the time is over, four at least."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.repeat = 0
         self._seconds, self._clock, self._began = seconds, clock, clock()
 
     def content(self, records: Sequence[Record], repeat: int) -> bool:
-        self.repeat = repeat | 1  # its partner in turns is begun with it
-        pairs, within = divmod(repeat, 4)
+        pairs, within = divmod(repeat, SET)
+        self.repeat = repeat + (not within)  # its partner in turns is begun with it
         spent = self._clock() - self._began
-        return not within and pairs >= 2 and spent * (pairs + 1) / pairs > self._seconds
+        return not within and pairs >= LEAST and spent * (pairs + 1) / pairs > self._seconds
 
 
 def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Record]]:
     """Sound pairs that took turns, or that ran one after the other."""
-    sound = {
-        (r.source.run, r.trial.repeat): r
-        for r in records
-        if r.status == Status.OK and bool(r.companions) == turns
-    }
-    return [
-        (record, sound[run, repeat + 1])
-        for (run, repeat), record in sorted(sound.items())
-        if repeat % 2 == 0 and (run, repeat + 1) in sound
-    ]
+    sound = [r for r in records if r.status == Status.OK and bool(r.companions) == turns]
+    sound.sort(key=lambda r: (r.source.run, r.trial.repeat))
+    if not turns:
+        return list(zip(sound[0::2], sound[1::2], strict=False))
+    by_name = {(r.source.run, r.trial.name): r for r in sound}
+    pairs = [(r, by_name.get((r.source.run, r.companions[0]))) for r in sound]
+    return [(a, b) for a, b in pairs if b is not None and a.trial.repeat < b.trial.repeat]
 
 
 def log_ratios(records: Sequence[Record], turns: bool) -> list[float]:

@@ -144,6 +144,7 @@ def carry_out(
     *,
     interleaved: bool = True,
     aim: Aim | None = None,
+    products: bool = True,
 ) -> Done:
     """Make the run's folder, write the plan, conduct it."""
     first = next(iter([*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]))
@@ -171,6 +172,7 @@ def carry_out(
             work.limits,
             work.environment,
             sampling,
+            products,
         )
         finished = conductor.conduct()
     return Done(run, conductor.records, finished)

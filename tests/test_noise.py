@@ -28,42 +28,41 @@ def record(make_record: Make, repeat: int, speed: float, companions: list[str]) 
 
 @pytest.fixture
 def records(make_record: Make) -> list[Any]:
-    """Four pairs in turns that differ by 1 %, four one after the other that differ by 10 %."""
+    """Eight sets: in turns speeds differ by 1 %, alone by 10 %."""
     rng = np.random.default_rng(0)
+    trials = [trial for group in noise.plan_pairs(make_record().trial, 8).groups for trial in group]
+    names = {trial.repeat: trial.name for trial in trials}
     found = []
-    for pair in range(4):
-        for index in range(4):
-            sigma = 0.01 if index < 2 else 0.1
-            speed = math.exp(rng.normal(0, sigma))
-            found.append(record(make_record, 4 * pair + index, speed, ["x"] * (index < 2)))
+    for repeat, name in names.items():
+        in_turns = repeat % 3 < 2
+        speed = math.exp(rng.normal(0, 0.01 if in_turns else 0.1))
+        partner = names[repeat + 1 - 2 * (repeat % 3)] if in_turns else None
+        found.append(record(make_record, repeat, speed, [partner] if partner else []))
+        assert found[-1].trial.name == name
     return found
 
 
-def test_each_pair_takes_turns_and_then_runs_one_after_the_other(make_record: Make) -> None:
+def test_each_pair_takes_turns_and_another_process_runs_alone(make_record: Make) -> None:
     plan = noise.plan_pairs(make_record().trial, 2)
-    assert [[t.repeat for t in group] for group in plan.groups] == [
-        [0, 1],
-        [2],
-        [3],
-        [4, 5],
-        [6],
-        [7],
-    ]
-    assert len({trial.name for trial in plan.trials}) == 8
-    assert [repeat for repeat, _ in plan.by_repeat()] == [0, 2, 3, 4, 6, 7]
+    assert [[t.repeat for t in group] for group in plan.groups] == [[0, 1], [2], [3, 4], [5]]
+    assert len({trial.name for trial in plan.trials}) == 6
+    assert [repeat for repeat, _ in plan.by_repeat()] == [0, 2, 3, 5]
 
 
 def test_the_deviation_is_that_of_the_pairs_ratios(records: list[Any]) -> None:
-    turns, serial = (noise.repeatability(records, way) for way in (True, False))
+    turns, alone = (noise.repeatability(records, way) for way in (True, False))
     assert turns
-    assert serial
-    logs = [
-        math.log(a.epochs.seconds[0] / b.epochs.seconds[0])
-        for a, b in zip(records[0::4], records[1::4], strict=True)
-    ]
-    assert turns.deviation == pytest.approx(np.std(logs, ddof=1))
-    assert turns.ratio.processes == serial.ratio.processes == 4
-    assert turns.deviation < 0.03 < serial.deviation
+    assert alone
+
+    def deviation(ours: list[Any], theirs: list[Any]) -> float:
+        pairs = zip(ours, theirs, strict=True)
+        logs = [math.log(a.epochs.seconds[0] / b.epochs.seconds[0]) for a, b in pairs]
+        return float(np.std(logs, ddof=1))
+
+    assert turns.deviation == pytest.approx(deviation(records[0::3], records[1::3]))
+    assert alone.deviation == pytest.approx(deviation(records[2::6], records[5::6]))
+    assert (turns.ratio.processes, alone.ratio.processes) == (8, 4)
+    assert turns.deviation < 0.03 < alone.deviation
 
 
 def test_what_is_detectable_shrinks_with_repeats_and_is_found_in_four_of_five_cases(
@@ -80,36 +79,35 @@ def test_what_is_detectable_shrinks_with_repeats_and_is_found_in_four_of_five_ca
     )
 
 
-def test_lost_pairs_do_not_count(records: list[Any], make_record: Make) -> None:
+def test_lost_pairs_do_not_count(records: list[Any]) -> None:
     lost = records[1].model_copy(update={"status": "failed"})
     way = noise.repeatability([records[0], lost, *records[2:]], turns=True)
     assert way
-    assert way.ratio.processes == 3
-    assert noise.repeatability(records[:4], turns=True) is None
+    assert way.ratio.processes == 7
+    assert noise.repeatability(records[:3], turns=True) is None
 
 
-def test_whole_pairs_are_sampled_until_the_time_is_over() -> None:
+def begun(seconds: float, each: float) -> tuple[list[int], int]:
+    """What is begun if every group takes so long, and the sampler's last repeat."""
     now = 0.0
-    until = noise.UntilTime(100.0, clock=lambda: now)
-    begun = []
-    for repeat in (r for pair in range(9) for r in (4 * pair, 4 * pair + 2, 4 * pair + 3)):
+    until = noise.UntilTime(seconds, clock=lambda: now)
+    found = []
+    for repeat in (r for pair in range(20) for r in (3 * pair, 3 * pair + 2)):
         if until.content([], repeat):
             break
-        begun.append(repeat)
-        now += 10.0
-    assert begun == [0, 2, 3, 4, 6, 7, 8, 10, 11]  # a fourth pair would end after 120 s
-    assert until.repeat == 13
+        found.append(repeat)
+        now += each
+    return found, until.repeat
 
 
-def test_two_pairs_are_measured_however_long_they_take() -> None:
-    now = 0.0
-    until = noise.UntilTime(1.0, clock=lambda: now)
-    begun = 0
-    for repeat in (0, 2, 3, 4, 6, 7, 8):
-        if until.content([], repeat):
-            break
-        begun, now = begun + 1, now + 50.0
-    assert begun == 6
+def test_whole_sets_are_sampled_until_the_time_is_over() -> None:
+    found, last = begun(110.0, 10.0)
+    assert found == [0, 2, 3, 5, 6, 8, 9, 11, 12, 14]  # a sixth set would end after 120 s
+    assert last == 16
+
+
+def test_four_sets_are_measured_however_long_they_take() -> None:
+    assert len(begun(1.0, 50.0)[0]) == 8
 
 
 def test_repeats_that_fit_into_a_time(records: list[Any]) -> None:
@@ -129,7 +127,7 @@ def test_the_verb_measures_and_tells_and_tells_again(cli: Cli) -> None:
     done = cli(*NOISE, *tiny, "--store", cli.store)
     assert done.returncode == 0, done.stderr
     (folder,) = cli.runs()
-    assert len(list((folder / "records").iterdir())) == 8
+    assert len(list((folder / "records").iterdir())) == 12
     for words in ("in turns", "one after the other", "no difference", "four cases of five", "\n7 "):
         assert words in done.stdout
     again = cli("noise", "--from", folder)

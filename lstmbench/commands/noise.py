@@ -107,7 +107,7 @@ def noise(
     work = Work(
         plan_pairs(plan.trials[0], MOST_PAIRS), {spec.name: spec}, text, Limits(), environment={}
     )
-    done = carry_out(work, store, UntilTime(seconds))
+    done = carry_out(work, store, UntilTime(seconds), products=False)
     stolen = neighbours.Ticks.now().stolen_since(before)
     told = tell(done.records, repeats)
     advice = neighbours.advice(count, busy, stolen, neighbours.governors(), neighbours.on_battery())
