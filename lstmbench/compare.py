@@ -6,6 +6,7 @@ import math
 import statistics as stdlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from lstmbench import statistics
 from lstmbench.record import Record, Status
@@ -54,10 +55,16 @@ QUANTITIES = (
     Quantity("tokens/s", lambda r: statistics.speed(r.epochs), more_is_better=True),
     Quantity("perplexity", last_perplexity),
     *(
-        Quantity(f"seconds to perplexity {target:g}", lambda r, t=target: seconds_to(r, t))  # type: ignore[misc]
+        Quantity(
+            f"seconds to perplexity {target:g}{', start-up included' * start_up}",
+            partial(seconds_to, target=target, start_up=start_up),
+        )
         for target in TARGETS
+        for start_up in (False, True)
     ),
     Quantity("memory", working_memory),
+    Quantity("device memory", lambda r: r.memory.get("device_peak")),
+    Quantity("joules per token", lambda r: statistics.joules_per_million_tokens(r.epochs)),
 )
 
 
@@ -76,6 +83,10 @@ class Comparison:
         if low is None or high is None or low <= 1 <= high:
             return "undecided"
         return "better" if (low > 1) == self.quantity.more_is_better else "worse"
+
+    def fails(self, least: float) -> bool:
+        """Whether A is surely worse, and by more than a gate lets through."""
+        return self.verdict == "worse" and self.ratio.value < least
 
 
 def ratio(a: Sequence[Record], b: Sequence[Record], value: Value) -> tuple[Interval, bool] | None:

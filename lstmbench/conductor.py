@@ -8,38 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from lstmbench import machine
+from lstmbench import energy, machine
 from lstmbench.backend import BackendSpec
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpus import Corpus
-from lstmbench.execution.channel import Channel, Executor, Launch, Lost
+from lstmbench.execution.channel import Executor, Launch, Lost
+from lstmbench.interrupts import deferred_interrupts, interruptible, uninterruptible
+from lstmbench.life import Life
+from lstmbench.peaks import Peaks
 from lstmbench.plan import Plan, Trial
-from lstmbench.provenance import scrub
-from lstmbench.record import (
-    Continuation,
-    Epochs,
-    Evaluation,
-    Machine,
-    Parity,
-    Record,
-    Source,
-    Status,
-)
-from lstmbench.statistics import perplexity, suspect, unsettled
+from lstmbench.record import Continuation, Evaluation, Machine, Record, Source, Status
+from lstmbench.statistics import perplexity
 from lstmbench.store import Run
 
-#: Characters of a log that a record keeps.
-LOG_TAIL = 4000
+#: Seconds of silence before another worker's turn: threads that have just computed spin for a
+#: while in case there is more to do, and would take a core from whoever is next.
+SETTLE = 0.005
+#: The same after products: OpenBLAS spins for tens of milliseconds, Intel's OpenMP for 200.
+SETTLE_PRODUCTS = 0.25
 
 
 @dataclass(frozen=True)
@@ -60,37 +56,21 @@ class Observer(Protocol):
     def recorded(self, record: Record) -> None: ...
 
 
-@dataclass
-class Life:
-    """A trial on its way to a record."""
+class Sampler(Protocol):
+    """Ends a plan before its last repeat."""
 
-    trial: Trial
-    log: Path
-    channel: Channel | None = None
-    series: list[tuple[float, float, int]] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    continuations: list[Continuation] = field(default_factory=list)
-    phases: dict[str, float] = field(default_factory=dict)
-    memory: dict[str, int] = field(default_factory=dict)
-    runtime: dict[str, str] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    parity: Parity | None = None
+    #: The last repeat that was begun.
+    repeat: int
 
-    def merge(self, answer: Mapping[str, Any]) -> None:
-        """Take over what any answer, or an error's detail, may carry."""
-        self.phases.update(answer.get("phases", {}))
-        self.memory.update(answer.get("memory", {}))
-        self.runtime.update(answer.get("runtime", {}))
-        if "parity" in answer:
-            self.parity = Parity.model_validate(answer["parity"])
-        if "parameters_digest" in answer:
-            self.digests["parameters"] = answer["parameters_digest"]
+    def content(self, records: Sequence[Record], repeat: int) -> bool:
+        """Whether to stop before ``repeat``."""
 
 
 class Conductor:
     """Runs a plan and writes one record per trial, whatever happens.
 
-    ``environment`` is what the trials' ``environment`` shows, paths and all.
+    ``environment`` is what the trials' ``environment`` shows, paths and all. Without ``products``
+    no peak is measured.
     """
 
     def __init__(
@@ -104,6 +84,8 @@ class Conductor:
         observer: Observer,
         limits: Limits,
         environment: Mapping[str, str],
+        sampling: Sampler | None = None,
+        products: bool = True,
     ) -> None:
         self.plan = plan
         self.specs = specs
@@ -114,13 +96,20 @@ class Conductor:
         self.observer = observer
         self.limits = limits
         self.environment = environment
+        self.sampling = sampling
+        self.products = products
         self.records: list[Record] = []
+        self._counter = cache(energy.counter)
         self._machine = Machine(
             digest=machine.digest(), facts=machine.facts(), versions=machine.versions()
         )
 
     def conduct(self) -> bool:
-        """All groups in order. False if it was interrupted; every trial has its record."""
+        """All groups in order, until the sampling is content.
+
+        False if it was interrupted; every trial that was begun, and without sampling every trial
+        of the plan, has its record.
+        """
         lives = {trial.name: self._life(trial) for trial in self.plan.trials}
         with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
             self._tokens = Path(folder) / "tokens.npy"
@@ -129,20 +118,29 @@ class Conductor:
                 with interruptible():
                     for trial, reason in self.plan.unavailable:
                         self._record(self._life(trial), Status.UNAVAILABLE, None, reason)
-                    for group in self.plan.groups:
-                        self._group([lives[trial.name] for trial in group])
+                    for repeat, groups in self.plan.by_repeat():
+                        if self.sampling and self.sampling.content(self.records, repeat):
+                            break
+                        for group in groups:
+                            self._group([lives[trial.name] for trial in group])
             except KeyboardInterrupt:
                 with uninterruptible():
-                    done = {record.trial.name for record in self.records}
-                    for name, life in lives.items():
-                        if name not in done:
-                            self._record(life, Status.INTERRUPTED, None, "interrupted")
+                    self._record_interrupted(lives.values())
                 return False
             finally:
                 for life in lives.values():
                     if life.channel is not None:
                         life.channel.close()
+                    if life.peaks is not None:
+                        life.peaks.close()
         return True
+
+    def _record_interrupted(self, lives: Iterable[Life]) -> None:
+        done = {record.trial.name for record in self.records}
+        for life in lives:
+            begun = not self.sampling or life.trial.repeat <= self.sampling.repeat
+            if begun and life.trial.name not in done:
+                self._record(life, Status.INTERRUPTED, None, "interrupted")
 
     def _life(self, trial: Trial) -> Life:
         return Life(trial, self.run.log(trial.name))
@@ -152,16 +150,48 @@ class Conductor:
         protocol, seed = group[0].trial.protocol, group[0].trial.seed
         offsets = draw_offsets(seed, protocol.epochs, protocol.steps)
         digest = hashlib.sha256(json.dumps(offsets).encode()).hexdigest()
+        peaks = self._peaks(group[0].trial)
         for life in group:
             life.digests["offsets"] = digest
+            life.peaks = peaks
+            life.companions = [other.trial.name for other in group if other is not life]
         ready = [life for life in group if self._guarded(life, self._prepare)]
+        if ready and self.products:
+            peaks.start()
+            ready = self._products(peaks, ready)
+            peaks.forget()
         for done, offset in enumerate(offsets):
             turn = done % len(ready) if ready else 0
             for life in ready[turn:] + ready[:turn]:
+                if len(ready) > 1:
+                    time.sleep(SETTLE)
                 if not self._guarded(life, self._epoch, offset):
                     ready = [other for other in ready if other is not life]
+            if self.products and ready and (done + 1) % peaks.every == 0:
+                ready = self._products(peaks, ready)
+        peaks.close()
         for life in ready:
             self._guarded(life, self._end)
+
+    def _peaks(self, trial: Trial) -> Peaks:
+        launch = Launch(
+            self.run.log("probe"), trial.threads, self.environment, module="lstmbench.probe"
+        )
+        return Peaks(trial, launch, self.executor, self.limits.answer)
+
+    def _products(self, peaks: Peaks, ready: list[Life]) -> list[Life]:
+        """Products by all who offer some. Returns the trials that are still alive."""
+        peaks.turn()
+        alive = [life for life in ready if self._guarded(life, self._product)]
+        time.sleep(SETTLE_PRODUCTS)
+        return alive
+
+    def _product(self, life: Life) -> None:
+        assert life.peaks is not None
+        if life.offers_product:
+            seconds = self._ask(life, **life.peaks.request())["seconds"]
+            life.offers_product = seconds is not None
+            life.peaks.add(life.trial.label, seconds)
 
     def _guarded(self, life: Life, step: Callable[..., None], *arguments: Any) -> bool:
         """Take a step of a trial; if its worker is lost, record that and return False."""
@@ -177,23 +207,13 @@ class Conductor:
         return True
 
     def _prepare(self, life: Life) -> None:
-        trial, ids = life.trial, self.corpus.ids
+        trial = life.trial
         self.observer.phase(trial, "loading")
         environment = {**trial.backend_environment, **self.environment}
         life.channel = self.executor.start(Launch(life.log, trial.threads, environment))
-        splits = trial.protocol.splits(len(ids))
-        spec = self.specs[trial.backend]
-        load = {
-            "do": "load",
-            "factory": spec.factory,
-            "imports": spec.imports,
-            "install": spec.install,
-            "task": asdict(trial.task(len(self.corpus.vocabulary))),
-            "init": trial.init,
-            "cpus": self.executor.cpus(trial.threads),
-            "tokens": str(self._tokens),
-            "splits": {name: (part.start, part.stop) for name, part in splits.items()},
-        }
+        spec, cpus = self.specs[trial.backend], self.executor.cpus(trial.threads)
+        size = len(self.corpus.vocabulary)
+        load = load_request(trial, spec, self._tokens, len(self.corpus.ids), size, cpus)
         life.merge(life.channel.ask(load, self.limits.prepare))
         self.observer.phase(trial, "preparing")
         life.merge(life.channel.ask({"do": "prepare"}, self.limits.prepare))
@@ -204,7 +224,11 @@ class Conductor:
         return life.channel.ask(request, self.limits.answer)
 
     def _epoch(self, life: Life, offset: int) -> None:
+        counter = self._counter(life.trial.device)
+        before = counter() if counter else 0.0
         answer = self._ask(life, do="epoch", offset=offset)
+        if counter:
+            life.joules.append(counter() - before)
         seconds, nats, tokens = answer["seconds"], answer["nats"], answer["tokens"]
         life.series.append((seconds, nats, tokens))
         done, every = len(life.series), life.trial.protocol.validate_every
@@ -230,89 +254,53 @@ class Conductor:
         return float(self.corpus.surprisal[predicted].sum())
 
     def _end(self, life: Life) -> None:
-        protocol, vocabulary = life.trial.protocol, self.corpus.vocabulary
-        self.observer.phase(life.trial, "generating")
+        protocol = life.trial.protocol
+        self.observer.phase(life.trial, "ending")
         if protocol.test_fraction and protocol.train_tokens is None:
             self._evaluate(life, "test")
+        if protocol.prefixes:
+            self._generate(life)
+        life.merge(self._ask(life, do="finish"))
+        self._record(life, Status.OK, None, "")
+
+    def _generate(self, life: Life) -> None:
+        protocol, vocabulary = life.trial.protocol, self.corpus.vocabulary
         prefixes = [vocabulary.encode(prefix).tolist() for prefix in protocol.prefixes]
         answer = self._ask(life, do="generate", prefixes=prefixes, length=protocol.continuation)
         life.merge(answer)
         for prefix, ids in zip(protocol.prefixes, answer["continuations"], strict=True):
             life.continuations.append(Continuation(prefix=prefix, text=vocabulary.decode(ids)))
-        life.merge(self._ask(life, do="finish"))
-        self._record(life, Status.OK, None, "")
 
     def _record(self, life: Life, status: Status, reason: Any, message: str) -> None:
         """Fold a life into its record, end its worker, write."""
         if life.channel is not None:
             life.channel.close()
-        seconds, nats, tokens = zip(*life.series, strict=True) if life.series else ((), (), ())
-        epochs = Epochs(seconds=list(seconds), nats=list(nats), tokens=list(tokens))
-        found = {"suspect": suspect(nats, life.evaluations), "unsettled": unsettled(epochs)}
-        flags = [flag for flag, raised in found.items() if raised]
         size = len(self.corpus.vocabulary)
-        record = Record(
-            trial=life.trial,
-            source=self.source,
-            machine=self._machine,
-            vocabulary_size=size,
-            parameters=life.trial.task(size).model.parameter_count,
-            status=status,
-            reason=reason,
-            message=scrub(" ".join(message.split())),
-            flags=flags,
-            parity=life.parity,
-            epochs=epochs,
-            evaluations=life.evaluations,
-            continuations=life.continuations,
-            log_tail=_tail(life.log),
-            phases=life.phases,
-            memory=life.memory,
-            digests=life.digests,
-            runtime={key: scrub(value) for key, value in life.runtime.items()},
-        )
+        record = life.record(status, reason, message, size, self.source, self._machine)
         with deferred_interrupts():
             self.records.append(record)
             self.run.write_record(record)
         self.observer.recorded(record)
 
 
-def _tail(log: Path) -> str:
-    if not log.exists():
-        return ""
-    return scrub(log.read_bytes()[-LOG_TAIL:].decode(errors="replace"))
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """A request to terminate arrives like Ctrl-C, so that it too leaves records behind."""
-
-    def interrupt(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[None]:
-    """A record is written and counted, or neither: signals wait until the end of the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def uninterruptible() -> Iterator[None]:
-    """While records are written, a second Ctrl-C waits in vain."""
-    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def load_request(
+    trial: Trial,
+    spec: BackendSpec,
+    tokens: Path,
+    count: int,
+    vocabulary_size: int,
+    cpus: list[int] | None,
+) -> dict[str, Any]:
+    """A worker's first request: ``tokens`` is the file that holds the corpus's ``count`` ids."""
+    splits = trial.protocol.splits(count)
+    return {
+        "do": "load",
+        "factory": spec.factory,
+        "imports": spec.imports,
+        "install": spec.install,
+        "task": asdict(trial.task(vocabulary_size)),
+        "init": trial.init,
+        "cpus": cpus,
+        "tokens": str(tokens),
+        "splits": {name: (part.start, part.stop) for name, part in splits.items()},
+    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby, product
 from typing import Any
 
 from lstmbench.backend import BackendSpec, Task
@@ -85,26 +86,43 @@ def digest(trial: Trial) -> str:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What all backends of a group share, apart from what the whole selection does."""
+
+    protocol: Protocol
+    overrides: Mapping[str, float]
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True)
 class Selection:
     """What the user asked for, names already checked.
 
     ``backends`` are ``(spec, mode)``, mode ``None`` for what ``modes`` says: ``default``, ``all``
-    or names.
+    or names. ``protocols`` come with what the command line overrides; several, or several
+    ``threads``, make a sweep.
     """
 
     backends: Sequence[tuple[BackendSpec, str | None]]
     devices: Sequence[str]
     modes: Sequence[str]
     dtype: str
-    protocol: Protocol
-    overrides: Mapping[str, float]
+    protocols: Sequence[tuple[Protocol, Mapping[str, float]]]
     init: str
     corpus: str
     corpus_digest: str
     seed: int
-    threads: int
+    threads: Sequence[int]
     environment: Mapping[str, str]
     repeats: int = 1
+
+    def settings(self) -> Iterator[Setting]:
+        """Every combination that a repeat crosses, groups whole."""
+        for (protocol, overrides), threads, device in product(
+            self.protocols, self.threads, self.devices
+        ):
+            yield Setting(protocol, overrides, threads, device)
 
 
 @dataclass(frozen=True)
@@ -117,6 +135,11 @@ class Plan:
     @property
     def trials(self) -> list[Trial]:
         return [trial for group in self.groups for trial in group]
+
+    def by_repeat(self) -> Iterator[tuple[int, list[list[Trial]]]]:
+        """The groups of each repeat, in order."""
+        for repeat, groups in groupby(self.groups, key=lambda group: group[0].repeat):
+            yield repeat, list(groups)
 
     def to_json(self) -> dict[str, Any]:
         """What ``plan.json`` holds."""
@@ -147,42 +170,43 @@ def make_plan(selection: Selection, interleave: bool = True) -> Plan:
     groups: dict[str, list[Trial]] = {}
     unavailable: list[tuple[Trial, str]] = []
     seen: set[str] = set()
-    for repeat in range(selection.repeats):
-        for device in selection.devices:
-            kind = device.partition(":")[0]
-            for spec, named in selection.backends:
-                modes = (named,) if named else spec.modes_on(kind, selection.modes)
-                if not modes and kind not in spec.modes:  # a row that says so
-                    modes = next(iter(spec.modes.values()))[:1]
-                for mode in modes:
-                    trial = _trial(selection, spec, mode, device, repeat)
-                    if trial.name in seen:
-                        continue
-                    seen.add(trial.name)
-                    reason = _obstacle(spec, mode, kind, selection.dtype)
-                    if reason:
-                        unavailable.append((trial, reason))
-                    else:
-                        key = trial.group_key() if interleave else trial.name
-                        groups.setdefault(key, []).append(trial)
+    for repeat, setting in product(range(selection.repeats), selection.settings()):
+        kind = setting.device.partition(":")[0]
+        for spec, named in selection.backends:
+            modes = (named,) if named else spec.modes_on(kind, selection.modes)
+            if not modes and kind not in spec.modes:  # a row that says so
+                modes = next(iter(spec.modes.values()))[:1]
+            for mode in modes:
+                trial = _trial(selection, setting, spec, mode, repeat)
+                if trial.name in seen:
+                    continue
+                seen.add(trial.name)
+                reason = _obstacle(spec, mode, kind, selection.dtype)
+                if reason and not repeat:
+                    unavailable.append((trial, reason))
+                elif not reason:
+                    key = trial.group_key() if interleave else trial.name
+                    groups.setdefault(key, []).append(trial)
     if not groups and not unavailable:
         raise UserError(f"no backend selected has a mode named {', '.join(selection.modes)}")
     return Plan(list(groups.values()), unavailable)
 
 
-def _trial(selection: Selection, spec: BackendSpec, mode: str, device: str, repeat: int) -> Trial:
+def _trial(
+    selection: Selection, setting: Setting, spec: BackendSpec, mode: str, repeat: int
+) -> Trial:
     return Trial(
         backend=spec.name,
         mode=mode,
-        device=device,
+        device=setting.device,
         dtype=selection.dtype,
-        protocol=selection.protocol,
-        overrides=selection.overrides,
+        protocol=setting.protocol,
+        overrides=setting.overrides,
         init=selection.init,
         corpus=selection.corpus,
         corpus_digest=selection.corpus_digest,
         seed=selection.seed,
-        threads=selection.threads,
+        threads=setting.threads,
         environment=selection.environment,
         backend_environment=spec.environment,
         repeat=repeat,

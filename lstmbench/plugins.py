@@ -28,6 +28,7 @@ BUILTINS = (
     "lstmbench.commands.check",
     "lstmbench.commands.compare",
     "lstmbench.commands.new",
+    "lstmbench.commands.noise",
     "lstmbench.commands.publish",
     "lstmbench.commands.schema",
     "lstmbench.commands.verify",

@@ -31,7 +31,10 @@ def name(trial: Trial) -> str:
 
 
 class Bars:
-    """A progress bar per trial, redrawn between epochs, at most four times a second."""
+    """A progress bar per row, redrawn between epochs, at most four times a second.
+
+    The repeats of a row use its bar one after the other.
+    """
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self.progress = Progress(
@@ -43,16 +46,20 @@ class Bars:
             auto_refresh=False,
         )
         self._drawn = 0.0
-        self._bars: dict[str, TaskID] = {
-            trial.name: self.progress.add_task(
-                name(trial), total=trial.protocol.epochs, state="waiting"
-            )
-            for trial in plan.trials
-        }
+        self._bars: dict[str, TaskID] = {}
+        rows: dict[str, TaskID] = {}
+        for trial in plan.trials:
+            key = trial.row_key()
+            if key not in rows:
+                rows[key] = self.progress.add_task(
+                    name(trial), total=trial.protocol.epochs, state="waiting"
+                )
+            self._bars[trial.name] = rows[key]
 
     def _show(self, trial: Trial, state: str, done: int | None = None, now: bool = False) -> None:
         if trial.name in self._bars:
-            self.progress.update(self._bars[trial.name], completed=done, state=state)
+            bar = self._bars[trial.name]
+            self.progress.update(bar, completed=done, state=state, description=name(trial))
         if now or time.monotonic() - self._drawn >= REDRAW:
             self.progress.refresh()
             self._drawn = time.monotonic()

@@ -28,7 +28,9 @@ class Protocol:
     first ``train_fraction``. ``validation_fraction`` and ``test_fraction`` of the corpus follow
     directly; validation happens every ``validate_every`` epochs, untimed, the test once at the
     end, both from zero state at offset 0. After training, ``continuation`` symbols are generated
-    greedily after each of ``prefixes``. ``note`` is printed beneath every table.
+    greedily after each of ``prefixes``. ``note`` is printed beneath every table. A trial is run in
+    ``repeats`` fresh processes; where ``precision`` is given, in as many as it takes until every
+    ratio is known so well (0.02 is +-2 %), or until ``budget`` seconds are spent.
     """
 
     name: str
@@ -48,6 +50,9 @@ class Protocol:
     prefixes: tuple[str, ...] = ("time traveller", "traveller")
     continuation: int = 50
     note: str = ""
+    repeats: int = 1
+    precision: float | None = None
+    budget: float = 600.0
 
     def override(self, values: Mapping[str, float]) -> Protocol:
         """A copy with some hyper-parameters replaced.
@@ -113,4 +118,13 @@ HELDOUT = replace(
     test_fraction=0.05,
     validate_every=5,
 )
-PRESETS = (D2L, QUICK, HELDOUT)
+SPEED = replace(
+    D2L,
+    name="speed",
+    summary="timing only: 60 epochs in each of several processes, until every ratio is known",
+    epochs=60,
+    prefixes=(),
+    note="`speed` is for timing only: after 60 epochs the model has barely learned.",
+    precision=0.02,
+)
+PRESETS = (D2L, QUICK, HELDOUT, SPEED)

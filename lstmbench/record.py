@@ -27,8 +27,6 @@ class _Part(BaseModel):
         frozen=True,
         extra="forbid",
         ser_json_inf_nan="strings",
-        populate_by_name=True,
-        serialize_by_alias=True,
     )
 
 
@@ -106,7 +104,7 @@ class Peak(_Part):
     """What the device reached in the trial's group: the fastest product, and copies in memory."""
 
     product: Product
-    copy_: Copy | None = Field(default=None, alias="copy")
+    copies: Copy | None = None
 
 
 class Evaluation(_Part):
@@ -136,7 +134,8 @@ class Record(_Part):
     uses up), parity, rebuild (of the instance that is timed), generate. ``memory`` is in bytes:
     the worker's resident size when the framework was ``imported``, its ``peak`` from building the
     timed instance to the end, and ``device_peak`` where a device has memory of its own.
-    ``parameters`` counts trainable scalars by the formula. ``flags``: suspect, unsettled.
+    ``parameters`` counts trainable scalars by the formula. ``companions`` names the trials that
+    took turns with this one. ``flags``: suspect, unsettled.
     """
 
     schema_version: Literal[2] = 2
@@ -158,6 +157,7 @@ class Record(_Part):
     digests: dict[str, str] = Field(default_factory=dict)
     runtime: dict[str, str] = Field(default_factory=dict)
     peak: Peak | None = None
+    companions: list[str] = Field(default_factory=list)
     log_tail: str = ""
 
     @model_validator(mode="before")

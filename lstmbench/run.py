@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lstmbench import plugins, provenance
+from lstmbench import estimate, plugins, provenance
 from lstmbench import selection as select
-from lstmbench.conductor import Conductor, Limits
+from lstmbench.backend import BackendSpec
+from lstmbench.conductor import Conductor, Limits, Sampler
+from lstmbench.corpus import Corpus
 from lstmbench.execution.local import LocalExecutor
-from lstmbench.plan import Selection, make_plan
+from lstmbench.plan import Plan, Selection, make_plan
 from lstmbench.progress import observe
 from lstmbench.protocol import OVERRIDABLE
-from lstmbench.record import Record, Source, Status
+from lstmbench.record import Aim, Record, Source, Status
 from lstmbench.report import text
 from lstmbench.report.figures import settings
+from lstmbench.sampling import LEAST, MOST, Sampling
 from lstmbench.store import Run, write_atomically
 
 
@@ -29,19 +32,22 @@ class Options:
     modes: str
     devices: str
     protocol: str
-    epochs: int | None
-    hidden_size: int | None
-    batch_size: int | None
-    steps: int | None
-    learning_rate: float | None
-    layers: int | None
+    epochs: Sequence[int] | None
+    hidden_size: Sequence[int] | None
+    batch_size: Sequence[int] | None
+    steps: Sequence[int] | None
+    learning_rate: Sequence[float] | None
+    layers: Sequence[int] | None
     dtype: str
     seed: int
     init: str
-    repeats: int
+    repeats: int | None
+    precision: float | None
+    budget: float | None
     corpus: str | None
     corpus_file: Path | None
-    threads: int | None
+    threads: Sequence[int] | None
+    yes: bool
     env: Sequence[str]
     no_interleave: bool
     timeout: float
@@ -55,9 +61,11 @@ def execute(options: Options) -> int:
     backends = select.choose_backends(host, options.backends)
     devices = select.choose_devices(options.devices)
     modes = select.choose_modes(options.modes, [spec for spec, _ in backends])
-    protocol, overrides = select.choose_protocol(
+    protocols = select.choose_protocols(
         host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
     )
+    preset = protocols[0][0]
+    aim = select.choose_aim(preset, options.repeats, options.precision, options.budget)
     threads = select.choose_threads(options.threads)
     limits = Limits(
         select.positive_seconds(options.timeout, "--timeout"),
@@ -65,29 +73,83 @@ def execute(options: Options) -> int:
     )
     environment = select.parse_environment(options.env)
     corpus = select.choose_corpus(host, options.corpus, options.corpus_file)
-    select.check_fits(protocol, corpus)
+    for protocol, _ in protocols:
+        select.check_fits(protocol, corpus)
     plan = make_plan(
         Selection(
             backends,
             devices,
             modes,
             select.choose_dtype(options.dtype),
-            protocol,
-            overrides,
+            protocols,
             options.init,
             corpus.name,
             corpus.digest,
             options.seed,
             threads,
             {name: provenance.scrub(value) for name, value in environment.items()},
-            options.repeats,
+            MOST if aim else options.repeats or preset.repeats,
         ),
         interleave=not options.no_interleave,
     )
+    if not options.yes:
+        sure = [trial for trial in plan.trials if not aim or trial.repeat < LEAST]
+        estimate.refuse_explosion(sure, len(corpus.ids), len(corpus.vocabulary))
     for problem in host.problems.values():
         print(f"lstmbench: {problem}", file=sys.stderr)
-    run = Run.create(options.store, protocol.name)
-    run.write_plan(plan.to_json())
+    sampling = Sampling(aim) if aim else None
+    done = carry_out(
+        Work(plan, {spec.name: spec for spec, _ in backends}, corpus, limits, environment),
+        options.store,
+        sampling,
+        interleaved=not options.no_interleave,
+        aim=aim,
+    )
+    publish(done.run, done.records)
+    if not done.finished:
+        return 130
+    if sampling:
+        print(f"Sampling ended: {sampling.outcome}.")
+    return exit_code(
+        done.records,
+        named_backends=options.backends != "all",
+        named_devices=options.devices != "all",
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, all of it checked."""
+
+    plan: Plan
+    specs: Mapping[str, BackendSpec]
+    corpus: Corpus
+    limits: Limits
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run's folder and records; not ``finished`` if it was interrupted."""
+
+    run: Run
+    records: Sequence[Record]
+    finished: bool
+
+
+def carry_out(
+    work: Work,
+    store: Path,
+    sampling: Sampler | None = None,
+    *,
+    interleaved: bool = True,
+    aim: Aim | None = None,
+    products: bool = True,
+) -> Done:
+    """Make the run's folder, write the plan, conduct it."""
+    first = next(iter([*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]))
+    run = Run.create(store, first.protocol.name)
+    run.write_plan(work.plan.to_json())
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,
@@ -95,40 +157,37 @@ def execute(options: Options) -> int:
         command=["lstmbench", *map(provenance.scrub, sys.argv[1:])],
         commit=commit,
         dirty=dirty,
-        interleaved=not options.no_interleave,
+        interleaved=interleaved,
+        aim=aim,
     )
-    with observe(plan) as observer:
+    with observe(work.plan) as observer:
         conductor = Conductor(
-            plan,
-            {spec.name: spec for spec, _ in backends},
-            corpus,
+            work.plan,
+            work.specs,
+            work.corpus,
             run,
             source,
             LocalExecutor(),
             observer,
-            limits,
-            environment,
+            work.limits,
+            work.environment,
+            sampling,
+            products,
         )
         finished = conductor.conduct()
-    publish(run, conductor.records)
-    if not finished:
-        return 130
-    return exit_code(
-        conductor.records,
-        named_backends=options.backends != "all",
-        named_devices=options.devices != "all",
-    )
+    return Done(run, conductor.records, finished)
 
 
 def publish(run: Run, records: Sequence[Record]) -> None:
-    """Print the table; keep it and the plot in the run's folder."""
-    from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
+    """Print the table; keep it and the plots in the run's folder."""
+    from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
 
     tables = settings(records)
     write_atomically(run.folder / "table.md", text.render(tables, "github") + "\n")
-    write_atomically(run.folder / "perplexity.svg", perplexity_svg(tables))
+    for name, svg in all_svgs(tables).items():
+        write_atomically(run.folder / name, svg)
     print(text.render(tables, "plain"))
-    print(f"\nRecords, logs, table and plot: {run.folder}")
+    print(f"\nRecords, logs, table and plots: {run.folder}")
 
 
 def exit_code(records: Sequence[Record], named_backends: bool, named_devices: bool) -> int:

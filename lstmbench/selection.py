@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from lstmbench import corpus as corpora
@@ -15,7 +16,10 @@ from lstmbench.corpus import Corpus, CorpusMissing
 from lstmbench.errors import UserError
 from lstmbench.plan import DTYPES
 from lstmbench.protocol import Protocol
+from lstmbench.record import Aim
 
+#: What a ratio can be known within: below, processes of one machine never agree.
+LEAST_PRECISION, MOST_PRECISION = 0.002, 0.5
 DEVICE = re.compile(r"cpu|mps|cuda:\d+")
 
 
@@ -66,26 +70,56 @@ def choose_dtype(dtype: str) -> str:
     return dtype
 
 
-def choose_protocol(
-    host: plugins.Host, name: str, given: Mapping[str, float | None]
-) -> tuple[Protocol, Mapping[str, float]]:
-    """The named preset with the command line's overrides, and what they really change."""
+def choose_protocols(
+    host: plugins.Host, name: str, given: Mapping[str, Sequence[float] | None]
+) -> list[tuple[Protocol, Mapping[str, float]]]:
+    """The named preset with the command line's overrides crossed, and what they really change."""
     presets = host.protocols()
     if name not in presets:
         raise plugins.unknown("protocol", name, presets)
     preset: Protocol = presets[name]
-    protocol = preset.override({k: v for k, v in given.items() if v is not None})
-    return protocol, protocol.overrides(preset)
+    swept = {option: values for option, values in given.items() if values is not None}
+    crossed = [
+        preset.override(dict(zip(swept, values, strict=True)))
+        for values in product(*(dict.fromkeys(values) for values in swept.values()))
+    ]
+    return [(protocol, protocol.overrides(preset)) for protocol in crossed]
 
 
-def choose_threads(threads: int | None) -> int:
+def choose_threads(threads: Sequence[int] | None) -> list[int]:
     """The physical cores, or as many as asked for, up to the logical ones."""
     if threads is None:
-        return machine.physical_cores()
+        return [machine.physical_cores()]
     most = len(machine.usable_cpus())
-    if not 1 <= threads <= most:
-        raise UserError(f"--threads {threads}: this machine offers 1 to {most}")
-    return threads
+    for number in threads:
+        if not 1 <= number <= most:
+            raise UserError(f"--threads {number}: this machine offers 1 to {most}")
+    return list(dict.fromkeys(threads))
+
+
+def choose_aim(
+    protocol: Protocol, repeats: int | None, precision: float | None, budget: float | None
+) -> Aim | None:
+    """When to stop sampling, or ``None`` where the number of processes is fixed."""
+    if repeats is not None:
+        if precision is not None:
+            raise UserError(
+                "--repeats fixes the number of processes, --precision lets it vary: "
+                "give one of them"
+            )
+        return None
+    wanted = precision if precision is not None else protocol.precision
+    if wanted is None:
+        if budget is not None:
+            raise UserError("--budget ends sampling for --precision: give that too")
+        return None
+    if not LEAST_PRECISION <= wanted <= MOST_PRECISION:
+        raise UserError(
+            f"--precision {wanted:.4g}: no machine repeats itself so well that sampling could end; "
+            f"between {LEAST_PRECISION:.1%} and {MOST_PRECISION:.0%} it can"
+        )
+    seconds = positive_seconds(protocol.budget if budget is None else budget, "--budget")
+    return Aim(precision=wanted, seconds=seconds)
 
 
 def positive_seconds(value: float, option: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lstmbench.record import Epochs, Evaluation
@@ -45,6 +45,12 @@ def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
     return min(nats, default=0.0) < 0 or any(too_good)
 
 
+def median_of(values: Iterable[float | None]) -> float | None:
+    """Median of the values that are known; ``None`` if none is."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
 def rates(epochs: Epochs) -> list[float]:
     """Tokens per second of each steady epoch."""
     pairs = zip(epochs.tokens, epochs.seconds, strict=True)
@@ -63,10 +69,23 @@ def speed(epochs: Epochs) -> float | None:
     tried on identical trials this repeats best (``docs/protocol.md``). ``None`` without a steady
     epoch.
     """
-    steady = sorted(rates(epochs), reverse=True)
-    half = steady[: (len(steady) + 1) // 2]
-    # the harmonic mean of rates is the rate of the mean duration
-    return statistics.harmonic_mean(half) if half else None
+    # epochs of a trial have equal tokens: the rate of the mean duration
+    mean = faster_half_mean([1 / rate for rate in rates(epochs)])
+    return 1 / mean if mean else None
+
+
+def faster_half_mean(seconds: Sequence[float]) -> float | None:
+    """Mean of the shorter half of some durations; ``None`` of none."""
+    half = sorted(seconds)[: (len(seconds) + 1) // 2]
+    return statistics.fmean(half) if half else None
+
+
+def joules_per_million_tokens(epochs: Epochs) -> float | None:
+    """Energy of all steady epochs, what the whole device drew meanwhile; ``None`` uncounted."""
+    if not epochs.joules:
+        return None
+    steady = slice(warm_up(len(epochs.joules)), None)
+    return 1e6 * math.fsum(epochs.joules[steady]) / sum(epochs.tokens[steady] or [1])
 
 
 def mean_speed(epochs: Epochs) -> float | None:

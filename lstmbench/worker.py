@@ -2,8 +2,9 @@
 
 ``python -m lstmbench.worker COMMANDS ANSWERS`` reads requests from one file descriptor and
 writes answers to another; standard output and error belong to the framework and go to the trial's
-log. Requests are ``{"do": VERB, ...}`` with the verbs load, prepare, epoch, evaluate, generate
-and finish; answers ``{"answer": {...}}`` or ``{"error": {"reason", "message", "detail"}}``.
+log. Requests are ``{"do": VERB, ...}`` with the verbs load, prepare, epoch, product, evaluate,
+generate and finish; answers ``{"answer": {...}}`` or
+``{"error": {"reason", "message", "detail"}}``.
 Needs the standard library and NumPy only, so that it can live in a foreign interpreter.
 
 The clock is here: an epoch's seconds start when its NumPy arrays exist and end when
@@ -30,6 +31,7 @@ from lstmbench.backend import Backend, ModelConfig, Task, TrainingConfig
 from lstmbench.batches import Batches, partition
 from lstmbench.contract import Refused, sound_ids, sound_loss, sound_parameters
 from lstmbench.errors import Unavailable
+from lstmbench.memory import peak_memory, resident, restart_peak
 
 Answer = dict[str, Any]
 
@@ -42,8 +44,7 @@ class Session:
 
     def load(self, request: dict[str, Any]) -> Answer:
         """Import the plugin (phase ``import``) and read the tokens."""
-        if request["cpus"]:
-            os.sched_setaffinity(0, request["cpus"])
+        set_cpus(request["cpus"])
         task = request["task"]
         self.task = Task(
             **{
@@ -58,7 +59,7 @@ class Session:
         begin = time.perf_counter()
         self.factory = import_factory(request)
         seconds = time.perf_counter() - begin
-        return {"phases": {"import": seconds}, "memory": {"imported": peak_memory()}}
+        return {"phases": {"import": seconds}, "memory": {"imported": resident()}}
 
     def prepare(self, request: dict[str, Any]) -> Answer:
         """Prove parity on a throw-away instance, then build the one that is timed.
@@ -96,6 +97,7 @@ class Session:
             )
         del throw_away
         gc.collect()
+        self.peak_name = "peak" if restart_peak() else "peak_with_parity"
         clock = Stopwatch(clock.laps)
         self.backend = self.factory(self.task)
         if self.init == "shared":
@@ -113,6 +115,16 @@ class Session:
         loss = self.backend.train_epoch(batches)
         seconds = time.perf_counter() - begin
         return {"seconds": seconds, **asdict(sound_loss(loss, batches))}
+
+    def product(self, request: dict[str, Any]) -> Answer:
+        """Seconds of ``count`` matrix products; ``None`` if the backend offers none that works."""
+        try:
+            return {"seconds": time_products(self.backend.matrix_product, request)}
+        except NotImplementedError:
+            pass
+        except Exception:  # what is not asked of a backend cannot fail its trial
+            traceback.print_exc()
+        return {"seconds": None}
 
     def evaluate(self, request: dict[str, Any]) -> Answer:
         """The loss on a split, from zero state at offset 0."""
@@ -133,7 +145,11 @@ class Session:
     def finish(self, request: dict[str, Any]) -> Answer:
         """Facts about the run that only this process knows."""
         facts = {str(k): str(v) for k, v in self.backend.runtime().items()}
-        return {"runtime": facts, "memory": {"peak": peak_memory()}}
+        memory = {self.peak_name: peak_memory()}
+        on_device = self.backend.device_memory()
+        if on_device is not None:
+            memory["device_peak"] = int(on_device)
+        return {"runtime": facts, "memory": memory}
 
     def _batches(self, split: str, offset: int) -> Batches:
         training = self.task.training
@@ -165,14 +181,19 @@ class Stopwatch:
         self._last = now
 
 
-def peak_memory() -> int:
-    """Largest resident size so far, in bytes; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def set_cpus(cpus: list[int] | None) -> None:
+    """Keep this process to some processors, where the system can."""
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+
+
+def time_products(multiply: Callable[[int], None], request: dict[str, Any]) -> list[float]:
+    """Seconds of ``count`` calls with ``side``."""
+    clock = Stopwatch()
+    for index in range(request["count"]):
+        multiply(request["side"])
+        clock.lap(str(index))
+    return list(clock.laps.values())
 
 
 def answer(call: Callable[[], Answer]) -> dict[str, Any]:

@@ -263,6 +263,28 @@ class FixedSteps(NumpyBackend):
         return super().evaluate(batches)
 
 
+class OffersNoProduct(NumpyBackend):
+    matrix_product = Backend.matrix_product
+
+
+class OneProductOnly(NumpyBackend):
+    """Keeps the matrices of the first side for every other."""
+
+    def matrix_product(self, side: int) -> None:
+        super().matrix_product(side)
+        if len(self._factors) > 1:
+            raise ValueError("compiled for another shape")
+
+
+class MultipliesItsKernel(NumpyBackend):
+    """Takes a parameter for the product's matrices."""
+
+    def matrix_product(self, side: int) -> None:
+        super().matrix_product(side)
+        kernel = self._parameters.layers[0].recurrent_kernel
+        kernel[:side, :side] = self._factors[side][2][: len(kernel)]
+
+
 class AnyDevice(NumpyBackend):
     """Takes every device for its own."""
 

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-VERBS = ("check", "compare", "list", "new", "publish", "report", "run", "schema", "verify")
+VERBS = (
+    *("check", "compare", "list", "new", "noise", "publish"),
+    *("report", "run", "schema", "verify"),
+)
 RUN = (
     *("run", "--backends", "numpy", "--devices", "cpu", "--corpus", "bundled"),
     *("--epochs", "1", "--hidden-size", "8"),
@@ -106,6 +109,22 @@ def test_a_verb_like_no_other_gets_the_list(call: Call, one_line: Any) -> None:
         (("--env", "=x"), ("--env", "NAME=VALUE")),
         (("--env", "A B=x"), ("--env", "NAME=VALUE")),
         (("--corpus-file", "none.txt"), ("--corpus-file", "bundled")),
+        (("--hidden-size", "8,x"), ("--hidden-size", "'8,x'")),
+        (("--hidden-size", "8,0"), ("--hidden-size 0", "at least 1")),
+        (("--threads", "1,100000"), ("--threads 100000",)),
+        (("--precision", "x"), ("--precision", "'x'", "2%")),
+        (("--precision", "0"), ("--precision 0", "no machine repeats itself so well")),
+        (("--precision", "0.01%"), ("--precision 0.0001", "between 0.2% and 50%")),
+        (("--precision", "nan"), ("--precision nan",)),
+        (("--precision", "200%"), ("--precision 2",)),
+        (("--precision", "2%", "--repeats", "3"), ("--repeats", "--precision", "one of them")),
+        (("--precision", "2%", "--budget", "0"), ("--budget", "positive")),
+        (("--budget", "60"), ("--budget", "--precision")),
+        (
+            ("--hidden-size", ",".join(map(str, range(8, 24))), "--repeats", "100"),
+            ("1,600 trials", "hours", "--yes"),
+        ),
+        (("--hidden-size", "8000", "--epochs", "5000"), ("1 trials", "hours", "--yes")),
         (("--nonsense",), ("--nonsense",)),
         (("surplus",), ("surplus",)),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,3 +141,53 @@ def test_the_gate_fails_only_on_a_decided_slowdown(cli: Cli, two_runs: tuple[Pat
     assert cli("compare", slow, quick, "--fail-below", "0.97").returncode == 1
     assert cli("compare", quick, slow, "--fail-below", "0.97").returncode == 0
     assert "worse" in cli("compare", slow, quick, "--format", "github").stdout
+
+
+def stored(cli: Cli, records: list[Record]) -> Path:
+    """A run's folder that holds ``records``."""
+    from lstmbench.store import Run
+
+    run = Run.create(cli.store, "d2l")
+    run.write_plan({})
+    for record in records:
+        run.write_record(record)
+    return run.folder
+
+
+def test_rows_that_share_a_label_are_told_apart_by_conditions(
+    cli: Cli, call: Callable[..., Any], one_line: Callable[..., None], make_record: Make
+) -> None:
+    records = processes(make_record, [0.1, 0.11]) + processes(make_record, [0.2, 0.21], "b")
+    others = [
+        record.model_copy(update={"trial": replace(record.trial, seed=1)}) for record in records
+    ]
+    folder = stored(cli, records + others)
+    one_line(call("compare", f"{folder}@numpy", f"{folder}@b"), "they differ in seed", "--only")
+    one_line(call("compare", f"{folder}@numpy", f"{folder}@b", "--only", "seed=7"), "--only")
+    one_line(call("compare", folder, f"{folder}@b"), "name one of b:eager, numpy:eager")
+    done = call("compare", f"{folder}@numpy", f"{folder}@b", "--only", "seed=1")
+    assert done.returncode == 0
+    assert "better" in done.stdout
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_compared(
+    cli: Cli, call: Callable[..., Any], make_record: Make
+) -> None:
+    records = processes(make_record, [0.1] * 3) + processes(make_record, [0.2] * 3, "b")
+    folder = stored(cli, records)
+    victim = folder / "records" / f"{records[0].trial.name}.json"
+    victim.write_text(victim.read_text()[:100])
+    done = call("compare", f"{folder}@numpy", f"{folder}@b")
+    assert done.returncode == 1
+    assert victim.name in done.stderr
+    assert "tokens/s" in done.stdout
+
+
+@pytest.mark.parametrize(("least", "code"), [("0.97", 1), ("0.4", 0)])
+def test_the_gate_fails_what_is_surely_worse_by_more_than_it_lets_through(
+    cli: Cli, call: Callable[..., Any], make_record: Make, least: str, code: int
+) -> None:
+    slow = processes(make_record, [0.2, 0.201, 0.2], "b")
+    folder = stored(cli, processes(make_record, [0.1, 0.1, 0.101]) + slow)
+    done = call("compare", f"{folder}@b", f"{folder}@numpy", "--fail-below", least)
+    assert done.returncode == code

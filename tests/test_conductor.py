@@ -16,6 +16,7 @@ from lstmbench.batches import draw_offsets
 from lstmbench.conductor import Conductor, Limits
 from lstmbench.corpus import Corpus
 from lstmbench.execution.channel import Launch, Lost
+from lstmbench.life import LOG_TAIL
 from lstmbench.plan import Selection, make_plan
 from lstmbench.protocol import D2L, Protocol
 from lstmbench.record import Source
@@ -37,13 +38,17 @@ class Stage:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.asked: list[tuple[str, str]] = []
+        self.products: list[tuple[str, str]] = []
+        self.offers: dict[str, float] = {}
         self.loads: dict[str, Mapping[str, Any]] = {}
         self.offsets: dict[str, list[int]] = {}
         self.timeouts: dict[str, set[float]] = {}
         self.open: list[PaperChannel] = []
         self.most_open = 0
 
-    def start(self, launch: Launch) -> PaperChannel:
+    def start(self, launch: Launch) -> Any:
+        if launch.module == "lstmbench.probe":
+            return PaperProbe(self)
         launch.log.write_text("a line\n")
         self.open.append(PaperChannel(self, launch.log.name.partition("-")[0]))
         self.most_open = max(self.most_open, len(self.open))
@@ -62,6 +67,13 @@ class PaperChannel:
         verb = request["do"]
         self.counts[verb] = self.counts.get(verb, 0) + 1
         stage = self.stage
+        if verb == "product":
+            stage.products.append((self.name, verb))
+            error = stage.script.get((self.name, verb, self.counts[verb]))
+            if error:
+                raise error
+            offer = stage.offers.get(self.name)
+            return {"seconds": None if offer is None else [offer]}
         stage.asked.append((verb, self.name))
         stage.timeouts.setdefault(verb, set()).add(timeout)
         error = stage.script.get((self.name, verb, self.counts[verb]))
@@ -87,6 +99,25 @@ class PaperChannel:
     def close(self) -> None:
         if self in self.stage.open:
             self.stage.open.remove(self)
+
+
+class PaperProbe:
+    """NumPy's part; ``script`` may lose it under the name ``probe``."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.counts = stage, dict[str, int]()
+
+    def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        verb = request["do"]
+        self.counts[verb] = self.counts.get(verb, 0) + 1
+        error = self.stage.script.get(("probe", verb, self.counts[verb]))
+        if error:
+            raise error
+        self.stage.products.append(("probe", verb))
+        return {"library": "paper", "seconds": [1.0]}
+
+    def close(self) -> None:
+        self.stage.products.append(("probe", "close"))
 
 
 class Silent:
@@ -115,6 +146,7 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
         interleave: bool = True,
         devices: tuple[str, ...] = ("cpu",),
         stage: Stage | None = None,
+        sampling: Any = None,
         **changes: Any,
     ) -> Any:
         specs = {n: BackendSpec(n, "", f"{n}:X", {"cpu": ("eager",)}) for n in backends}
@@ -125,13 +157,12 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
             "devices": devices,
             "modes": ["default"],
             "dtype": "float32",
-            "protocol": protocol,
-            "overrides": {},
+            "protocols": [(protocol, {})],
             "init": "shared",
             "corpus": "paper",
             "corpus_digest": "0" * 64,
             "seed": 0,
-            "threads": 2,
+            "threads": [2],
             "environment": {},
         }
         plan = make_plan(Selection(**{**chosen, **changes}), interleave)
@@ -147,7 +178,9 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
         stage = stage or Stage(script or {})
         observer = Silent()
         limits = Limits(answer=7.0, prepare=70.0)
-        conductor = Conductor(plan, specs, corpus, run, source, stage, observer, limits, {})
+        conductor = Conductor(
+            plan, specs, corpus, run, source, stage, observer, limits, {}, sampling
+        )
         finished = conductor.conduct()
         return stage, {r.trial.backend: r for r in run.records()}, finished, observer
 
@@ -203,12 +236,12 @@ def test_the_tokens_are_there_while_it_runs_and_gone_after(conduct: Any) -> None
     seen = []
 
     class Reading(Stage):
-        def start(self, launch: Launch) -> PaperChannel:
+        def start(self, launch: Launch) -> Any:
             channel = super().start(launch)
             ask = channel.ask
 
             def reading(request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-                if request["do"] == "load":
+                if "tokens" in request:
                     seen.append((request["tokens"], np.load(request["tokens"])))
                 return ask(request, timeout)
 
@@ -362,14 +395,14 @@ def test_observers_are_told_in_order(conduct: Any) -> None:
     assert observer.seen == [
         *(("a", phase) for phase in ("loading", "preparing", "ready")),
         *(("a", done) for done in range(1, 6)),
-        ("a", "generating"),
+        ("a", "ending"),
         ("a", "ok"),
     ]
 
 
 def test_only_the_tail_of_a_log_is_kept(conduct: Any) -> None:
     class Talkative(Stage):
-        def start(self, launch: Launch) -> PaperChannel:
+        def start(self, launch: Launch) -> Any:
             channel = super().start(launch)
             launch.log.write_bytes("é".encode() * 9000 + b"\xff the end")
             return channel
@@ -377,4 +410,88 @@ def test_only_the_tail_of_a_log_is_kept(conduct: Any) -> None:
     _, records, _, _ = conduct(backends="a", stage=Talkative({}))
     tail = records["a"].log_tail
     assert tail.endswith("the end")
-    assert len(tail) <= conducting.LOG_TAIL
+    assert len(tail) <= LOG_TAIL
+
+
+def test_products_take_turns_with_the_epochs_and_the_fastest_is_everyone_s_peak(
+    conduct: Callable[..., Any],
+) -> None:
+    stage = Stage({})
+    stage.offers = {"a": 0.5, "b": 2.0}
+    _, records, _, _ = conduct(backends="abc", stage=stage)
+    # once to make operands, then after each of five epochs; who offers nothing is asked once
+    asked = [name for name, verb in stage.products if verb == "product"]
+    assert {name: asked.count(name) for name in "abc"} == {"a": 6, "b": 6, "c": 1}
+    assert asked.count("probe") == 6
+    for record in records.values():
+        assert record.peak.product.library == "a:eager"
+        assert record.peak.product.seconds == [0.5] * 5
+        assert record.peak.copies.seconds == [1.0] * 5
+    assert stage.products[-1] == ("probe", "close")
+
+
+def test_numpy_is_the_peak_where_nobody_is_faster(conduct: Callable[..., Any]) -> None:
+    stage = Stage({})
+    stage.offers = {"a": 2.0}
+    _, records, _, _ = conduct(backends="a", stage=stage)
+    assert records["a"].peak.product.library == "paper"
+
+
+@pytest.mark.parametrize("verb", ["load", "product", "copy"])
+def test_a_group_goes_on_without_its_probe(conduct: Callable[..., Any], verb: str) -> None:
+    stage = Stage({("probe", verb, 1): Lost("exit", "gone")})
+    _, records, finished, _ = conduct(backends="a", stage=stage)
+    assert finished
+    assert records["a"].status == "ok"
+    assert records["a"].peak is None
+
+
+def test_a_worker_lost_in_a_product_is_a_failed_trial(conduct: Callable[..., Any]) -> None:
+    stage = Stage({("b", "product", 3): Lost("signal", "killed by SIGSEGV")})
+    stage.offers = {"b": 1.0}
+    _, records, _, _ = conduct(backends="ab", stage=stage)
+    assert (records["b"].status, records["b"].reason) == ("failed", "signal")
+    assert records["a"].status == "ok"
+
+
+def test_companions_are_those_of_the_group(conduct: Callable[..., Any]) -> None:
+    _, records, _, _ = conduct(backends="ab")
+    names = {name: [c.partition("-")[0] for c in r.companions] for name, r in records.items()}
+    assert names == {"a": ["b"], "b": ["a"]}
+    _, records, _, _ = conduct(backends="ab", interleave=False)
+    assert all(record.companions == [] for record in records.values())
+
+
+def test_joules_are_counted_around_every_epoch(
+    conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = iter(range(0, 1000, 3))
+    monkeypatch.setattr(conducting.energy, "counter", lambda device: lambda: float(next(total)))
+    _, records, _, _ = conduct(backends="a")
+    assert records["a"].epochs.joules == [3.0] * 5
+
+
+class Enough:
+    """Content after one repeat."""
+
+    repeat = 0
+
+    def content(self, records: Any, repeat: int) -> bool:
+        self.repeat = repeat
+        return repeat == 1
+
+
+def test_what_sampling_does_not_need_is_never_begun(conduct: Callable[..., Any]) -> None:
+    stage, records, finished, _ = conduct(backends="ab", sampling=Enough(), repeats=3)
+    assert finished
+    assert [verb for verb, _ in stage.asked].count("load") == 2
+    assert {r.trial.repeat for r in records.values()} == {0}
+
+
+def test_an_interruption_records_what_sampling_had_begun(conduct: Callable[..., Any]) -> None:
+    _, records, finished, _ = conduct(
+        {("b", "epoch", 2): KeyboardInterrupt()}, backends="ab", sampling=Enough(), repeats=3
+    )
+    assert not finished
+    assert {r.status for r in records.values()} == {"interrupted"}
+    assert {r.trial.repeat for r in records.values()} == {0}

@@ -11,7 +11,10 @@ import pytest
 
 FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "keras", "cupy", "mxnet")
 #: Needs the standard library and NumPy only.
-LEAN = ("", ".worker", ".backend", ".batches", ".protocol", ".reference", ".parity", ".errors")
+LEAN = (
+    *("", ".worker", ".probe", ".memory", ".backend", ".batches"),
+    *(".protocol", ".reference", ".parity", ".errors"),
+)
 
 
 @pytest.fixture

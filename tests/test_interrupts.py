@@ -49,7 +49,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_what_is_finished(cli: Any, running: Any, number: int) -> None:
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
-    assert len(children) == 2
+    assert len(children) == 3  # with the probe
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
@@ -69,7 +69,7 @@ def test_an_interrupted_run_keeps_what_is_finished(cli: Any, running: Any, numbe
 
 def test_trials_that_never_began_are_recorded_too(cli: Any, running: Any) -> None:
     process, children = running("slow,other", "slow:eager cpu: epoch 10/100", "--no-interleave")
-    assert len(children) == 1
+    assert len(children) == 2  # with the probe
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 130
@@ -111,7 +111,7 @@ def test_an_interruption_before_the_run_writes_nothing(cli: Any) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_workers_die_with_a_parent_that_is_killed(running: Any) -> None:
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
-    assert len(children) == 2
+    assert len(children) == 3  # with the probe
     process.kill()
     process.wait(60)
     assert gone(children)

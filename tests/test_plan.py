@@ -32,13 +32,12 @@ def selection(**changes: Any) -> Selection:
         "devices": ["cpu"],
         "modes": ["default"],
         "dtype": "float32",
-        "protocol": D2L,
-        "overrides": {},
+        "protocols": [(D2L, {})],
         "init": "shared",
         "corpus": "bundled",
         "corpus_digest": "0" * 64,
         "seed": 0,
-        "threads": 1,
+        "threads": [1],
         "environment": {},
     }
     return Selection(**{**chosen, **changes})
@@ -116,6 +115,26 @@ def test_repeats_run_one_after_the_other() -> None:
     assert first.name != second.name
 
 
+def test_a_sweep_crosses_sizes_and_threads_into_groups_of_their_own() -> None:
+    sizes = [(D2L.override({"hidden_size": n}), {"hidden_size": n}) for n in (8, 16)]
+    plan = make_plan(selection(protocols=sizes, threads=[1, 2], repeats=2))
+    assert len(plan.groups) == 8
+    assert all(len({trial.group_key() for trial in group}) == 1 for group in plan.groups)
+    of_one_repeat = [
+        (group[0].protocol.hidden_size, group[0].threads)
+        for repeat, groups in plan.by_repeat()
+        for group in groups
+        if repeat == 0
+    ]
+    assert of_one_repeat == [(8, 1), (8, 2), (16, 1), (16, 2)]
+
+
+def test_what_cannot_run_is_said_once_however_often_it_is_repeated() -> None:
+    plan = make_plan(selection(backends=[(ONLY_GPU, None), (A, None)], repeats=5))
+    assert len(plan.unavailable) == 1
+    assert len(plan.groups) == 5
+
+
 def test_what_a_backend_s_spec_sets_does_not_part_it_from_its_group() -> None:
     other = spec("c", environment={"ENGINE": "jax"})
     plan = make_plan(selection(backends=[(A, None), (other, None)], environment={"X": "1"}))
@@ -138,9 +157,9 @@ def test_every_fact_changes_the_name() -> None:
         {"init": "native"},
         {"corpus_digest": "1" * 64},
         {"seed": 1},
-        {"threads": 2},
+        {"threads": [2]},
         {"environment": {"X": "1"}},
-        {"protocol": D2L.override({"epochs": 1})},
+        {"protocols": [(D2L.override({"epochs": 1}), {"epochs": 1})]},
     ]
     wide = spec("a", dtypes={"cpu": ("float32", "float64")})
     plans = [make_plan(selection(backends=[(wide, None)], **change)) for change in [{}, *changes]]
@@ -166,7 +185,7 @@ def test_the_plan_as_json_names_every_trial() -> None:
 
 
 def test_the_task_is_the_trial_s() -> None:
-    task = make_plan(selection(threads=3, seed=4)).trials[0].task(28)
+    task = make_plan(selection(threads=[3], seed=4)).trials[0].task(28)
     assert (task.device, task.mode, task.dtype) == ("cpu", "eager", "float32")
     assert (task.threads, task.seed) == (3, 4)
     assert task.model.vocabulary_size == 28

@@ -50,7 +50,7 @@ def test_it_succeeds_and_keeps_progress_off_the_output(ran: Any) -> None:
 def test_the_folder_holds_plan_records_table_plot_and_logs(ran: Any) -> None:
     _, _, folder = ran
     assert {path.name for path in folder.iterdir()} == {
-        *("plan.json", "records", "logs", "table.md", "perplexity.svg"),
+        *("plan.json", "records", "logs", "table.md", "perplexity.svg", "roofline.svg"),
     }
     plan = json.loads((folder / "plan.json").read_text())
     turns = [[(t["backend"], t["repeat"]) for t in group] for group in plan["groups"]]
@@ -59,7 +59,7 @@ def test_the_folder_holds_plan_records_table_plot_and_logs(ran: Any) -> None:
     ]
     names = {trial["name"] for group in plan["groups"] for trial in group}
     assert names == {path.stem for path in (folder / "records").iterdir()}
-    assert names == {path.stem for path in (folder / "logs").iterdir()}
+    assert {*names, "probe"} == {path.stem for path in (folder / "logs").iterdir()}
     assert "<svg" in (folder / "perplexity.svg").read_text()
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lstmbench.commands.publish import parse_conditions
+from lstmbench.commands.report import tell
 from lstmbench.errors import UserError
 from lstmbench.hookspecs import hookimpl
 
@@ -17,30 +19,50 @@ if TYPE_CHECKING:
 FORMATS = ("plain", "github")
 
 
-def read_side(text: str) -> list[Record]:
-    """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run or a store."""
-    from lstmbench.store import open_runs, read_record
+def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
+    """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run, a store or a bundle."""
+    from lstmbench.publish.tables import only
+    from lstmbench.store import load, read_record
 
     path, _, label = text.partition("@")
-    if Path(path).is_file():
+    if Path(path).suffix == ".json" and Path(path).is_file():
         records = [read_record(Path(path))]
     else:
-        records = [record for run in open_runs([Path(path)]) for record in run.records()]
+        loaded = load([Path(path)])
+        damaged += loaded.damaged
+        records = loaded.records
     if label:
         records = [r for r in records if label in (r.trial.label, r.trial.backend)]
-    labels = sorted({f"{r.trial.label}" for r in records})
     if not records:
         raise UserError(f"{text}: no record of that backend")
+    records = only(records, conditions)
+    if not records:
+        raise UserError(f"{text}: no record meets every --only")
     if len({r.trial.row_key() for r in records}) > 1:
-        raise UserError(
-            f"{text} holds more than one row ({', '.join(labels)}): name one, PATH@NAME"
-        )
+        raise UserError(f"{text} holds more than one row: {_which(records)}")
     return records
+
+
+def _which(records: list[Record]) -> str:
+    """What rows differ in, and how to say which is meant."""
+    from lstmbench.compare import differences
+
+    labels = sorted({record.trial.label for record in records})
+    if len(labels) > 1:
+        return f"name one of {', '.join(labels)} as PATH@NAME"
+    differing = sorted({name for r in records for name in differences(records[0], r)})
+    return f"they differ in {', '.join(differing)}; --only FIELD=VALUE says which is meant"
 
 
 @click.command()
 @click.argument("a")
 @click.argument("b")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Of both, the trials with this protocol, init, seed, hidden_size, ...",
+)
 @click.option("--anyway", is_flag=True, help="Compare what differs in more than backend and mode.")
 @click.option(
     "--fail-below",
@@ -49,17 +71,23 @@ def read_side(text: str) -> list[Record]:
     help="Exit with 1 if A is worse in tokens/s and its ratio to B is below this.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="plain", show_default=True)
-def compare(a: str, b: str, anyway: bool, fail_below: float | None, form: str) -> None:
+def compare(
+    a: str, b: str, only: tuple[str, ...], anyway: bool, fail_below: float | None, form: str
+) -> None:
     """Compare A with B, each a record, a run or a store, PATH or PATH@BACKEND:MODE.
 
     Every ratio is A's value over B's, with its 95 % interval and a verdict for A: better, worse or
     undecided.
     """
     from lstmbench import compare as comparing
+    from lstmbench.report.columns import ratio_text
     from lstmbench.report.grid import grid
-    from lstmbench.report.text import escape_markdown, ratio_text
+    from lstmbench.report.text import escape_markdown
 
-    sides = read_side(a), read_side(b)
+    damaged: list[str] = []
+    conditions = parse_conditions(only)
+    sides = tuple(read_side(text, conditions, damaged) for text in (a, b))
+    tell(damaged)
     first = [side[0].trial for side in sides]
     different = comparing.differences(sides[0][0], sides[1][0])
     if different and not anyway:
@@ -90,10 +118,10 @@ def compare(a: str, b: str, anyway: bool, fail_below: float | None, form: str) -
     if any(c.ratio.low is None for c in found):
         click.echo("\nOne process gives no interval: run with --repeats.")
     speed = next((c for c in found if c.quantity.name == "tokens/s"), None)
-    if fail_below is not None:
-        if speed is None:
-            raise UserError("--fail-below: A and B have no tokens/s in common")
-        sys.exit(1 if speed.verdict == "worse" and speed.ratio.value < fail_below else 0)
+    if fail_below is not None and speed is None:
+        raise UserError("--fail-below: A and B have no tokens/s in common")
+    slow = fail_below is not None and speed is not None and speed.fails(fail_below)
+    sys.exit(1 if slow or damaged else 0)
 
 
 @hookimpl

@@ -11,7 +11,37 @@ import click
 
 from lstmbench.hookspecs import hookimpl
 
-OVERRIDES: tuple[tuple[str, type], ...] = (
+
+class Several(click.ParamType[Any]):
+    """One number, or several separated by commas; each must be of ``kind``."""
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+        self.name = f"{kind.__name__}[,...]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return [self.kind(part) for part in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not {self.kind.__name__}, nor several with commas", param, ctx)
+
+
+class Share(click.ParamType[Any]):
+    """``2%`` or ``0.02``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        text = str(value).strip()
+        try:
+            return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            self.fail(f"{value!r} is no share such as 2% or 0.02", param, ctx)
+
+
+OVERRIDES: tuple[tuple[str, type[int] | type[float]], ...] = (
     ("epochs", int),
     ("hidden_size", int),
     ("batch_size", int),
@@ -25,7 +55,10 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each hyper-parameter of the protocol."""
     for name, kind in reversed(OVERRIDES):
         option = click.option(
-            f"--{name.replace('_', '-')}", name, type=kind, help="Override the protocol's."
+            f"--{name.replace('_', '-')}",
+            name,
+            type=Several(kind),
+            help="Override the protocol's; 'run' makes a sweep of several.",
         )
         command = option(command)
     return command
@@ -59,13 +92,27 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--repeats",
     type=click.IntRange(1, 1000),
-    default=1,
-    show_default=True,
-    help="Fresh processes for each trial: they give intervals and ranks.",
+    help="Fresh processes for each trial: they give intervals and ranks [default: the protocol's].",
 )
+@click.option(
+    "--precision",
+    type=Share(),
+    help="Repeat until every ratio is known within this, such as 2% [default: the protocol's].",
+)
+@click.option(
+    "--budget",
+    type=float,
+    metavar="SECONDS",
+    help="Stop repeating after this time, whatever is known [default: the protocol's].",
+)
+@click.option("--yes", is_flag=True, help="Run a sweep of any size.")
 @click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
 @click.option("--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is.")
-@click.option("--threads", type=int, help="For every framework [default: the physical cores].")
+@click.option(
+    "--threads",
+    type=Several(int),
+    help="For every framework [default: the physical cores]; several make a sweep.",
+)
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set for the workers; recorded.")
 @click.option("--no-interleave", is_flag=True, help="One trial after the other, no turns.")
 @click.option(

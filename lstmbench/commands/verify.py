@@ -19,7 +19,7 @@ def verify(path: Path) -> None:
     against itself. Prints "verified", or each mismatch with its file and field; then the exit code
     is 1.
     """
-    from lstmbench.report.text import one_line
+    from lstmbench.report.columns import one_line
     from lstmbench.verify.stores import verify as check
 
     report = check(path)

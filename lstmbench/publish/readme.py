@@ -9,8 +9,9 @@ from typing import Any
 
 from lstmbench.publish import tables as tabling
 from lstmbench.publish.gather import Entries, unclean
+from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Setting
-from lstmbench.report.text import escape_markdown, one_line, render
+from lstmbench.report.text import escape_markdown, render
 
 #: Rows beyond which the tables stand in files of their own: web pages cut long READMEs off.
 MOST_ROWS = 300

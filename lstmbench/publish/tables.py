@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from lstmbench.errors import UserError
 from lstmbench.publish import canonical
 from lstmbench.record import Record
+from lstmbench.report.columns import COLUMNS, Column, one_line
 from lstmbench.report.figures import Row, Setting, settings
 from lstmbench.report.grid import grid
-from lstmbench.report.text import COLUMNS, STYLES, Column, one_line
+from lstmbench.report.text import STYLES
 
 #: Facts of a trial, not of its table, that the best rows are told apart by.
 FACTS = (

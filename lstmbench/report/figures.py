@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from statistics import median, quantiles
+from itertools import combinations
+from statistics import quantiles
 from typing import Any
 
-from lstmbench import compare, statistics
+from lstmbench import compare, roofline, statistics
 from lstmbench.record import Record, Status
 
 #: "LSTM by hand and with Keras", the write-up this benchmark grew out of: one CPU, Time Machine.
@@ -45,25 +46,23 @@ class Row:
         flags = sorted({flag for record in self.records for flag in record.flags})
         return ", ".join([text, *flags])
 
-    def _median(self, values: Iterable[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return median(known) if known else None
-
     @cached_property
     def perplexity(self) -> float | None:
         """Of the last epoch's training pass."""
-        return self._median(statistics.perplexities(r.epochs)[-1] for r in self.sound)
+        return statistics.median_of(statistics.perplexities(r.epochs)[-1] for r in self.sound)
 
     @cached_property
     def last_median(self) -> float | None:
         """Median perplexity of the last ten epochs."""
         series = (statistics.perplexities(r.epochs) for r in self.sound)
-        return self._median(statistics.last_median(values) for values in series)
+        return statistics.median_of(statistics.last_median(values) for values in series)
 
     def _held_out(self, which: str) -> float | None:
         tests = [e for r in self.sound for e in r.evaluations if e.split == "test"]
         values = [(getattr(e, which), e.tokens) for e in tests]
-        return self._median(None if n is None else statistics.perplexity(n, t) for n, t in values)
+        return statistics.median_of(
+            None if n is None else statistics.perplexity(n, t) for n, t in values
+        )
 
     @cached_property
     def test(self) -> float | None:
@@ -84,7 +83,7 @@ class Row:
     @cached_property
     def mean_speed(self) -> float | None:
         """Tokens of all steady epochs over their seconds, noise included."""
-        return self._median(statistics.mean_speed(r.epochs) for r in self.sound)
+        return statistics.median_of(statistics.mean_speed(r.epochs) for r in self.sound)
 
     @cached_property
     def quartiles(self) -> tuple[float, float] | None:
@@ -101,15 +100,47 @@ class Row:
         return found[0] if found else None
 
     @cached_property
+    def achieved(self) -> float | None:
+        """Floating-point operations per second in training, by the formula."""
+        return statistics.median_of(roofline.achieved(r) for r in self.sound)
+
+    @cached_property
+    def peak_share(self) -> float | None:
+        """Of the fastest matrix product that took turns with the trials."""
+        return statistics.median_of(roofline.peak_share(r) for r in self.sound)
+
+    def seconds_to(self, target: float, start_up: bool) -> float | None:
+        """Seconds until an epoch's perplexity first is ``target``, if all processes got there."""
+        found = [compare.seconds_to(r, target, start_up) for r in self.sound]
+        return statistics.median_of(found) if None not in found else None
+
+    @cached_property
+    def memory(self) -> float | None:
+        """Peak resident bytes of the worker above those after the framework's import."""
+        return statistics.median_of(compare.working_memory(r) for r in self.sound)
+
+    @cached_property
+    def device_memory(self) -> float | None:
+        """Peak bytes on a device with memory of its own."""
+        return statistics.median_of(r.memory.get("device_peak") for r in self.sound)
+
+    @cached_property
+    def energy(self) -> float | None:
+        """Joules per million tokens; ``None`` without a counter."""
+        return statistics.median_of(
+            statistics.joules_per_million_tokens(r.epochs) for r in self.sound
+        )
+
+    @cached_property
     def startup(self) -> float | None:
         """Seconds for import, build and prepare, with nothing compiled before."""
         phases = ("import", "build", "prepare")
-        return self._median(sum(r.phases[name] for name in phases) for r in self.sound)
+        return statistics.median_of(sum(r.phases[name] for name in phases) for r in self.sound)
 
     @cached_property
     def training(self) -> float | None:
         """Seconds of all epochs together."""
-        return self._median(sum(r.epochs.seconds) for r in self.sound)
+        return statistics.median_of(sum(r.epochs.seconds) for r in self.sound)
 
     @cached_property
     def parity(self) -> float | None:
@@ -134,6 +165,18 @@ class Row:
             "tokens_per_second_high": self.speed and self.speed.high,
             "tokens_per_second_mean": self.mean_speed,
             "tokens_per_second_quartiles": self.quartiles,
+            "operations_per_second": self.achieved,
+            "share_of_peak": self.peak_share,
+            **{
+                f"seconds_to_perplexity_{target:g}{'_with_startup' * start_up}": self.seconds_to(
+                    target, start_up
+                )
+                for target in compare.TARGETS
+                for start_up in (False, True)
+            },
+            "memory_bytes": self.memory,
+            "device_memory_bytes": self.device_memory,
+            "joules_per_million_tokens": self.energy,
             "startup_seconds": self.startup,
             "training_seconds": self.training,
             "parity_worst": self.parity,
@@ -170,10 +213,18 @@ class Setting:
 
     @property
     def title(self) -> str:
+        return self.described()
+
+    def described(self, without: str | None = None) -> str:
+        """The facts in words, except for one size that a sweep runs over."""
         trial, machine = self.first.trial, self.first.machine.facts
-        changed = [f"{name.replace('_', '-')} {value}" for name, value in trial.overrides.items()]
+        changed = [
+            f"{name.replace('_', '-')} {value}"
+            for name, value in trial.overrides.items()
+            if name != without
+        ]
         environment = [f"{k}={v}" for k, v in self.facts["environment"].items()]
-        threads = f"{trial.threads} thread{'s' if trial.threads > 1 else ''}"
+        threads = [f"{trial.threads} thread{'s' if trial.threads > 1 else ''}"]
         return ", ".join(
             [
                 " with ".join([trial.protocol.name, *changed]),
@@ -181,7 +232,7 @@ class Setting:
                 f"corpus {trial.corpus} ({trial.corpus_digest[:8]})",
                 trial.dtype,
                 f"seed {trial.seed}",
-                threads,
+                *(threads if without != "threads" else []),
                 *environment,
                 f"{machine.get('processor')} ({machine.get('physical_cores')} cores)",
                 f"commit {(self.first.source.commit or 'unknown')[:8]}",
@@ -228,6 +279,23 @@ def _facts(record: Record) -> dict[str, Any]:
         "versions": record.machine.versions,
         "commit": record.source.commit,
     }
+
+
+def widest(setting: Setting) -> float | None:
+    """Half the width of the widest interval of a ratio between rows of one device.
+
+    A single row stands for itself. ``None`` as long as there is no interval.
+    """
+    widths: list[float | None] = []
+    rows = [row for row in setting.rows if row.speed is not None]
+    for row, other in combinations(rows, 2):
+        if row.first.trial.device == other.first.trial.device:
+            ratio = row.ratio(other)
+            widths.append(ratio.half_width if ratio else None)
+    if len(rows) == 1 and rows[0].speed:
+        widths.append(rows[0].speed.half_width)
+    known = [width for width in widths if width is not None]
+    return max(known) if known and len(known) == len(widths) else None
 
 
 def settings(records: Iterable[Record], relative_to: str | None = None) -> list[Setting]:

@@ -7,23 +7,38 @@ import math
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from lstmbench import statistics
-from lstmbench.report.figures import Setting
-from lstmbench.report.text import one_line
+from lstmbench import roofline, statistics
+from lstmbench.report.columns import one_line
+from lstmbench.report.figures import Row, Setting
+from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
 #: Okabe & Ito's colours, told apart with any kind of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
 DASHES = ("-", "--", ":", "-.")
+MARKERS = "osD^vP*X"
+
+
+def all_svgs(tables: Sequence[Setting]) -> dict[str, str]:
+    """Every plot that the records are enough for, by file name."""
+    found = {"perplexity.svg": perplexity_svg(tables)}
+    roof = roofline_svg(tables)
+    if roof is not None:
+        found["roofline.svg"] = roof
+    for number, sweep in enumerate(sweeps(tables)):
+        found[f"scaling-{SIZES[sweep.size]}{f'-{number}' * (number > 0)}.svg"] = scaling_svg(sweep)
+    return found
 
 
 def perplexity_svg(tables: Sequence[Setting]) -> str:
     """Training perplexity against epoch, log scale; colour by backend, dashes by setting."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    labels = sorted({row.label for setting in tables for row in setting.rows})
+    labels = _labels(tables)
     for dash, setting in enumerate(tables):
         for row in setting.rows:
             if not row.first.epochs.nats:
@@ -32,27 +47,115 @@ def perplexity_svg(tables: Sequence[Setting]) -> str:
                 value if math.isfinite(value) else math.nan
                 for value in statistics.perplexities(row.first.epochs)
             ]
-            name = (
-                row.label
-                if row.first.trial.device == "cpu"
-                else (f"{row.label} {row.first.trial.device}")
-            )
+            name = _name(row)
             if len(tables) > 1:
                 name = f"{name} ({row.first.trial.init})"
             axes.plot(
                 range(1, len(series) + 1),
                 series,
-                color=COLOURS[labels.index(row.label) % len(COLOURS)],
+                color=_colour(labels, row),
                 linestyle=DASHES[dash % len(DASHES)],
                 linewidth=1.2,
-                label=one_line(name).replace("$", r"\$"),  # no formula
+                label=_plain(name),
             )
     axes.set(xlabel="epoch", ylabel="perplexity (training pass)", yscale="log")
     for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         axis(ScalarFormatter())
-    axes.grid(alpha=0.3, which="both")
-    if axes.lines:
-        axes.legend(fontsize="small")
+    return _finish(figure, [axes])
+
+
+def roofline_svg(tables: Sequence[Setting]) -> str | None:
+    """Achieved GFLOP/s against operations per byte, beneath the measured roofs of each device.
+
+    ``None`` where no trial has a measured peak.
+    """
+    rows = [row for setting in tables for row in setting.rows if row.peak_share is not None]
+    if not rows:
+        return None
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    labels = _labels(tables)
+    places = [roofline.record_cost(row.first).intensity for row in rows]
+    reach = np.geomspace(min(places) / 30, max(places) * 10, 200)
+    for device in sorted({row.first.trial.device for row in rows}):
+        sound = [record for row in rows if row.first.trial.device == device for record in row.sound]
+        flat = statistics.median_of(roofline.peak(record) for record in sound)
+        slope = statistics.median_of(roofline.bandwidth(record) for record in sound)
+        assert flat is not None
+        roof = np.minimum(flat, reach * slope) if slope else np.full_like(reach, flat)
+        axes.plot(reach, roof / 1e9, color="#777777", linewidth=1.2, label=f"roof of {device}")
+    for index, (row, place) in enumerate(zip(rows, places, strict=True)):
+        axes.plot(
+            [place],
+            [(row.achieved or 0.0) / 1e9],
+            marker=MARKERS[index % len(MARKERS)],
+            linestyle="none",
+            color=_colour(labels, row),
+            label=_plain(f"{_name(row)}, {_size(row)}"),
+        )
+    axes.set(
+        xlabel="floating-point operations per byte (compulsory traffic)",
+        ylabel="GFLOP/s",
+        xscale="log",
+        yscale="log",
+    )
+    return _finish(figure, [axes])
+
+
+def scaling_svg(sweep: Sweep) -> str:
+    """Tokens/s, and per cent of the peak, against the size that a sweep runs over."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    labels = _labels(list(sweep.settings.values()))
+    for rows in sweep.rows().values():
+        first = next(iter(rows.values()))
+        speeds = [(v, row.speed.value) for v, row in rows.items() if row.speed]
+        shares = [(v, 100 * row.peak_share) for v, row in rows.items() if row.peak_share]
+        for axes, points in ((left, speeds), (right, shares)):
+            if points:
+                axes.plot(
+                    *zip(*points, strict=True),
+                    marker="o",
+                    linewidth=1.2,
+                    color=_colour(labels, first),
+                    label=_plain(_name(first)),
+                )
+    name = SIZES[sweep.size]
+    left.set(xlabel=name, ylabel="tokens/s", xscale="log", yscale="log")
+    right.set(xlabel=name, ylabel="% of peak", xscale="log", ylim=(0, None))
+    for axes in (left, right):
+        axes.set_xticks(list(sweep.settings), [str(value) for value in sweep.settings])
+        axes.xaxis.set_minor_formatter("")
+    return _finish(figure, [left, right])
+
+
+def _labels(tables: Sequence[Setting]) -> list[str]:
+    return sorted({row.label for setting in tables for row in setting.rows})
+
+
+def _colour(labels: Sequence[str], row: Row) -> str:
+    return COLOURS[labels.index(row.label) % len(COLOURS)]
+
+
+def _name(row: Row) -> str:
+    device = row.first.trial.device
+    return row.label if device == "cpu" else f"{row.label} {device}"
+
+
+def _size(row: Row) -> str:
+    protocol = row.first.trial.protocol
+    return f"hidden {protocol.hidden_size}, batch {protocol.batch_size}"
+
+
+def _plain(text: str) -> str:
+    return one_line(text).replace("$", r"\$")  # no formula
+
+
+def _finish(figure: Figure, plots: Sequence[Axes]) -> str:
+    for axes in plots:
+        axes.grid(alpha=0.3, which="both")
+    if plots[0].lines:
+        plots[0].legend(fontsize="small")
     out = io.StringIO()
     # the same records give the same bytes: no date, no random ids
     with matplotlib.rc_context({"svg.hashsalt": "lstmbench", "svg.fonttype": "path"}):

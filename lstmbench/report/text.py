@@ -8,97 +8,15 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor, isfinite, log10
+from math import isfinite
 from typing import Any
 
+from lstmbench.report.columns import ALWAYS, COLUMNS, DETAILS, Column, one_line, ratio_text
 from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, Setting
 from lstmbench.report.grid import grid
+from lstmbench.report.notes import notes
+from lstmbench.report.sweeps import sweeps
 from lstmbench.statistics import Interval
-
-
-@dataclass(frozen=True)
-class Column:
-    """A heading and what stands under it; shown only where some row has something to show."""
-
-    heading: str
-    cell: Callable[[Row], str]
-    align: str = "right"
-
-
-def significant(value: float | None, digits: int) -> str:
-    """``value`` with so many significant digits, thousands separated; empty for ``None``."""
-    if value is None:
-        return ""
-    if not isfinite(value):
-        return "infinite"
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.{digits - 1}e}")
-    magnitude = floor(log10(abs(rounded)))
-    return f"{rounded:,.{max(0, digits - 1 - magnitude)}f}"
-
-
-def one_line(text: str) -> str:
-    """``text`` on one line and without control characters, which terminals would obey."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
-
-
-def _digits(speed: Interval) -> int:
-    """Significant digits that the interval leaves meaningful; three without one."""
-    if not speed.half_width:
-        return 3
-    return min(5, max(2, 1 - floor(log10(speed.half_width))))
-
-
-def _rate(row: Row) -> str:
-    return significant(row.speed.value, _digits(row.speed)) if row.speed else ""
-
-
-def _interval(row: Row) -> str:
-    speed = row.speed
-    if speed is None or speed.low is None or speed.high is None:
-        return ""
-    digits = _digits(speed)
-    return f"{significant(speed.low, digits)} to {significant(speed.high, digits)}"
-
-
-def _quartiles(row: Row) -> str:
-    if row.quartiles is None:
-        return ""
-    return " to ".join(significant(value, 3) for value in row.quartiles)
-
-
-def ratio_text(ratio: Interval | None) -> str:
-    """A ratio with its interval, such as ``1.31 (1.29 to 1.33)``."""
-    if ratio is None:
-        return ""
-    digits = _digits(ratio)
-    text = significant(ratio.value, digits)
-    if ratio.low is None or ratio.high is None:
-        return text
-    return f"{text} ({significant(ratio.low, digits)} to {significant(ratio.high, digits)})"
-
-
-#: Digits are trimmed to what a noisy machine leaves meaningful.
-COLUMNS = (
-    Column("backend", lambda row: row.first.trial.backend, "left"),
-    Column("mode", lambda row: row.first.trial.mode, "left"),
-    Column("device", lambda row: row.first.trial.device, "left"),
-    Column("status", lambda row: row.status, "left"),
-    Column("perplexity", lambda row: significant(row.perplexity, 5)),
-    Column("last-10 median", lambda row: significant(row.last_median, 5)),
-    Column("test", lambda row: significant(row.test, 5)),
-    Column("floor", lambda row: significant(row.floor, 5)),
-    Column("tokens/s", _rate),
-    Column("95 % interval", _interval),
-    Column("mean", lambda row: significant(row.mean_speed, 3)),
-    Column("quartiles", _quartiles),
-    Column("start-up s", lambda row: significant(row.startup, 2)),
-    Column("training s", lambda row: significant(row.training, 3)),
-    Column("parity", lambda row: "" if row.parity is None else f"{row.parity:.1e}"),
-)
-#: Shown even when empty.
-ALWAYS = {"backend", "mode", "device", "status", "perplexity", "tokens/s"}
 
 
 @dataclass(frozen=True)
@@ -157,6 +75,9 @@ def render(tables: Sequence[Setting], form: str) -> str:
         return _to_csv(tables)
     style = STYLES[form]
     parts = [part for setting in tables for part in _sections(setting, style)]
+    for sweep in sweeps(tables):
+        parts.append(style.heading(one_line(sweep.title)))
+        parts.append(_table(*sweep.table(), style))
     elsewhere = [
         (what, str(perplexity), str(rate), "published elsewhere")
         for what, perplexity, rate in PUBLISHED_ELSEWHERE
@@ -176,6 +97,14 @@ def _table(
     return grid(header, safe, style.table, align)
 
 
+def _columns(rows: Sequence[Row], columns: Sequence[Column], style: Style) -> str:
+    """A table of the columns in which some row has something to show."""
+    filled = [(column, [column.cell(row) for row in rows]) for column in columns]
+    shown = [(c, texts) for c, texts in filled if any(texts) or c.heading in ALWAYS]
+    cells = list(zip(*(texts for _, texts in shown), strict=True))
+    return _table([c.heading for c, _ in shown], cells, style, [c.align for c, _ in shown])
+
+
 def _sections(setting: Setting, style: Style) -> list[str]:
     parts = [style.heading(one_line(setting.title))]
     columns = list(COLUMNS)
@@ -184,12 +113,11 @@ def _sections(setting: Setting, style: Style) -> list[str]:
         columns.insert(0, Column("rank", lambda row: str(ranks[id(row)] or "")))
     if setting.relative_to:
         ratio = Column(f"x {setting.relative_to}", lambda row: ratio_text(setting.relative(row)))
-        columns.insert(next(i for i, c in enumerate(columns) if c.heading == "mean"), ratio)
-    filled = [(column, [column.cell(row) for row in setting.rows]) for column in columns]
-    shown = [(c, texts) for c, texts in filled if any(texts) or c.heading in ALWAYS]
-    rows = list(zip(*(texts for _, texts in shown), strict=True))
-    headings, align = [c.heading for c, _ in shown], [c.align for c, _ in shown]
-    parts.append(_table(headings, rows, style, align))
+        columns.insert(next(i for i, c in enumerate(columns) if c.heading == "% of peak"), ratio)
+    parts.append(_columns(setting.rows, columns, style))
+    details = [row for row in setting.rows if row.sound]
+    if details:
+        parts.append(_columns(details, DETAILS, style))
     parts += [style.line(one_line(note)) for note in notes(setting)]
     written = [
         (row.label, row.first.trial.device, c.prefix, c.text)
@@ -199,39 +127,6 @@ def _sections(setting: Setting, style: Style) -> list[str]:
     if written:
         parts.append(_table(("backend", "device", "after", "the model writes"), written, style))
     return parts
-
-
-def notes(setting: Setting) -> list[str]:
-    """What must be said beneath a table."""
-    protocol = setting.first.trial.protocol
-    lines = []
-    if setting.repeated:
-        lines.append(
-            "Rows of equal rank cannot be told apart: the 95 % interval of their ratio, over "
-            "processes that took turns, includes 1."
-        )
-    else:
-        lines.append(
-            "One process per trial: the rows are sorted by tokens/s but not ranked, for one "
-            "process gives no interval."
-        )
-    lines.append(
-        "Tokens/s is the mean over the faster half of the steady epochs, for noise only slows "
-        "down; mean and quartiles are over all of them."
-    )
-    if setting.relative_to:
-        lines.append(f"x {setting.relative_to}: speed relative to it, from turns in the same run.")
-    if protocol.note:
-        lines.append(protocol.note)
-    for row in setting.rows:
-        for record in row.records:
-            if record.message:
-                reason = f" ({record.reason})" if record.reason else ""
-                label = f"{row.label} on {record.trial.device}"
-                lines.append(f"{label} {record.status.value}{reason}: {record.message}")
-    if any(r.source.dirty or r.source.commit is None for row in setting.rows for r in row.records):
-        lines.append("Made by code that is no clean commit: not for publication.")
-    return lines
 
 
 def _to_json(setting: Setting) -> dict[str, object]:

@@ -377,6 +377,24 @@ def epoch_is_finished(lab: Lab) -> None:
     )
 
 
+@check("parameters_round_trip")
+def matrix_product(lab: Lab) -> None:
+    """matrix_product(), where there is one, can be called again, and leaves the parameters alone.
+
+    Keep the matrices and compiled products by side, apart from the model; a backend that offers
+    no product leaves the method as lstmbench.Backend has it.
+    """
+    backend = lab.backend(lab.plain, random_batches(WINDOWS, BATCH, STEPS))
+    before = backend.parameters()
+    try:
+        backend.matrix_product(16)
+    except NotImplementedError:
+        return
+    for side in (24, 16, 24):
+        backend.matrix_product(side)
+    same_parameters(before, backend.parameters(), "matrix_product()")
+
+
 @check("interface")
 def absent_device(lab: Lab) -> None:
     """A device that is not there raises Unavailable.

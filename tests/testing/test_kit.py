@@ -49,6 +49,8 @@ MEANT = {
     "IgnoresTheSeed": "same_seed_same_result",
     "AlwaysAnotherSeed": "same_seed_same_result",
     "FixedSteps": "windows_split",
+    "OneProductOnly": "matrix_product",
+    "MultipliesItsKernel": "matrix_product",
     "AnyDevice": "absent_device",
     "WrongError": "absent_device",
 }
@@ -115,7 +117,7 @@ def first_failure(came: dict[str, Outcome]) -> str | None:
     return next((o.check for o in came.values() if o.outcome == FAILED), None)
 
 
-@pytest.mark.parametrize("name", ["NumpyBackend", "Open"])
+@pytest.mark.parametrize("name", ["NumpyBackend", "Open", "OffersNoProduct"])
 def test_a_sound_backend_passes_every_check(name: str) -> None:
     came = outcomes(name)
     assert tuple(came) == NAMES

@@ -40,6 +40,8 @@ class JaxBackend(Backend):
         self._programs: dict[tuple[int, ...], tuple[Any, Mesh]] = {}
         self._evaluate = jax.jit(model.evaluate)
         self._advance = jax.jit(model.advance)
+        self._multiply = jax.jit(jnp.matmul)
+        self._factors: dict[int, tuple[jax.Array, ...]] = {}
         self.load_parameters(reference.draw_parameters(task.model, task.seed))
 
     def load_parameters(self, parameters: Parameters) -> None:
@@ -74,6 +76,17 @@ class JaxBackend(Backend):
             if position >= len(prefix) - 1:
                 ids.append(int(symbol))
         return ids[len(prefix) :]
+
+    def matrix_product(self, side: int) -> None:
+        if side not in self._factors:
+            factors = np.random.default_rng(side).random((2, side, side)).astype(self.task.dtype)
+            self._factors[side] = jax.device_put(tuple(factors), self._devices[0])
+        # on one device: the devices of a CPU share their threads
+        jax.block_until_ready(self._multiply(*self._factors[side]))
+
+    def device_memory(self) -> int | None:
+        statistics = self._devices[0].memory_stats()  # a CPU has none
+        return statistics["peak_bytes_in_use"] if statistics else None
 
     def runtime(self) -> dict[str, str]:
         shards = self._mesh(self.task.training.batch_size).size

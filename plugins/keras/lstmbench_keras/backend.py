@@ -57,6 +57,7 @@ class KerasBackend(Backend):
         self._fit = self._fit_trainer()
         self._compiled_epoch = self._compile(self._epoch)
         self._compiled_forward = self._compile(self._forward)
+        self._factors: dict[int, tuple[Any, Any]] = {}
 
     @abstractmethod
     def _configure(self) -> None:
@@ -69,6 +70,10 @@ class KerasBackend(Backend):
     @abstractmethod
     def _epoch(self, values: Values, inputs: Any, targets: Any) -> tuple[Values, Any]:
         """Train on ``[windows, batch, steps]``: new values, and the sum of the windows' losses."""
+
+    @abstractmethod
+    def _wait(self, tensor: Any) -> None:
+        """Return when ``tensor`` exists."""
 
     @abstractmethod
     def runtime(self) -> dict[str, str]:
@@ -164,3 +169,11 @@ class KerasBackend(Backend):
                 ids = [int(ops.argmax(logits[0, -1]))]
                 chosen += ids
         return chosen
+
+    def matrix_product(self, side: int) -> None:
+        with self._device():
+            if side not in self._factors:
+                factors = np.random.default_rng(side).random((2, side, side))
+                left, right = (ops.convert_to_tensor(f, self.task.dtype) for f in factors)
+                self._factors[side] = left, right
+            self._wait(ops.matmul(*self._factors[side]))

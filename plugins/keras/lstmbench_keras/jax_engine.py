@@ -56,6 +56,13 @@ class JaxBackend(KerasBackend):
         (values, _), losses = jax.lax.scan(window, start, (inputs, targets))
         return values, losses.sum()
 
+    def _wait(self, tensor: jax.Array) -> None:
+        tensor.block_until_ready()
+
+    def device_memory(self) -> int | None:
+        statistics = jax.config.jax_default_device.memory_stats()  # a CPU has none
+        return statistics["peak_bytes_in_use"] if statistics else None
+
     def runtime(self) -> dict[str, str]:
         how = "XLA, a program a window" if self.task.mode == "fit" else "XLA, the epoch one program"
         if self.task.device_kind == "cuda" and self.task.mode != "jit":

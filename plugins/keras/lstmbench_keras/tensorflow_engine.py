@@ -64,6 +64,14 @@ class TensorFlowBackend(KerasBackend):
             losses += loss
         return values, losses
 
+    def _wait(self, tensor: tf.Tensor) -> None:
+        tf.test.experimental.sync_devices()  # a CPU's eager operations are done already
+
+    def device_memory(self) -> int | None:
+        if self.task.device_kind == "cpu":
+            return None
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+
     def runtime(self) -> dict[str, str]:
         return super().runtime() | {
             "tensorflow": tf.__version__,

@@ -32,6 +32,8 @@ class TorchBackend(KerasBackend):
         seen = torch.cuda.device_count()
         if kind == "cuda" and int(index or 0) >= seen:
             raise Unavailable(f"PyTorch sees {seen} GPUs here, so not {self.task.device}")
+        if kind == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.task.device)
         torch.set_num_threads(self.task.threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -61,6 +63,15 @@ class TorchBackend(KerasBackend):
     @torch.no_grad()
     def generate(self, prefix: Sequence[int], length: int) -> list[int]:
         return super().generate(prefix, length)
+
+    def _wait(self, tensor: torch.Tensor) -> None:
+        if tensor.is_cuda:
+            torch.cuda.synchronize(tensor.device)
+
+    def device_memory(self) -> int | None:
+        if self.task.device_kind != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated(self.task.device)
 
     def runtime(self) -> dict[str, str]:
         return super().runtime() | {

@@ -16,6 +16,7 @@ class NumpyBackend(Backend):
         if task.device != "cpu":
             raise Unavailable(f"NumPy computes on the cpu, not on {task.device}")
         self._parameters = reference.draw_parameters(task.model, task.seed).astype(task.dtype)
+        self._factors: dict[int, np.ndarray] = {}
 
     def load_parameters(self, parameters: Parameters) -> None:
         self._parameters = parameters.astype(self.task.dtype)
@@ -34,6 +35,13 @@ class NumpyBackend(Backend):
 
     def generate(self, prefix: Sequence[int], length: int) -> list[int]:
         return reference.generate(self._parameters, prefix, length)
+
+    def matrix_product(self, side: int) -> None:
+        if side not in self._factors:
+            factors = np.random.default_rng(side).random((3, side, side))
+            self._factors[side] = factors.astype(self.task.dtype)
+        left, right, product = self._factors[side]
+        np.matmul(left, right, out=product)
 
     def runtime(self) -> dict[str, str]:
         return {

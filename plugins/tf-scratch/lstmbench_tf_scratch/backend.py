@@ -33,6 +33,7 @@ class TFScratchBackend(Backend):
                 if task.mode == "eager"
                 else FusedModel(task, weights, self._shards)
             )
+        self._factors: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
 
     def load_parameters(self, parameters: Parameters) -> None:
         with tf.device(self._device):
@@ -56,6 +57,21 @@ class TFScratchBackend(Backend):
     def generate(self, prefix: Sequence[int], length: int) -> list[int]:
         with tf.device(self._device):
             return self._model.generate(prefix, length)
+
+    def matrix_product(self, side: int) -> None:
+        with tf.device(self._device):
+            if side not in self._factors:
+                factors = np.random.default_rng(side).random((2, side, side))
+                left, right = (tf.constant(factor, self.task.dtype) for factor in factors)
+                self._factors[side] = left, right
+            # eager: a program around it costs time and gains none
+            tf.matmul(*self._factors[side])
+        tf.test.experimental.sync_devices()
+
+    def device_memory(self) -> int | None:
+        if self.task.device_kind == "cpu":
+            return None
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
     def runtime(self) -> dict[str, str]:
         return {

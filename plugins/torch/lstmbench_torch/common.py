@@ -102,6 +102,7 @@ class WindowBackend(Backend):
         self._device = _claim(task, self.modes)
         self._model = self._build(self._device, getattr(torch, task.dtype))
         self._graph: WindowGraph | None = None
+        self._factors: dict[int, tuple[Tensor, ...]] = {}
 
     @abstractmethod
     def _build(self, device: torch.device, dtype: torch.dtype) -> Model:
@@ -151,6 +152,23 @@ class WindowBackend(Backend):
             ids = logits[-1:].argmax(dim=1, keepdim=True)
             chosen.append(ids)
         return torch.cat(chosen).flatten().tolist() if chosen else []
+
+    @torch.inference_mode()
+    def matrix_product(self, side: int) -> None:
+        if side not in self._factors:
+            dtype = getattr(torch, self.task.dtype)
+            self._factors[side] = tuple(torch.rand(3, side, side, dtype=dtype, device=self._device))
+        left, right, product = self._factors[side]
+        torch.mm(left, right, out=product)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+
+    def device_memory(self) -> int | None:
+        if self._device.type != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated(self._device)
 
     def runtime(self) -> dict[str, str]:
         facts = {
@@ -212,6 +230,7 @@ def _claim(task: Task, modes: Mapping[str, tuple[str, ...]]) -> torch.device:
         if index >= torch.cuda.device_count():
             raise Unavailable(f"PyTorch {torch.__version__} sees no {task.device} here")
         torch.cuda.set_device(index)
+        torch.cuda.reset_peak_memory_stats(index)  # an instance before this one does not count
     if kind == "mps" and not torch.backends.mps.is_available():
         raise Unavailable(f"PyTorch {torch.__version__} has no mps device here")
     if task.mode not in modes.get(kind, ()):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lstmbench import corpus, machine, plugins
-from lstmbench.backend import Task
+from lstmbench import corpus, machine, plugins, statistics
 from lstmbench.batches import Batches, draw_offsets, partition
-from lstmbench.execution.channel import Launch
-from lstmbench.execution.local import LocalExecutor
 from lstmbench.protocol import D2L
+from lstmbench.testing.bench import prepared_worker
 
-ROUNDS = 60
+WARM_UP, STRETCH = 5, 30
+ROUNDS = WARM_UP + 6 * STRETCH
 
 
 def bare_loop(threads: int) -> Callable[[Batches], None]:
@@ -61,38 +57,21 @@ def bare_loop(threads: int) -> Callable[[Batches], None]:
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Any:
+def worker(tmp_path: Path) -> Iterator[Any]:
     """A prepared `torch` worker and the tokens it trains on."""
-    ids = corpus.resolve(corpus.BUNDLED).ids[:10_000]
-    tokens = tmp_path / "tokens.npy"
-    np.save(tokens, ids)
-    threads = machine.physical_cores()
     spec = plugins.find_backend(plugins.load(), "torch")
-    task = Task(D2L.model(28), D2L.training, "cpu", spec.modes["cpu"][0], "float32", threads, 0)
-    executor = LocalExecutor()
-    channel = executor.start(Launch(tmp_path / "log", threads))
-    load = {
-        "do": "load",
-        "factory": spec.factory,
-        "imports": spec.imports,
-        "install": spec.install,
-        "task": asdict(task),
-        "init": "shared",
-        "cpus": executor.cpus(threads),
-        "tokens": str(tokens),
-        "splits": {"train": (0, len(ids))},
-    }
-    channel.ask(load, 300)
-    channel.ask({"do": "prepare"}, 300)
-    yield channel, ids, threads
-    channel.close()
+    ids = corpus.resolve(corpus.BUNDLED).ids[: D2L.train_tokens]
+    with prepared_worker(spec, spec.modes["cpu"][0], "cpu", D2L, tmp_path) as channel:
+        yield channel, ids, machine.physical_cores()
 
 
 def test_torch_against_a_bare_loop(worker: Any, benchmark: Any) -> None:
+    """Ratios by the estimator of every table, with an interval over several stretches of rounds."""
     channel, ids, threads = worker
     train = bare_loop(threads)
-    inside: list[float] = []
-    bare, trained = [], []
+    bare: list[float] = []
+    trained: list[float] = []
+    asked: list[float] = []
 
     def alone(offset: int) -> None:
         batches = partition(ids, D2L.batch_size, D2L.steps, offset)
@@ -103,18 +82,24 @@ def test_torch_against_a_bare_loop(worker: Any, benchmark: Any) -> None:
     def through_worker(offset: int) -> None:
         begin = time.perf_counter()
         answer = channel.ask({"do": "epoch", "offset": offset}, 300)
-        inside.append(answer["seconds"] / (time.perf_counter() - begin))
+        asked.append(time.perf_counter() - begin)
         trained.append(answer["seconds"])
 
     for done, offset in enumerate(draw_offsets(0, ROUNDS, D2L.steps)):
         for side in (alone, through_worker) if done % 2 else (through_worker, alone):
             side(offset)
-    ratios = [a / b for a, b in zip(bare, trained, strict=True)]
-    # the first rounds warm caches up
-    quartiles = statistics.quantiles(ratios[5:], n=4)
-    benchmark.extra_info["speed_relative_to_bare_loop"] = statistics.median(ratios[5:])
-    benchmark.extra_info["quartiles"] = [quartiles[0], quartiles[2]]
-    benchmark.extra_info["share_of_a_round_spent_training"] = statistics.median(inside[5:])
+    stretches = [slice(start, start + STRETCH) for start in range(WARM_UP, ROUNDS, STRETCH)]
+    ratio = statistics.interval([faster(bare[part]) / faster(trained[part]) for part in stretches])
+    share = statistics.interval([faster(trained[part]) / faster(asked[part]) for part in stretches])
+    assert ratio is not None
+    assert share is not None
+    benchmark.extra_info["speed_relative_to_bare_loop"] = ratio.value
+    benchmark.extra_info["interval"] = [ratio.low, ratio.high]
+    benchmark.extra_info["share_of_a_round_spent_training"] = share.value
     benchmark.pedantic(
         lambda: channel.ask({"do": "epoch", "offset": 0}, 300), rounds=10, warmup_rounds=1
     )
+
+
+def faster(seconds: list[float]) -> float:
+    return statistics.faster_half_mean(seconds) or float("nan")

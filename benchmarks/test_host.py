@@ -1,0 +1,91 @@
+"""What the host costs: starting, planning 10,000 trials, reporting 10,000 records."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstmbench.backend import BackendSpec
+from lstmbench.plan import Selection, make_plan
+from lstmbench.protocol import SPEED
+from lstmbench.record import Epochs, Machine, Parity, Record, Source
+from lstmbench.store import Run
+
+SIZES = range(16, 16 + 125)
+BACKENDS = [BackendSpec(f"backend-{i}", "", "x:Y", {"cpu": ("eager", "jit")}) for i in range(4)]
+SELECTION = Selection(
+    backends=[(spec, None) for spec in BACKENDS],
+    devices=["cpu"],
+    modes=["all"],
+    dtype="float32",
+    protocols=[(replace(SPEED, hidden_size=n), {"hidden_size": n}) for n in SIZES],
+    init="shared",
+    corpus="time-machine",
+    corpus_digest="8424dbd9" * 8,
+    seed=0,
+    threads=[2],
+    environment={},
+    repeats=10,
+)
+
+
+def test_help(benchmark: Any) -> None:
+    command = [sys.executable, "-m", "lstmbench", "--help"]
+    benchmark.pedantic(
+        lambda: subprocess.run(command, check=True, capture_output=True),
+        rounds=10,
+        warmup_rounds=1,
+    )
+
+
+def test_planning_10_000_trials(benchmark: Any) -> None:
+    plan = benchmark.pedantic(lambda: make_plan(SELECTION), rounds=3)
+    assert len(plan.trials) == 10_000
+
+
+@pytest.fixture(scope="module")
+def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 10,000 records with 60 epochs each."""
+    run = Run.create(tmp_path_factory.mktemp("store"), "speed")
+    plan = make_plan(SELECTION)
+    run.write_plan(plan.to_json())
+    source = Source(
+        run=run.name,
+        started="2022-05-19T12:00:00+00:00",
+        command=["lstmbench", "run"],
+        commit="0" * 40,
+        dirty=False,
+        interleaved=True,
+    )
+    facts = {"processor": "Some CPU", "physical_cores": 2}
+    machine = Machine(digest="m" * 64, facts=facts, versions={"python": "3.11.0"})
+    parity = Parity(worst=5e-6, tolerance=1e-4, errors={}, shape=(8, 32, 35), cut=False)
+    for index, trial in enumerate(plan.trials):
+        seconds = [0.1 + (index * 7919 + epoch * 104_729) % 1000 / 1e5 for epoch in range(60)]
+        epochs = Epochs(seconds=seconds, nats=[25_000.0] * 60, tokens=[8960] * 60)
+        record = Record(
+            trial=trial,
+            source=source,
+            machine=machine,
+            vocabulary_size=28,
+            parameters=1000,
+            status="ok",
+            phases={"import": 1.0, "build": 0.5, "prepare": 2.0},
+            parity=parity,
+            epochs=epochs,
+        )
+        run.write_record(record)
+    return run.folder
+
+
+def test_reporting_10_000_records(big_run: Path, benchmark: Any) -> None:
+    command = [sys.executable, "-m", "lstmbench", "report", str(big_run)]
+    done = benchmark.pedantic(
+        lambda: subprocess.run(command, check=True, capture_output=True, text=True), rounds=1
+    )
+    assert done.stdout.count("backend-3") > 100

@@ -1,0 +1,39 @@
+"""How many trials a plan has and how long they take at least, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lstmbench.batches import window_count
+from lstmbench.errors import UserError
+from lstmbench.plan import Trial
+from lstmbench.roofline import cost
+
+#: A sweep beyond these wants ``--yes``.
+MOST_TRIALS, MOST_HOURS = 250, 4.0
+#: Operations per second that any backend worth running reaches: per thread, or per other device.
+RATE_OF_A_THREAD, RATE_OF_A_DEVICE = 2e10, 2e12
+#: Seconds for import, compilation and parity.
+START = 10.0
+
+
+def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
+    """Of one trial, roughly, and rather too short than too long."""
+    protocol = trial.protocol
+    part = protocol.splits(corpus_tokens)["train"]
+    windows = window_count(part.stop - part.start, protocol.batch_size, protocol.steps)
+    tokens = protocol.epochs * windows * protocol.batch_size * protocol.steps
+    operations = cost(protocol.model(vocabulary_size), protocol.training).operations
+    on_cpu = trial.device_kind == "cpu"
+    rate = RATE_OF_A_THREAD * trial.threads if on_cpu else RATE_OF_A_DEVICE
+    return START + tokens * operations / rate
+
+
+def refuse_explosion(trials: Sequence[Trial], corpus_tokens: int, vocabulary_size: int) -> None:
+    """Raise :class:`UserError` if nobody can have meant so much without saying so."""
+    hours = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials) / 3600
+    if len(trials) > MOST_TRIALS or hours > MOST_HOURS:
+        raise UserError(
+            f"this makes {len(trials):,} trials and takes {hours:,.1f} hours or more: "
+            "sweep less, or confirm with --yes"
+        )

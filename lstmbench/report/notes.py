@@ -1,0 +1,81 @@
+"""What must be said beneath a table."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from lstmbench import roofline
+from lstmbench.report.columns import significant
+from lstmbench.report.figures import Setting, widest
+
+
+def notes(setting: Setting) -> list[str]:
+    """One sentence each, in plain text."""
+    protocol = setting.first.trial.protocol
+    lines = []
+    if setting.repeated:
+        lines.append(
+            "Rows of equal rank cannot be told apart: the 95 % interval of their ratio, over "
+            "processes that took turns, includes 1."
+        )
+    else:
+        lines.append(
+            "One process per trial: the rows are sorted by tokens/s but not ranked, for one "
+            "process gives no interval."
+        )
+    lines.append(
+        "Tokens/s is the mean over the faster half of the steady epochs, for noise only slows "
+        "down; mean and quartiles are over all of them."
+    )
+    lines += _peak_notes(setting) + _aim_notes(setting)
+    if setting.relative_to:
+        lines.append(f"x {setting.relative_to}: speed relative to it, from turns in the same run.")
+    if protocol.note:
+        lines.append(protocol.note)
+    for row in setting.rows:
+        for record in row.records:
+            if record.message:
+                reason = f" ({record.reason})" if record.reason else ""
+                label = f"{row.label} on {record.trial.device}"
+                lines.append(f"{label} {record.status.value}{reason}: {record.message}")
+    if any(r.source.dirty or r.source.commit is None for row in setting.rows for r in row.records):
+        lines.append("Made by code that is no clean commit: not for publication.")
+    return lines
+
+
+def _peak_notes(setting: Setting) -> list[str]:
+    """Which products the shares of the peak are shares of, and whose joules are missing."""
+    products: dict[str, list[float]] = {}
+    for row in setting.rows:
+        for record in row.sound:
+            rate = roofline.peak(record)
+            if rate and record.peak:
+                made = f"{record.peak.product.library} (side {record.peak.product.side:,})"
+                products.setdefault(f"{made} on {record.trial.device}", []).append(rate)
+    lines = []
+    if products:
+        made = "; ".join(
+            f"{who}, {significant(median(rates) / 1e9, 3)} GFLOP/s"
+            for who, rates in sorted(products.items())
+        )
+        lines.append(
+            "% of peak: products of the model, by the formula, against the fastest matrix product "
+            f"that took turns with the trials: {made}."
+        )
+    if any(row.sound and row.energy is None for row in setting.rows):
+        lines.append("No joules where the machine offers no energy counter.")
+    return lines
+
+
+def _aim_notes(setting: Setting) -> list[str]:
+    aims = [r.source.aim for row in setting.rows for r in row.records if r.source.aim]
+    if not aims:
+        return []
+    width = widest(setting)
+    known = "no ratio is known" if width is None else f"the widest is known within {width:.1%}"
+    reached = width is not None and width <= aims[0].precision
+    ending = "reached" if reached else "not reached: what is not decided stays undecided"
+    return [
+        f"Sampling was to go on until every ratio is known within {aims[0].precision:.1%}, or for "
+        f"{aims[0].seconds:g} s: {known}, {ending}."
+    ]

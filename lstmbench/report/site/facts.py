@@ -1,0 +1,91 @@
+"""Records as words: what distinguishes settings, and any JSON value as plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lstmbench.record import Machine, Record
+
+
+def plain(value: Any) -> str:
+    """A JSON value as a reader would write it; empty for ``None``."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={plain(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value))
+    return str(value)
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A sort key that puts ``hidden-size 128`` before ``hidden-size 1024``."""
+    parts = re.split(r"(\d+)", text)
+    return [(int(part) if i % 2 else 0, "" if i % 2 else part) for i, part in enumerate(parts)]
+
+
+def machine_name(machine: Machine) -> str:
+    """Processor, cores and GPUs, and the digest that tells equal names apart."""
+    facts = machine.facts
+    gpus = facts.get("gpus") or []
+    name = f"{plain(facts.get('processor'))} ({plain(facts.get('physical_cores'))} cores)"
+    return " + ".join([name, *([plain(gpus)] if gpus else [])]) + f" {machine.digest[:8]}"
+
+
+def changed(record: Record, without: str = "") -> str:
+    """The hyper-parameters that are not the protocol's own, less the one named ``without``."""
+    pairs = record.trial.overrides.items()
+    return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in pairs if k != without)
+
+
+@dataclass(frozen=True)
+class Facet:
+    """Something by which trials differ without being a result.
+
+    ``setting``: one word of a setting's short name, with the facet's name before bare numbers.
+    """
+
+    name: str
+    text: Callable[[Record], str]
+    setting: bool = True
+
+    def word(self, record: Record) -> str:
+        text = self.text(record)
+        return f"{self.name} {text}" if text.isdecimal() else text
+
+
+#: In the order in which a reader asks. ``text`` is never a path or a host: records hold none.
+FACETS = (
+    Facet("device", lambda r: r.trial.device, setting=False),
+    Facet("protocol", lambda r: r.trial.protocol.name),
+    Facet("changed", changed),
+    Facet("init", lambda r: r.trial.init),
+    Facet("corpus", lambda r: f"{r.trial.corpus} ({r.trial.corpus_digest[:8]})"),
+    Facet("dtype", lambda r: r.trial.dtype),
+    Facet("seed", lambda r: str(r.trial.seed)),
+    Facet("threads", lambda r: str(r.trial.threads)),
+    Facet("environment", lambda r: plain(dict(r.trial.environment))),
+    Facet("machine", lambda r: machine_name(r.machine), setting=False),
+    Facet("commit", lambda r: (r.source.commit or "unknown")[:8], setting=False),
+)
+
+
+def versions_facet(records: Sequence[Record]) -> Facet:
+    """The versions that are not the same in all records."""
+    seen: dict[str, set[str]] = {}
+    for record in records:
+        for name, version in record.machine.versions.items():
+            seen.setdefault(name, set()).add(version)
+    everywhere = {n for n in seen if all(n in r.machine.versions for r in records)}
+    varying = sorted(n for n in seen if len(seen[n]) > 1 or n not in everywhere)
+
+    def text(record: Record) -> str:
+        known = record.machine.versions
+        return ", ".join(f"{name} {known[name]}" for name in varying if name in known)
+
+    return Facet("versions", text, setting=False)

@@ -1,0 +1,181 @@
+"""One trial: its facts in sections, and its series."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lstmbench import statistics
+from lstmbench.record import Record, Status
+from lstmbench.report.columns import COLUMNS, significant
+from lstmbench.report.figures import Row
+from lstmbench.report.site import again
+from lstmbench.report.site.facts import changed, machine_name, plain
+from lstmbench.report.site.table import ELSEWHERE
+
+MIB = 2**20
+#: Fields of a protocol that are no hyper-parameters.
+WORDS = {"name", "summary", "note"}
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Facts under one title."""
+
+    title: str
+    pairs: Pairs
+
+
+def figures(row: Row) -> Pairs:
+    """The columns of the tables that say something about a row."""
+    cells = ((c.heading, c.cell(row)) for c in COLUMNS if c.heading not in ELSEWHERE)
+    return [(heading, text) for heading, text in cells if text]
+
+
+def sections(record: Record) -> list[Section]:
+    """Everything that was asked and in force, as text."""
+    trial, source, machine = record.trial, record.source, record.machine
+    protocol = trial.protocol
+    sizes = [(f.name, getattr(protocol, f.name)) for f in fields(protocol)]
+    found = [
+        Section(
+            "Setting",
+            [
+                ("backend", trial.backend),
+                ("mode", trial.mode),
+                ("device", trial.device),
+                ("dtype", trial.dtype),
+                ("threads", str(trial.threads)),
+                ("protocol", protocol.name),
+                ("initial parameters", trial.init),
+                ("corpus", trial.corpus),
+                ("corpus digest", trial.corpus_digest),
+                ("seed", str(trial.seed)),
+                ("repeat", str(trial.repeat)),
+                ("environment", plain(dict(trial.environment))),
+                ("environment of the backend", plain(dict(trial.backend_environment))),
+            ],
+        ),
+        Section(
+            "Protocol",
+            [
+                ("summary", protocol.summary),
+                *((k.replace("_", " "), plain(v)) for k, v in sizes if k not in WORDS),
+                ("vocabulary size", str(record.vocabulary_size)),
+                ("trained scalars", f"{record.parameters:,}"),
+            ],
+        ),
+        Section("Seconds by phase", [(k, significant(v, 3)) for k, v in record.phases.items()]),
+        Section(
+            "Memory in MiB",
+            [(k.replace("_", " "), significant(v / MIB, 4)) for k, v in record.memory.items()],
+        ),
+        Section(
+            "Origin",
+            [
+                ("run", source.run),
+                ("started", source.started),
+                ("commit", source.commit or "unknown"),
+                ("clean commit", plain(None if source.dirty is None else not source.dirty)),
+                ("took turns", plain(source.interleaved)),
+            ],
+        ),
+        Section(
+            "Machine",
+            [
+                ("digest", machine.digest),
+                *((key.replace("_", " "), plain(value)) for key, value in machine.facts.items()),
+            ],
+        ),
+        Section("Versions", list(machine.versions.items())),
+        Section("In force", list(record.runtime.items())),
+        Section("Digests", list(record.digests.items())),
+    ]
+    filled = [Section(s.title, [(k, v) for k, v in s.pairs if v != ""]) for s in found]
+    return [section for section in filled if section.pairs]
+
+
+def errors(record: Record) -> list[tuple[str, str, str, bool]]:
+    """What parity compared: name, relative error, how much is allowed, whether it held."""
+    parity = record.parity
+    if parity is None:
+        return []
+    allowed = {name: parity.allowed.get(name, parity.tolerance) for name in parity.errors}
+    return [
+        (name, f"{error:.1e}", f"{allowed[name]:.1e}", error <= allowed[name])
+        for name, error in parity.errors.items()
+    ]
+
+
+def evaluations(record: Record) -> list[tuple[str, str, str, str]]:
+    """Split, epoch, perplexity and the perplexity of the text's own source."""
+    return [
+        (
+            e.split,
+            str(e.epoch),
+            significant(statistics.perplexity(e.nats, e.tokens), 5),
+            "" if e.floor is None else significant(statistics.perplexity(e.floor, e.tokens), 5),
+        )
+        for e in record.evaluations
+    ]
+
+
+def facing(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
+    """What the page of a row's only trial shows; ``raw`` and ``machine`` are addresses from it."""
+    record = row.first
+    trial = record.trial
+    return {
+        "record": record,
+        "slug": slug,
+        "raw": raw,
+        "machine": machine,
+        "machine_name": machine_name(record.machine),
+        "sound": record.status == Status.OK,
+        "status": row.status,
+        "about": " · ".join(
+            [
+                " with ".join(filter(None, [trial.protocol.name, changed(record)])),
+                f"{trial.init} initial parameters",
+                trial.corpus,
+                f"seed {trial.seed}",
+                f"repeat {trial.repeat}",
+            ]
+        ),
+        "figures": figures(row),
+        "sections": sections(record),
+        "errors": errors(record),
+        "evaluations": evaluations(record),
+        "command": again.command(trial),
+        "ran": shlex.join(record.source.command),
+    }
+
+
+def series(record: Record, page: dict[str, Any]) -> dict[str, Any]:
+    """What other pages load of a trial: facts in words, and series as numbers with spaces."""
+    epochs = record.epochs
+    return {
+        "label": record.trial.label,
+        "device": record.trial.device,
+        "status": page["status"],
+        "about": page["about"],
+        "speed": statistics.speed(epochs) if page["sound"] else None,
+        "figures": page["figures"],
+        "sections": [(section.title, section.pairs) for section in page["sections"]],
+        "continuations": [(c.prefix, c.text) for c in record.continuations],
+        "perplexity": _numbers(statistics.perplexities(epochs)),
+        "seconds": _numbers(epochs.seconds),
+        "tokens": _numbers(epochs.tokens),
+        "evaluations": [
+            (e.split, e.epoch, statistics.perplexity(e.nats, e.tokens)) for e in record.evaluations
+        ],
+    }
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """Five digits each; a single one where all are the same, as tokens are."""
+    if len(set(values)) == 1:
+        return f"{values[0]:.8g}"
+    return " ".join([f"{value:.5g}" for value in values])

@@ -1,0 +1,57 @@
+"""Prepared workers for benchmarks: a backend as a trial runs it, without a run around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lstmbench import corpus, machine
+from lstmbench.backend import BackendSpec
+from lstmbench.conductor import load_request
+from lstmbench.execution.channel import Channel, Launch
+from lstmbench.execution.local import LocalExecutor
+from lstmbench.plan import Selection, make_plan
+from lstmbench.protocol import Protocol
+
+#: Seconds for any answer.
+TIMEOUT = 900.0
+
+
+@contextmanager
+def prepared_worker(
+    spec: BackendSpec, mode: str, device: str, protocol: Protocol, folder: Path
+) -> Iterator[Channel]:
+    """A worker that has proven parity and compiled; it trains on the bundled text.
+
+    Raises :class:`lstmbench.execution.channel.Lost` if it does not get that far.
+    """
+    text = corpus.resolve(corpus.BUNDLED)
+    selection = Selection(
+        backends=[(spec, mode)],
+        devices=[device],
+        modes=["default"],
+        dtype="float32",
+        protocols=[(protocol, {})],
+        init="shared",
+        corpus=text.name,
+        corpus_digest=text.digest,
+        seed=0,
+        threads=[machine.physical_cores()],
+        environment={},
+    )
+    (trial,) = make_plan(selection).trials
+    tokens = folder / "tokens.npy"
+    np.save(tokens, text.ids, allow_pickle=False)
+    executor = LocalExecutor()
+    channel = executor.start(Launch(folder / "log", trial.threads, trial.backend_environment))
+    try:
+        cpus = executor.cpus(trial.threads)
+        size = len(text.vocabulary)
+        channel.ask(load_request(trial, spec, tokens, len(text.ids), size, cpus), TIMEOUT)
+        channel.ask({"do": "prepare"}, TIMEOUT)
+        yield channel
+    finally:
+        channel.close()
