@@ -162,6 +162,17 @@ def read_all(paths: Iterable[Path], damaged: list[str]) -> Iterator[Stored]:
                     damaged.append(str(error))
 
 
+def refuse_nothing(paths: Iterable[Path]) -> None:
+    """Raise :class:`UserError` for a path that records cannot be read from at all."""
+    from lstmbench.publish.bundle import refuse_other_files
+
+    for path in paths:
+        if path.is_file():
+            refuse_other_files(path)
+        else:
+            open_runs([path])
+
+
 def open_runs(paths: Iterable[Path]) -> list[Run]:
     """Runs and published stores named by their folder, or all runs of a store named by its."""
     runs = []

@@ -13,6 +13,7 @@ import pytest
 from lstmbench import hookspecs
 from lstmbench.backend import BackendSpec
 from lstmbench.corpus import CorpusSpec
+from lstmbench.extensions import Format, Target
 from lstmbench.protocol import Protocol
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("lstmbench_")]
@@ -21,6 +22,8 @@ KINDS = {
     "lstmbench_corpora": CorpusSpec,
     "lstmbench_protocols": Protocol,
     "lstmbench_commands": click.Command,
+    "lstmbench_formats": Format,
+    "lstmbench_targets": Target,
 }
 
 
@@ -51,6 +54,8 @@ def test_the_host_can_use_the_example(here: Any, call: Any, hook: str) -> None:
         "lstmbench_backends": "\nmine ",
         "lstmbench_corpora": "\nabc ",
         "lstmbench_protocols": "\nwide ",
+        "lstmbench_formats": "\ncount ",
+        "lstmbench_targets": "\ncopy ",
     }.get(hook)
     if name:
         assert name in done.stdout

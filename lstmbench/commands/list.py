@@ -28,7 +28,7 @@ def _present(module: str) -> bool:
 
 @click.command("list")
 def list_command() -> None:
-    """Show backends, modes, devices, corpora and protocols."""
+    """Show backends, modes, devices, corpora, protocols, formats and targets."""
     from lstmbench import machine
     from lstmbench.report.grid import grid
 
@@ -49,6 +49,11 @@ def list_command() -> None:
     click.echo("\n" + grid(("corpus", "text"), corpora))
     protocols = [(p.name, p.summary) for p in host.protocols().values()]
     click.echo("\n" + grid(("protocol", "what it does"), protocols))
+    formats = [(f.name, f"*{f.suffix}") for f in host.formats().values()]
+    click.echo("\n" + grid(("format", "published as"), formats))
+    targets = [(t.name, t.summary) for t in host.targets().values()]
+    if targets:
+        click.echo("\n" + grid(("target", "where it publishes to"), targets))
     for problem in host.problems.values():
         click.echo(f"lstmbench: {problem}", err=True)
 

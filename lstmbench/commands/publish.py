@@ -79,6 +79,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     doing so again changes nothing. "lstmbench verify" checks such a store.
     """
     from lstmbench.publish import block, targets
+    from lstmbench.store import refuse_nothing
 
     wanted = parse_conditions(options["only"])
     into, summary, bundle = options["into"], options["summary"], options["bundle"]
@@ -87,6 +88,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     chosen = targets.choose(options["targets"])
     if chosen and to is None:
         raise UserError("--target takes a published store: name it with --to")
+    refuse_nothing(runs)
     page = block.Page(into, options["block"]) if into else None
     lines: dict[str, None] = {}  # each once, in order
     shown: Sequence[Path] = runs

@@ -59,22 +59,29 @@ def make_bundle(records: Mapping[str, bytes]) -> bytes:
 
 def read_bundle(path: Path) -> list[Stored]:
     """All records of a bundle, in order of name. Raises :class:`UserError` for any fault."""
+    refuse_other_files(path)
     try:
         if path.stat().st_size > 2 * MOST_IN_ALL:
             raise Refused(f"it is larger than {2 * MOST_IN_ALL} bytes")
-        with path.open("rb") as file:
-            if not file.read(4).startswith(b"PK"):
-                raise UserError(f"{path} is no run and no store, and no bundle either")
-            with zipfile.ZipFile(file) as archive:
-                members = _checked(archive.infolist())
-                contents = {member.filename: _read(archive, member) for member in members}
-    except UserError:
-        raise
+        with zipfile.ZipFile(path) as archive:
+            members = _checked(archive.infolist())
+            contents = {member.filename: _read(archive, member) for member in members}
     except Refused as fault:
         raise UserError(f"bundle {path} is refused: {fault}") from fault
     except FAULTS as error:
         raise UserError(f"bundle {path} is refused: {error or type(error).__name__}") from error
     return _records(path, contents)
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raise :class:`UserError` for a file that does not even begin as a bundle does."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(2)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    if begins != b"PK":  # neither is an archive with a program in front
+        raise UserError(f"{path} is no run and no store, and no bundle either")
 
 
 class Refused(Exception):

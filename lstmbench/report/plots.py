@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from lstmbench import roofline, statistics
+from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Row, Setting
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
@@ -147,7 +148,7 @@ def _size(row: Row) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # no formula
+    return one_line(text).replace("$", r"\$")  # no formula
 
 
 def _finish(figure: Figure, plots: Sequence[Axes]) -> str:

@@ -11,6 +11,7 @@ import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -20,6 +21,7 @@ from markdown_it import MarkdownIt
 from lstmbench.publish.published import publish
 from lstmbench.record import Continuation, Epochs
 from lstmbench.report.figures import settings as tables_of
+from lstmbench.report.plots import perplexity_svg
 from lstmbench.report.text import one_line, render
 from lstmbench.verify.stores import verify
 
@@ -188,3 +190,17 @@ def test_a_whole_store(make_true: Any, runs: Any, text: str) -> None:
         assert page.tags <= headings | {"p", "table", "thead", "tbody", "tr", "th", "td"}
         found = verify(folder / "store").mismatches
         assert all(line.startswith("records/") for line in found), found
+
+
+@settings(PROPERTY, max_examples=15)
+@given(text=TEXT)
+@example(text=NASTY[0])
+@example(text=NASTY[4])
+@example(text="a--b -->\x00\x1b\ud7ff$")
+def test_a_plot(make_true: Any, text: str) -> None:
+    svg = perplexity_svg(tables_of([make_true(backend=text or "x")]))
+    tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+    assert tags <= {
+        *("svg", "metadata", "RDF", "Work", "type", "date", "format", "creator", "Agent", "title"),
+        *("defs", "style", "g", "path", "clipPath", "rect", "use"),
+    }
