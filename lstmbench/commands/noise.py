@@ -139,7 +139,11 @@ def summary(way: Repeatability) -> tuple[str, ...]:
     from lstmbench.report.columns import ratio_text
 
     low, high = way.ratio.low or 0.0, way.ratio.high or 0.0
-    verdict = "no difference, as it should be" if low <= 1 <= high else "a difference by chance"
+    verdict = (
+        "no difference, as it should be"
+        if low <= 1 <= high
+        else "a difference: one A/A test in twenty finds one"
+    )
     return (
         way.way,
         str(way.ratio.processes),
