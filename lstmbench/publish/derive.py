@@ -5,20 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lstmbench.errors import UserError
 from lstmbench.publish import readme
 from lstmbench.publish import tables as tabling
+from lstmbench.publish.drawings import drawings
 from lstmbench.publish.gather import Entries
 from lstmbench.publish.schema import schema_text
 from lstmbench.report import formats
 from lstmbench.report.figures import Setting
 from lstmbench.report.text import render
-
-#: Tables that get plots: those with most rows, for a drawing takes a while.
-MOST_PLOTS = 40
 
 
 @dataclass
@@ -35,47 +33,27 @@ class Made:
     problems: list[str] = field(default_factory=list)
 
 
-def drawings() -> dict[str, Callable[[Sequence[Setting]], str]]:
-    """Plots of one table by name."""
-    from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
-
-    return {"perplexity": perplexity_svg}
-
-
 #: What a document needs for the LaTeX tables.
 PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1]{fontenc}"
-#: The names of :func:`drawings`, for those who only list them.
-PLOTS = ("perplexity",)
 
 
 def derive(entries: Entries, draw: bool = True) -> Made:
     """All made files. Without ``draw`` no plots, whose bytes depend on the drawing library."""
     made = Made()
     tables = tabling.make(entry.record for entry in entries.values())
-    drawn = _chosen(tables)
-    made.plots = [f"plots/{tabling.name(t)}-{plot}.svg" for t in drawn for plot in PLOTS]
+    plots = drawings(tables)
+    made.plots = [plot.path for plot in plots]
     site = _site(entries)
     texts = {"schema.json": schema_text()}
-    texts["README.md"] = readme.readme(entries, tables, made.plots, bool(site))
+    texts["README.md"] = readme.readme(entries, tables, plots, bool(site))
     texts |= _tables(tables)
     foreign = _foreign_tables(tables, made.problems)
     made.by_plugins = list(foreign)
     texts = foreign | texts
     made.files = {path: text.encode() for path, text in texts.items()} | site
     if draw:
-        for table in drawn:
-            for plot, drawing in drawings().items():
-                path = f"plots/{tabling.name(table)}-{plot}.svg"
-                made.files[path] = drawing([table]).encode()
+        made.files |= {plot.path: plot.draw().encode() for plot in plots}
     return made
-
-
-def _chosen(tables: Sequence[Setting]) -> list[Setting]:
-    """The tables that get plots, in their order."""
-    trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
-    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:MOST_PLOTS]
-    names = {tabling.name(table) for table in most}
-    return [table for table in trained if tabling.name(table) in names]
 
 
 def _tables(tables: Sequence[Setting]) -> dict[str, str]:

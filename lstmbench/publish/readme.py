@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lstmbench.publish import tables as tabling
+from lstmbench.publish.drawings import Drawing
 from lstmbench.publish.gather import Entries, unclean
 from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Setting
@@ -19,8 +20,10 @@ MOST_ROWS = 300
 MOST_RUNS = 100
 
 
-def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[str], site: bool) -> str:
-    """The page; the same records give the same bytes. ``plots`` are files relative to it."""
+def readme(
+    entries: Entries, tables: Sequence[Setting], plots: Sequence[Drawing], site: bool
+) -> str:
+    """The page; the same records give the same bytes."""
     statuses = [entry.record.status.value for entry in entries.values()]
     counts = ", ".join(f"{statuses.count(s)} {s}" for s in sorted(set(statuses)))
     parts = [
@@ -38,8 +41,8 @@ def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[str], si
         _all(tables),
     ]
     if plots:
-        titles = {tabling.name(table): table.title for table in tables}
-        parts += ["## Plots", *(_image(plot, titles) for plot in plots)]
+        images = (f"![{text(plot.title)}]({plot.path})" for plot in plots)
+        parts += ["## Plots", *images]
     parts += ["## Machines", *_machines(entries), "## How to reproduce", *_runs(entries)]
     return "\n\n".join(parts) + "\n"
 
@@ -68,11 +71,6 @@ def _all(tables: Sequence[Setting]) -> str:
 def long(tables: Sequence[Setting]) -> bool:
     """Whether the tables stand in files of their own."""
     return sum(len(table.rows) for table in tables) > MOST_ROWS
-
-
-def _image(plot: str, titles: dict[str, str]) -> str:
-    stem, _, kind = plot.removeprefix("plots/").removesuffix(".svg").rpartition("-")
-    return f"![{text(f'{kind}: {titles[stem]}')}]({plot})"
 
 
 def _machines(entries: Entries) -> list[str]:

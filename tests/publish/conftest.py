@@ -168,9 +168,9 @@ def runs() -> Callable[[Path, Sequence[Record]], Path]:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes a while."""
-    from lstmbench.publish import derive
+    from lstmbench.publish import drawings
 
-    monkeypatch.setattr(derive, "MOST_PLOTS", 0)
+    monkeypatch.setattr(drawings, "MOST_PLOTS", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -138,10 +138,10 @@ class TestInto:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        from lstmbench.publish import derive
+        from lstmbench.publish import drawings
 
-        monkeypatch.setattr(derive, "MOST_PLOTS", 40)
-        monkeypatch.setattr(derive, "drawings", lambda: {"perplexity": lambda _: "<svg/>"})
+        monkeypatch.setattr(drawings, "MOST_PLOTS", 40)
+        monkeypatch.setattr(drawings, "_lazy", lambda *_: lambda: "<svg/>")
         docs = tmp_path / "docs"
         docs.mkdir()
         (docs / "PAGE.md").write_text(MARKED)

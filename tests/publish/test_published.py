@@ -169,9 +169,9 @@ def test_stale_files_go_and_others_stay(
     long = set((store / "tables").glob("*.md"))
     assert long
     monkeypatch.undo()
-    from lstmbench.publish import derive
+    from lstmbench.publish import drawings
 
-    monkeypatch.setattr(derive, "MOST_PLOTS", 0)
+    monkeypatch.setattr(drawings, "MOST_PLOTS", 0)
     assert publish([], store).removed == len(long)
     assert not list((store / "tables").glob("*.md"))
     assert mine.read_text() == (store / "notes.txt").read_text() == "mine"
