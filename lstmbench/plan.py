@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import groupby, product
 from typing import Any
 
@@ -58,14 +59,20 @@ class Trial:
 
     def group_key(self) -> str:
         """Equal for trials that differ only in backend and mode."""
-        facts = asdict(self)
-        for varying in ("backend", "mode", "backend_environment"):
-            del facts[varying]
-        return json.dumps(facts, sort_keys=True)
+        return self._keys[0]
 
     def row_key(self) -> str:
         """Equal for trials that differ only in repeat."""
-        return json.dumps({**asdict(self), "repeat": 0}, sort_keys=True)
+        return self._keys[1]
+
+    @cached_property
+    def _keys(self) -> tuple[str, str]:
+        """Of the group and of the row; worked out once, for tables ask for them often."""
+        facts = asdict(self)
+        row = json.dumps({**facts, "repeat": 0}, sort_keys=True)
+        for varying in ("backend", "mode", "backend_environment"):
+            del facts[varying]
+        return json.dumps(facts, sort_keys=True), row
 
     def task(self, vocabulary_size: int) -> Task:
         """What the backend is built from."""
