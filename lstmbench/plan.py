@@ -58,14 +58,18 @@ class Trial:
 
     def group_key(self) -> str:
         """Equal for trials that differ only in backend and mode."""
-        facts = asdict(self)
-        for varying in ("backend", "mode", "backend_environment"):
-            del facts[varying]
-        return json.dumps(facts, sort_keys=True)
+        return self._key(self.repeat)
 
     def row_key(self) -> str:
         """Equal for trials that differ only in repeat."""
-        return json.dumps({**asdict(self), "repeat": 0}, sort_keys=True)
+        own = (self.backend, self.mode, sorted(self.backend_environment.items()))
+        return self._key(*own)
+
+    def _key(self, *more: object) -> str:
+        """Everything but backend, mode and repeat, and ``more``; made for thousands of records."""
+        mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
+        what = (self.device, self.dtype, self.protocol, self.init, self.corpus, self.corpus_digest)
+        return repr((*what, *mappings, self.seed, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:
         """What the backend is built from."""
