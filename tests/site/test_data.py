@@ -77,6 +77,15 @@ def test_what_is_the_same_everywhere_is_said_once(make_record: Make) -> None:
     assert choices == {"seed"}
 
 
+def test_details_are_there_but_not_shown_at_first(make_record: Make) -> None:
+    records = [make_record(seed=seed, repeat=repeat) for seed in (0, 1) for repeat in (0, 1)]
+    rows = delivered(built(*records)["data/rows.js"])
+    shown = {column["heading"]: column["shown"] for column in rows["columns"]}
+    first = ("trial", "status", "setting", "tokens/s", "95 % interval", "perplexity", "parity")
+    assert all(shown[heading] for heading in first)
+    assert not any(shown[heading] for heading in ("seed", "backend", "mean tokens/s", "quartiles"))
+
+
 def test_filters_offer_what_rows_differ_in(make_record: Make) -> None:
     other = make_record().machine.model_copy(update={"digest": "e" * 64})
     files = built(
