@@ -52,7 +52,13 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, str]:
     "<!-- lstmbench:end -->.",
 )
 @click.option("--block", default="", help="Of several blocks the one whose markers end in this.")
-@click.option("--plot", is_flag=True, help="With --into: the plots above the tables, as links.")
+@click.option(
+    "--plot",
+    "plots",
+    multiple=True,
+    type=click.Choice(("perplexity", "roofline", "scaling")),
+    help="With --into: these plots above the tables, as links to the store's or run's files.",
+)
 @click.option(
     "--summary",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -99,7 +105,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
         lines |= dict.fromkeys(_bundle(shown, bundle, options["allow_dirty"] or to is not None))
     if page or summary:
         show = block.Show(wanted, options["table"] == "best", options["relative_to"])
-        lines |= dict.fromkeys(show.write(shown, page, options["plot"], summary))
+        lines |= dict.fromkeys(show.write(shown, page, options["plots"], summary))
     if to is not None:
         lines |= dict.fromkeys(targets.deliver(to, chosen))
     tell(list(lines))

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lstmbench.errors import UserError
+from lstmbench.publish import drawings
 from lstmbench.publish import tables as tabling
 from lstmbench.publish.readme import text
 from lstmbench.report.figures import Setting, settings
@@ -62,7 +63,7 @@ class Show:
     relative_to: str | None
 
     def write(
-        self, paths: Sequence[Path], page: Page | None, plot: bool, summary: Path | None
+        self, paths: Sequence[Path], page: Page | None, plots: Sequence[str], summary: Path | None
     ) -> list[str]:
         """Write tables into ``page`` and append them to ``summary``.
 
@@ -79,8 +80,8 @@ class Show:
             tables = tabling.ordered(tables)
         if page:
             content = _markdown(tables, self.best)
-            if plot:
-                content = f"{_plot_links(tables, paths, page.file)}\n\n{content}"
+            if plots:
+                content = f"{_plot_links(tables, paths, page.file, plots)}\n\n{content}"
             page.write(content)
         if summary:
             _append(summary, tables, self.best)
@@ -95,7 +96,9 @@ def _runs(paths: Sequence[Path]) -> list[Run]:
     return open_runs([path for path in paths if path.is_dir()])
 
 
-def _plot_links(tables: Sequence[Setting], paths: Sequence[Path], into: Path) -> str:
+def _plot_links(
+    tables: Sequence[Setting], paths: Sequence[Path], into: Path, kinds: Sequence[str]
+) -> str:
     """The plots of the tables as images, linked relative to ``into``.
 
     Those that a published store or a run's folder holds. Raises :class:`UserError` if none does.
@@ -103,14 +106,15 @@ def _plot_links(tables: Sequence[Setting], paths: Sequence[Path], into: Path) ->
     found: list[tuple[Path, str]] = []
     for run in _runs(paths):
         if run.published:
-            names = [(f"{tabling.name(table)}-perplexity.svg", table.title) for table in tables]
-            found += [(run.folder / "plots" / name, title) for name, title in names]
+            plots = [plot for plot in drawings.plots(tables) if plot.kind in kinds]
+            found += [(run.folder / plot.path, plot.title) for plot in plots]
         else:
-            found.append((run.folder / "perplexity.svg", run.name))
+            own = [svg for kind in kinds for svg in sorted(run.folder.glob(f"{kind}*.svg"))]
+            found += [(svg, f"{svg.stem} of {run.name}") for svg in own]
     # as named: links of a checkout are not followed
     start = os.path.abspath(into.parent)  # noqa: PTH100
     links = [
-        f"![Perplexity against epoch: {text(title)}]({quote(_relative(plot, start))})"
+        f"![{text(title)}]({quote(_relative(plot, start))})"
         for plot, title in found
         if plot.is_file()
     ]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lstmbench.errors import UserError
-from lstmbench.publish import readme
+from lstmbench.publish import drawings, readme
 from lstmbench.publish import tables as tabling
-from lstmbench.publish.drawings import drawings
 from lstmbench.publish.gather import Entries
 from lstmbench.publish.schema import schema_text
-from lstmbench.report import formats
+from lstmbench.report import formats, site
+from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Setting
+from lstmbench.report.grid import grid
+from lstmbench.report.sweeps import sweeps
 from lstmbench.report.text import render
+
+#: What a document needs for the LaTeX tables.
+PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1]{fontenc}"
 
 
 @dataclass
@@ -33,26 +36,21 @@ class Made:
     problems: list[str] = field(default_factory=list)
 
 
-#: What a document needs for the LaTeX tables.
-PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1]{fontenc}"
-
-
 def derive(entries: Entries, draw: bool = True) -> Made:
     """All made files. Without ``draw`` no plots, whose bytes depend on the drawing library."""
     made = Made()
     tables = tabling.make(entry.record for entry in entries.values())
-    plots = drawings(tables)
+    plots = drawings.plots(tables)
     made.plots = [plot.path for plot in plots]
-    site = _site(entries)
-    texts = {"schema.json": schema_text()}
-    texts["README.md"] = readme.readme(entries, tables, plots, bool(site))
+    texts = _foreign_tables(tables, made.problems)
+    made.by_plugins = list(texts)
+    texts["schema.json"] = schema_text()
+    texts["README.md"] = readme.readme(entries, tables, plots)
     texts |= _tables(tables)
-    foreign = _foreign_tables(tables, made.problems)
-    made.by_plugins = list(foreign)
-    texts = foreign | texts
-    made.files = {path: text.encode() for path, text in texts.items()} | site
-    if draw:
-        made.files |= {plot.path: plot.draw().encode() for plot in plots}
+    pages = site.build({n.removesuffix(".json"): e.record for n, e in entries.items()})
+    texts |= {plot.path: plot.draw() for plot in plots if draw}
+    everything = texts | {f"site/{path}": page for path, page in pages.items()}
+    made.files = {p: d.encode() if isinstance(d, str) else d for p, d in everything.items()}
     return made
 
 
@@ -63,6 +61,12 @@ def _tables(tables: Sequence[Setting]) -> dict[str, str]:
             found[f"tables/{tabling.name(table)}{part}.tex"] = tabular
         if readme.long(tables):
             found[f"tables/{tabling.name(table)}.md"] = render([table], "github") + "\n"
+    for sweep in sweeps(tables):
+        header, rows = sweep.table()
+        cells = [[one_line(cell) for cell in row] for row in rows]
+        found[f"tables/{drawings.sweep_name(sweep)}.tex"] = (
+            f"{PREAMBLE}\n{grid(header, cells, 'latex_booktabs')}\n"
+        )
     return found
 
 
@@ -95,16 +99,3 @@ def latex(table: Setting) -> dict[str, str]:
         part = "-text" if written else f"-{len(found) + 1}" if found else ""
         found[part] = f"{PREAMBLE}\n{tabular}\n"
     return found
-
-
-def _site(entries: Entries) -> dict[str, bytes]:
-    if importlib.util.find_spec("lstmbench.report.site") is None:
-        return {}
-    site = importlib.import_module("lstmbench.report.site")
-    pages: Mapping[str, bytes | str] = site.build(
-        {name.removesuffix(".json"): entry.record for name, entry in entries.items()}
-    )
-    return {
-        f"site/{path}": page.encode() if isinstance(page, str) else page
-        for path, page in pages.items()
-    }

@@ -1,57 +1,71 @@
-"""Which plots a set of tables gets; naming them is cheap, drawing them is not."""
+"""Which plots a set of tables gives, under names that only records decide."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lstmbench.publish import canonical
 from lstmbench.publish import tables as tabling
 from lstmbench.report.figures import Setting
-from lstmbench.report.sweeps import SIZES, sweeps
+from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
 #: Tables that get plots: those with most rows, for a drawing takes a while.
 MOST_PLOTS = 40
+KINDS = ("perplexity", "roofline", "scaling")
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """``path`` is relative to the store; ``draw`` makes the SVG."""
+class Plot:
+    """An SVG at ``path`` in a store; ``draw`` makes it."""
 
+    kind: str
     path: str
     title: str
     draw: Callable[[], str]
 
 
-def drawings(tables: Sequence[Setting]) -> list[Drawing]:
-    """Perplexity and roofline of each table, and the scaling of each sweep."""
-    found = []
-    for table in _chosen(tables):
-        name = tabling.name(table)
-        path = f"plots/{name}-perplexity.svg"
-        found.append(Drawing(path, f"perplexity: {table.title}", _lazy("perplexity_svg", [table])))
-        if any(row.peak_share is not None for row in table.rows):
-            path = f"plots/{name}-roofline.svg"
-            found.append(Drawing(path, f"roofline: {table.title}", _lazy("roofline_svg", [table])))
-    for sweep in sweeps(tables)[:MOST_PLOTS]:
-        first = next(iter(sweep.settings.values()))
-        path = f"plots/{tabling.name(first)}-scaling-{SIZES[sweep.size]}.svg"
-        found.append(Drawing(path, sweep.title, _lazy("scaling_svg", sweep)))
+def plots(tables: Sequence[Setting]) -> list[Plot]:
+    """The plots that the records are enough for, table by table, then scaling."""
+    trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
+    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:MOST_PLOTS]
+    chosen = {id(table) for table in most}
+    found = [p for table in trained if id(table) in chosen for p in _of_table(table)]
+    return found + [_of_sweep(sweep) for sweep in sweeps(tables)[:MOST_PLOTS]]
+
+
+def _of_table(table: Setting) -> list[Plot]:
+    def perplexity() -> str:
+        from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
+
+        return perplexity_svg([table])
+
+    def roofline() -> str:
+        from lstmbench.report.plots import roofline_svg
+
+        return roofline_svg([table]) or ""
+
+    path = f"plots/{tabling.name(table)}"
+    title = f"Perplexity against epoch: {table.title}"
+    found = [Plot("perplexity", f"{path}-perplexity.svg", title, perplexity)]
+    if any(row.peak_share is not None for row in table.rows):
+        found.append(Plot("roofline", f"{path}-roofline.svg", f"Roofline: {table.title}", roofline))
     return found
 
 
-def _lazy(function: str, what: object) -> Callable[[], str]:
-    def draw() -> str:
-        from lstmbench.report import plots  # matplotlib is slow to import
-
-        svg: str = getattr(plots, function)(what)
-        return svg
-
-    return draw
+def sweep_name(sweep: Sweep) -> str:
+    """A file name for a sweep, whichever of its sizes are there."""
+    facts = next(iter(sweep.settings.values())).facts
+    rest = {**facts, "protocol": {**facts["protocol"], sweep.size: None}, sweep.size: None}
+    unique = canonical.digest(json.dumps(rest, sort_keys=True).encode())[:8]
+    return f"scaling-{SIZES[sweep.size]}-{unique}"
 
 
-def _chosen(tables: Sequence[Setting]) -> list[Setting]:
-    """The tables that get plots, in their order."""
-    trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
-    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:MOST_PLOTS]
-    names = {tabling.name(table) for table in most}
-    return [table for table in trained if tabling.name(table) in names]
+def _of_sweep(sweep: Sweep) -> Plot:
+    def scaling() -> str:
+        from lstmbench.report.plots import scaling_svg
+
+        return scaling_svg(sweep)
+
+    return Plot("scaling", f"plots/{sweep_name(sweep)}.svg", sweep.title, scaling)

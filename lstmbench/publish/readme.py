@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lstmbench.publish import tables as tabling
-from lstmbench.publish.drawings import Drawing
+from lstmbench.publish.drawings import Plot
 from lstmbench.publish.gather import Entries, unclean
 from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Setting
@@ -20,9 +20,7 @@ MOST_ROWS = 300
 MOST_RUNS = 100
 
 
-def readme(
-    entries: Entries, tables: Sequence[Setting], plots: Sequence[Drawing], site: bool
-) -> str:
+def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[Plot]) -> str:
     """The page; the same records give the same bytes."""
     statuses = [entry.record.status.value for entry in entries.values()]
     counts = ", ".join(f"{statuses.count(s)} {s}" for s in sorted(set(statuses)))
@@ -33,16 +31,14 @@ def readme(
         "[records/](records); `lstmbench verify` on this folder recomputes every figure from them.",
         *_warnings(entries),
         "All figures: [tables/all.csv](tables/all.csv), [tables/all.json](tables/all.json), and "
-        "LaTeX in [tables/](tables)."
-        + (" To sort and compare: [site/index.html](site/index.html)." if site else ""),
+        "LaTeX in [tables/](tables). To sort and compare: [site/index.html](site/index.html).",
         "## Best of each backend and device",
         tabling.best_markdown(tables) or "No trial is ok.",
         "## All tables",
         _all(tables),
     ]
     if plots:
-        images = (f"![{text(plot.title)}]({plot.path})" for plot in plots)
-        parts += ["## Plots", *images]
+        parts += ["## Plots", *(f"![{text(plot.title)}]({plot.path})" for plot in plots)]
     parts += ["## Machines", *_machines(entries), "## How to reproduce", *_runs(entries)]
     return "\n\n".join(parts) + "\n"
 

@@ -6,8 +6,8 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from itertools import combinations
+from functools import cache, cached_property
+from itertools import combinations, product
 from statistics import quantiles
 from typing import Any
 
@@ -117,8 +117,15 @@ class Row:
 
     def seconds_to(self, target: float, start_up: bool) -> float | None:
         """Seconds until an epoch's perplexity first is ``target``, if all processes got there."""
-        found = [compare.seconds_to(r, target, start_up) for r in self.sound]
-        return statistics.median_of(found) if None not in found else None
+        return self._times[target, start_up]
+
+    @cached_property
+    def _times(self) -> dict[tuple[float, bool], float | None]:
+        times = {}
+        for target, start_up in product(compare.TARGETS, (False, True)):
+            found = [compare.seconds_to(r, target, start_up) for r in self.sound]
+            times[target, start_up] = statistics.median_of(found) if None not in found else None
+        return times
 
     @cached_property
     def memory(self) -> float | None:
@@ -272,10 +279,13 @@ class Setting:
         return ranks
 
 
+_protocol_facts = cache(asdict)
+
+
 def _facts(record: Record) -> dict[str, Any]:
     trial = record.trial
     return {
-        "protocol": asdict(trial.protocol),
+        "protocol": _protocol_facts(trial.protocol),
         "init": trial.init,
         "corpus": (trial.corpus, trial.corpus_digest),
         "dtype": trial.dtype,

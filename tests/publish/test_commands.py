@@ -139,13 +139,14 @@ class TestInto:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         from lstmbench.publish import drawings
+        from lstmbench.report import plots
 
         monkeypatch.setattr(drawings, "MOST_PLOTS", 40)
-        monkeypatch.setattr(drawings, "_lazy", lambda *_: lambda: "<svg/>")
+        monkeypatch.setattr(plots, "perplexity_svg", lambda _: "<svg/>")
         docs = tmp_path / "docs"
         docs.mkdir()
         (docs / "PAGE.md").write_text(MARKED)
-        options = ("--into", docs / "PAGE.md", "--only", "init=native", "--plot")
+        options = ("--into", docs / "PAGE.md", "--only", "init=native", "--plot", "perplexity")
         assert call("publish", run, "--to", tmp_path / "store", *options).returncode == 0
         (link,) = re.findall(r"^!\[.*\]\((.*)\)$", (docs / "PAGE.md").read_text(), re.M)
         assert link.startswith("../store/plots/d2l-")
@@ -153,11 +154,11 @@ class TestInto:
 
     def test_a_run_s_own_plot_is_linked(self, call: Any, run: Path, page: Path) -> None:
         (run / "perplexity.svg").write_text("<svg/>")
-        assert call("publish", run, "--into", page, "--plot").returncode == 0
+        assert call("publish", run, "--into", page, "--plot", "perplexity").returncode == 0
         assert "](run/perplexity.svg)" in page.read_text()
 
     def test_no_plot_is_said(self, call: Any, one_line: Any, run: Path, page: Path) -> None:
-        one_line(call("publish", run, "--into", page, "--plot"), "--plot", "no plot")
+        one_line(call("publish", run, "--into", page, "--plot", "perplexity"), "--plot", "no plot")
         assert page.read_text() == MARKED
 
     def test_a_page_without_markers_leaves_the_store_alone(
