@@ -56,10 +56,12 @@ def deviation(pairs: Sequence[tuple[Record, Record]], estimator: Estimator) -> f
 def table(records: Sequence[Record]) -> str:
     """Markdown: candidates against ways of measuring."""
     ways = {turns: pairs_of(records, turns) for turns in (True, False)}
+    if min(map(len, ways.values())) < 2:
+        raise SystemExit("fewer than two pairs: measure longer with 'lstmbench noise'")
     header = (
         "estimator",
         f"in turns ({len(ways[True])} pairs)",
-        f"one after the other ({len(ways[False])} pairs)",
+        f"a set apart ({len(ways[False])} pairs)",
     )
     rows = [
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as stdlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -44,16 +44,20 @@ def last_perplexity(record: Record) -> float | None:
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that two sides are compared in."""
+    """Something that two sides are compared in.
+
+    ``by_seed``: it is the same in every process with a seed, so that seeds are what is observed.
+    """
 
     name: str
     value: Value
     more_is_better: bool = False
+    by_seed: bool = False
 
 
 QUANTITIES = (
     Quantity("tokens/s", lambda r: statistics.speed(r.epochs), more_is_better=True),
-    Quantity("perplexity", last_perplexity),
+    Quantity("perplexity", last_perplexity, by_seed=True),
     *(
         Quantity(
             f"seconds to perplexity {target:g}{', start-up included' * start_up}",
@@ -89,28 +93,54 @@ class Comparison:
         return self.verdict == "worse" and self.ratio.value < least
 
 
+#: Values by the turn that they were measured in.
+Turns = dict[tuple[str, str], float]
+
+
 def ratio(a: Sequence[Record], b: Sequence[Record], value: Value) -> tuple[Interval, bool] | None:
     """A's value over B's with its interval; pair by pair where both took turns in a run."""
-    ours, theirs = _by_turn(a, value), _by_turn(b, value)
+    ours, theirs = by_turn(a, value), by_turn(b, value)
+    return ratio_of_turns(ours, theirs) if ours and theirs else None
+
+
+def ratio_of_turns(ours: Turns, theirs: Turns) -> tuple[Interval, bool]:
+    """The same from values by turn; where few turns were shared, all values of both sides."""
     turns = sorted(ours.keys() & theirs.keys())
-    if turns and len(turns) == len(ours) == len(theirs):
+    if turns and (len(turns) > 1 or len(turns) == len(ours) == len(theirs)):
         found = statistics.interval([ours[turn] / theirs[turn] for turn in turns])
-        return (found, True) if found else None
-    if not ours or not theirs:
-        return None
+        assert found is not None
+        return found, True
     return _welch(list(ours.values()), list(theirs.values())), False
 
 
-def _by_turn(records: Sequence[Record], value: Value) -> dict[tuple[str, str], float]:
-    """Values by the turn that they were measured in; trials without turns pair with nothing."""
-    found = {}
+def by_turn(records: Sequence[Record], value: Value) -> Turns | None:
+    """Values by turn; trials without turns pair with nothing.
+
+    ``None`` if a sound process has no such value: the rest would be survivors.
+    """
+    found: Turns = {}
     for index, record in enumerate(records):
-        amount = value(record) if record.status == Status.OK else None
-        if amount:
-            alone = not record.source.interleaved
-            turn = (record.source.run, record.trial.group_key())
-            found[(f"{id(record)}", str(index)) if alone else turn] = amount
+        if record.status != Status.OK:
+            continue
+        amount = value(record)
+        if not amount:
+            return None
+        alone = not record.source.interleaved
+        turn = (record.source.run, record.trial.group_key())
+        found[(f"{id(record)}", str(index)) if alone else turn] = amount
     return found
+
+
+def by_seed(records: Sequence[Record], value: Value) -> Turns | None:
+    """The geometric mean of each seed's values."""
+    turns: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        if record.status == Status.OK:
+            amount = value(record)
+            if not amount:
+                return None
+            turns.setdefault(("seed", str(record.trial.seed)), []).append(amount)
+    return {seed: stdlib.geometric_mean(values) for seed, values in turns.items()}
 
 
 def _welch(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
@@ -118,13 +148,11 @@ def _welch(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     logs = [[math.log(v) for v in side] for side in (ours, theirs)]
     centre = stdlib.fmean(logs[0]) - stdlib.fmean(logs[1])
     processes = min(len(ours), len(theirs))
-    if processes < 2:
+    if processes < 2 or any(map(statistics.alike, logs)):
         return Interval(math.exp(centre), None, None, processes)
     from scipy import stats
 
     found = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
-    if math.isnan(found.low):  # no variance at all, as for equal perplexities
-        return Interval(math.exp(centre), math.exp(centre), math.exp(centre), processes)
     return Interval(math.exp(centre), math.exp(found.low), math.exp(found.high), processes)
 
 
@@ -132,18 +160,30 @@ def compare(a: Sequence[Record], b: Sequence[Record]) -> list[Comparison]:
     """Every quantity that both sides have."""
     found = []
     for quantity in QUANTITIES:
-        answer = ratio(a, b, quantity.value)
-        if answer:
-            found.append(Comparison(quantity, *answer))
+        values = by_seed if quantity.by_seed else by_turn
+        ours, theirs = values(a, quantity.value), values(b, quantity.value)
+        if ours and theirs:
+            interval, paired = ratio_of_turns(ours, theirs)
+            found.append(Comparison(quantity, interval, paired))
     return found
 
 
-def differences(a: Record, b: Record) -> Mapping[str, tuple[str, str]]:
-    """What should be equal for a comparison to mean something, where it is not."""
+def differences(a: Sequence[Record], b: Sequence[Record]) -> dict[str, tuple[str, str]]:
+    """What should be equal for a comparison to mean something, where it is not, in both sides."""
+    ours, theirs = _facts(a), _facts(b)
+    return {
+        name: (" or ".join(sorted(ours[name])), " or ".join(sorted(theirs[name])))
+        for name in ours
+        if len(ours[name] | theirs[name]) > 1
+        and not (name == "seed" and ours[name] == theirs[name])
+    }
 
-    def facts(record: Record) -> dict[str, str]:
+
+def _facts(records: Sequence[Record]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for record in records:
         trial, machine = record.trial, record.machine.facts
-        return {
+        facts = {
             "machine": f"{machine.get('processor')} ({record.machine.digest[:8]})",
             "device": trial.device,
             "corpus": f"{trial.corpus} ({trial.corpus_digest[:8]})",
@@ -154,6 +194,6 @@ def differences(a: Record, b: Record) -> Mapping[str, tuple[str, str]]:
             "seed": str(trial.seed),
             "environment": str(dict(trial.environment)),
         }
-
-    ours, theirs = facts(a), facts(b)
-    return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+        for name, fact in facts.items():
+            found.setdefault(name, set()).add(fact)
+    return found

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,8 +34,21 @@ from lstmbench.store import Run
 #: Seconds of silence before another worker's turn: threads that have just computed spin for a
 #: while in case there is more to do, and would take a core from whoever is next.
 SETTLE = 0.005
-#: The same after products: OpenBLAS spins for tens of milliseconds, Intel's OpenMP for 200.
-SETTLE_PRODUCTS = 0.25
+
+
+#: Failures of a row after which sampling goes on without it.
+FAILURES = 2
+T = TypeVar("T")
+
+
+def in_turn(items: Sequence[T], done: int) -> list[T]:
+    """The order of a round: forward and backward, then both beginning one further on.
+
+    Everyone is first as often as anyone, and follows each neighbour as often.
+    """
+    start = done // 2 % len(items) if items else 0
+    order = [*items[start:], *items[:start]]
+    return order[::-1] if done % 2 else order
 
 
 @dataclass(frozen=True)
@@ -118,11 +131,14 @@ class Conductor:
                 with interruptible():
                     for trial, reason in self.plan.unavailable:
                         self._record(self._life(trial), Status.UNAVAILABLE, None, reason)
+                    repeat = -1
                     for repeat, groups in self.plan.by_repeat():
                         if self.sampling and self.sampling.content(self.records, repeat):
                             break
                         for group in groups:
-                            self._group([lives[trial.name] for trial in group])
+                            self._group([lives[t.name] for t in group if not self._hopeless(t)])
+                    if self.sampling:
+                        self.sampling.content(self.records, repeat + 1)
             except KeyboardInterrupt:
                 with uninterruptible():
                     self._record_interrupted(lives.values())
@@ -134,6 +150,12 @@ class Conductor:
                     if life.peaks is not None:
                         life.peaks.close()
         return True
+
+    def _hopeless(self, trial: Trial) -> bool:
+        """Whether a row has failed twice, so that sampling need not try a third time."""
+        row = trial.row_key()
+        bad = [r for r in self.records if r.status != Status.OK and r.trial.row_key() == row]
+        return self.sampling is not None and len(bad) >= FAILURES
 
     def _record_interrupted(self, lives: Iterable[Life]) -> None:
         done = {record.trial.name for record in self.records}
@@ -147,6 +169,8 @@ class Conductor:
 
     def _group(self, group: list[Life]) -> None:
         """Make all ready, then epoch by epoch in rotating order, then the ends."""
+        if not group:
+            return
         protocol, seed = group[0].trial.protocol, group[0].trial.seed
         offsets = draw_offsets(seed, protocol.epochs, protocol.steps)
         digest = hashlib.sha256(json.dumps(offsets).encode()).hexdigest()
@@ -158,17 +182,14 @@ class Conductor:
         ready = [life for life in group if self._guarded(life, self._prepare)]
         if ready and self.products:
             peaks.start()
-            ready = self._products(peaks, ready)
-            peaks.forget()
         for done, offset in enumerate(offsets):
-            turn = done % len(ready) if ready else 0
-            for life in ready[turn:] + ready[:turn]:
+            for life in in_turn(ready, done):
                 if len(ready) > 1:
                     time.sleep(SETTLE)
                 if not self._guarded(life, self._epoch, offset):
                     ready = [other for other in ready if other is not life]
             if self.products and ready and (done + 1) % peaks.every == 0:
-                ready = self._products(peaks, ready)
+                ready = self._products(peaks, ready, done)
         peaks.close()
         for life in ready:
             self._guarded(life, self._end)
@@ -179,19 +200,24 @@ class Conductor:
         )
         return Peaks(trial, launch, self.executor, self.limits.answer)
 
-    def _products(self, peaks: Peaks, ready: list[Life]) -> list[Life]:
+    def _products(self, peaks: Peaks, ready: list[Life], done: int) -> list[Life]:
         """Products by all who offer some. Returns the trials that are still alive."""
+        lost = []
+        peaks.settle()
         peaks.turn()
-        alive = [life for life in ready if self._guarded(life, self._product)]
-        time.sleep(SETTLE_PRODUCTS)
-        return alive
+        for life in in_turn(ready, done):
+            if life.offers_product:
+                peaks.settle()
+                lost += [] if self._guarded(life, self._product) else [life]
+        peaks.settle()
+        peaks.end_turn()
+        return [life for life in ready if life not in lost]
 
     def _product(self, life: Life) -> None:
         assert life.peaks is not None
-        if life.offers_product:
-            seconds = self._ask(life, **life.peaks.request())["seconds"]
-            life.offers_product = seconds is not None
-            life.peaks.add(life.trial.label, seconds)
+        answer = self._ask(life, **life.peaks.request())
+        life.offers_product = answer["seconds"] is not None
+        life.peaks.add(life.trial.label, answer["seconds"])
 
     def _guarded(self, life: Life, step: Callable[..., None], *arguments: Any) -> bool:
         """Take a step of a trial; if its worker is lost, record that and return False."""
@@ -225,12 +251,12 @@ class Conductor:
 
     def _epoch(self, life: Life, offset: int) -> None:
         counter = self._counter(life.trial.device)
-        before = counter() if counter else 0.0
+        before = counter() if counter else None
         answer = self._ask(life, do="epoch", offset=offset)
-        if counter:
-            life.joules.append(counter() - before)
+        after = counter() if counter else None
         seconds, nats, tokens = answer["seconds"], answer["nats"], answer["tokens"]
-        life.series.append((seconds, nats, tokens))
+        joules = None if before is None or after is None else after - before
+        life.series.append((seconds, nats, tokens, joules))
         done, every = len(life.series), life.trial.protocol.validate_every
         self.observer.epoch(life.trial, done, perplexity(nats, tokens), tokens / seconds)
         if every and done % every == 0:

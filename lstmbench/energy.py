@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lstmbench import machine
+
 #: Linux's "powercap" interface to the running average power limit counters (Intel, AMD).
 POWERCAP = Path("/sys/class/powercap")
 
-#: Total joules since some moment in the past.
-Counter = Callable[[], float]
+#: Total joules since some moment in the past; ``None`` once they cannot be read.
+Counter = Callable[[], float | None]
 
 
 class Rapl:
@@ -47,7 +49,7 @@ class Rapl:
         return self._total / 1e6
 
 
-def nvml(index: int) -> Counter:
+def nvml(index: int) -> Callable[[], float]:
     """The card's own counter, in millijoules (Volta and later), through ``nvidia-ml-py``."""
     import pynvml  # optional: pip install 'lstmbench[nvml]'
 
@@ -64,11 +66,22 @@ def nvml(index: int) -> Counter:
 def counter(device: str, root: Path = POWERCAP) -> Counter | None:
     """The counter of ``cpu`` or ``cuda:N``, or ``None`` where it cannot be had."""
     kind, _, index = device.partition(":")
+    # a missing library, driver or permission means no figure, not a failure
     try:
         if kind == "cpu":
-            return Rapl(root)
+            return _forgiving(Rapl(root))
         if kind == "cuda":
-            return nvml(int(index or 0))
-    except Exception:  # a missing library, driver or permission: no figure, no failure
+            return _forgiving(nvml(machine.physical_gpu(int(index or 0))))
+    except Exception:
         return None
     return None
+
+
+def _forgiving(read: Callable[[], float]) -> Counter:
+    def total() -> float | None:
+        try:
+            return read()
+        except Exception:
+            return None
+
+    return total

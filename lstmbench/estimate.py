@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from dataclasses import replace
 
 from lstmbench.batches import window_count
 from lstmbench.errors import UserError
-from lstmbench.plan import Trial
+from lstmbench.plan import Selection, Trial, make_plan
+from lstmbench.record import Aim
 from lstmbench.roofline import cost
+from lstmbench.statistics import LEAST
 
 #: A sweep beyond these wants ``--yes``.
 MOST_TRIALS, MOST_HOURS = 250, 4.0
+#: Trials of one repeat that are not even listed without it.
+MOST_PLANNED = 20_000
 #: Operations per second that any backend worth running reaches: per thread, or per other device.
 RATE_OF_A_THREAD, RATE_OF_A_DEVICE = 2e10, 2e12
 #: Seconds for import, compilation and parity.
@@ -29,11 +34,25 @@ def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
     return START + tokens * operations / rate
 
 
-def refuse_explosion(trials: Sequence[Trial], corpus_tokens: int, vocabulary_size: int) -> None:
-    """Raise :class:`UserError` if nobody can have meant so much without saying so."""
-    hours = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials) / 3600
-    if len(trials) > MOST_TRIALS or hours > MOST_HOURS:
+def refuse_explosion(
+    selection: Selection, aim: Aim | None, corpus_tokens: int, vocabulary_size: int
+) -> None:
+    """Raise :class:`UserError` if nobody can have meant so much without saying so.
+
+    Looked at is one repeat, so that nothing has exploded yet; sampling takes its time at most.
+    """
+    repeats = LEAST if aim else selection.repeats
+    settings = len(selection.protocols) * len(selection.threads) * len(selection.devices)
+    if settings * len(selection.backends) > MOST_PLANNED:
         raise UserError(
-            f"this makes {len(trials):,} trials and takes {hours:,.1f} hours or more: "
+            f"this makes over {MOST_PLANNED:,} trials: sweep less, or confirm with --yes"
+        )
+    trials = make_plan(replace(selection, repeats=1)).trials
+    once = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials)
+    longest = max(once, aim.seconds) if aim else math.inf
+    count, hours = len(trials) * repeats, min(once * repeats, longest) / 3600
+    if count > MOST_TRIALS or hours > MOST_HOURS:
+        raise UserError(
+            f"this makes {count:,} trials and takes {hours:,.1f} hours or more: "
             "sweep less, or confirm with --yes"
         )

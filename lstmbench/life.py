@@ -34,7 +34,7 @@ class Life:
     trial: Trial
     log: Path
     channel: Channel | None = None
-    series: list[tuple[float, float, int]] = field(default_factory=list)
+    series: list[tuple[float, float, int, float | None]] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     continuations: list[Continuation] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
@@ -42,7 +42,6 @@ class Life:
     runtime: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     parity: Parity | None = None
-    joules: list[float] = field(default_factory=list)
     peaks: Peaks | None = None
     offers_product: bool = True
     companions: list[str] = field(default_factory=list)
@@ -67,9 +66,11 @@ class Life:
         machine: Machine,
     ) -> Record:
         """All that is known of the trial, scrubbed."""
-        seconds, nats, tokens = zip(*self.series, strict=True) if self.series else ((), (), ())
+        columns = zip(*self.series, strict=True) if self.series else ((), (), (), ())
+        seconds, nats, tokens, joules = map(list, columns)
+        # a counter that stopped counting has no figure
         epochs = Epochs(
-            seconds=list(seconds), nats=list(nats), tokens=list(tokens), joules=self.joules
+            seconds=seconds, nats=nats, tokens=tokens, joules=[] if None in joules else joules
         )
         found = {"suspect": suspect(nats, self.evaluations), "unsettled": unsettled(epochs)}
         return Record(

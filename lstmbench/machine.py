@@ -68,6 +68,15 @@ def gpus() -> dict[str, str]:
     return found
 
 
+def physical_gpu(index: int) -> int:
+    """The driver's own number of what frameworks call ``cuda:index``.
+
+    Raises ``ValueError`` where ``CUDA_VISIBLE_DEVICES`` names no numbers.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return index if visible is None else int(visible.split(",")[index])
+
+
 def devices() -> list[str]:
     """``cpu`` first, then every GPU of this machine."""
     return ["cpu", *gpus()]

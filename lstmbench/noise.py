@@ -1,6 +1,7 @@
 """An A/A test: the same trial against itself, to learn what this machine can tell apart.
 
-Pairs of processes of one trial, in turns of epochs and one after the other. Whatever their speeds
+Pairs of processes of one trial, in turns of epochs and one after the other (alone, with a pair in
+turns between them). Whatever their speeds
 differ by is the machine's doing, and bounds what a comparison here can show.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from lstmbench import statistics
+from lstmbench.errors import UserError
 from lstmbench.plan import Plan, Trial
 from lstmbench.record import Record, Status
 from lstmbench.statistics import Interval
@@ -50,14 +52,26 @@ class UntilTime:
 
 
 def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Record]]:
-    """Sound pairs that took turns, or that ran one after the other."""
-    sound = [r for r in records if r.status == Status.OK and bool(r.companions) == turns]
-    sound.sort(key=lambda r: (r.source.run, r.trial.repeat))
-    if not turns:
-        return list(zip(sound[0::2], sound[1::2], strict=False))
-    by_name = {(r.source.run, r.trial.name): r for r in sound}
-    pairs = [(r, by_name.get((r.source.run, r.companions[0]))) for r in sound]
-    return [(a, b) for a, b in pairs if b is not None and a.trial.repeat < b.trial.repeat]
+    """Sound pairs that took turns, or those of processes alone in one set and in the next."""
+    sound = {
+        (r.source.run, r.trial.repeat): r
+        for r in records
+        if r.status == Status.OK and bool(r.companions) == turns
+    }
+    apart, every = (1, SET) if turns else (SET, 2 * SET)
+    first = 0 if turns else SET - 1
+    return [
+        (record, sound[run, repeat + apart])
+        for (run, repeat), record in sorted(sound.items())
+        if repeat % every == first and (run, repeat + apart) in sound
+    ]
+
+
+def refuse_others(records: Sequence[Record]) -> None:
+    """Raise :class:`UserError` unless all are one trial on one machine, as ``noise`` makes them."""
+    kinds = {(record.trial.row_key(), record.machine.digest) for record in records}
+    if len(kinds) > 1:
+        raise UserError("these are records of several trials or machines, not a run of 'noise'")
 
 
 def log_ratios(records: Sequence[Record], turns: bool) -> list[float]:
@@ -84,24 +98,27 @@ class Repeatability:
 
         The usual sum of two quantiles of Student's t (Cohen 1988, chapter 2), on logarithms.
         """
-        from scipy import stats
+        quantiles = (statistics.student_t(p, repeats - 1) for p in (0.975, POWER))
+        return math.exp(sum(quantiles) * self.deviation / math.sqrt(repeats))
 
-        quantiles = stats.t.ppf([0.975, POWER], repeats - 1).sum()
-        return math.exp(float(quantiles) * self.deviation / math.sqrt(repeats))
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % interval of the deviation (chi-square; Snedecor & Cochran 1989, 5.11)."""
+        from scipy.special import chdtri
 
-    def repeats_within(self, minutes: float) -> int:
-        """Repeats that fit into a time."""
-        return int(minutes * 60 // self.seconds)
+        freedom = self.ratio.processes - 1
+        low, high = (math.sqrt(freedom / chdtri(freedom, p)) for p in (0.025, 0.975))
+        return self.deviation * low, self.deviation * high
 
 
 def repeatability(records: Sequence[Record], turns: bool) -> Repeatability | None:
-    """Of the pairs in turns or one after the other; ``None`` with fewer than two pairs."""
+    """Of the pairs in turns or a set apart; ``None`` with fewer than two pairs."""
     logs = log_ratios(records, turns)
     found = statistics.interval([math.exp(value) for value in logs])
     if found is None or len(logs) < 2:
         return None
     took = [_seconds(r) for r in records if bool(r.companions) == turns and r.status == Status.OK]
-    way = "in turns" if turns else "one after the other"
+    way = "in turns" if turns else "a set apart"
     return Repeatability(way, found, stdlib.stdev(logs), 2 * stdlib.median(took))
 
 

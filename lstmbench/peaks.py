@@ -6,6 +6,7 @@ the same machine, and the share that a trial reaches does not depend on the hour
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from lstmbench.execution.channel import Channel, Executor, Launch, Lost
 from lstmbench.plan import Trial
 from lstmbench.record import Copy, Peak, Product
 from lstmbench.roofline import COPIES, COPY_BYTES, PRODUCTS, SIDES, TURNS
+
+#: Seconds; OpenBLAS spins for about thirty milliseconds, others less.
+SETTLE = 0.1
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Peaks:
     copies: list[float] = field(default_factory=list)
     _probe: Channel | None = None
     _library: str = ""
+    _warm: bool = False
 
     @property
     def side(self) -> int:
@@ -36,8 +41,8 @@ class Peaks:
 
     @property
     def every(self) -> int:
-        """Epochs between two turns of products."""
-        return max(1, self.trial.protocol.epochs // TURNS)
+        """Epochs from one turn of products to the next."""
+        return -(-self.trial.protocol.epochs // TURNS)
 
     def start(self) -> None:
         """NumPy in a worker of its own; only the CPU is its device, and BLAS has two dtypes."""
@@ -53,11 +58,16 @@ class Peaks:
         answer = self._ask(load)
         self._library = str(answer["library"]) if answer else ""
 
+    def settle(self) -> None:
+        """Silence, until threads that have just computed no longer spin."""
+        time.sleep(SETTLE)
+
     def turn(self) -> None:
         """Products and copies by NumPy."""
         answer = self._ask(self.request())
         if answer:
             self.add(self._library, answer["seconds"])
+            self.settle()
         answer = self._ask({"do": "copy", "size": COPY_BYTES, "count": COPIES})
         if answer:
             self.copies += answer["seconds"]
@@ -71,10 +81,12 @@ class Peaks:
         if seconds:
             self.offers.setdefault(who, []).extend(seconds)
 
-    def forget(self) -> None:
+    def end_turn(self) -> None:
         """The first turn makes operands and compiles: it does not count."""
-        self.offers.clear()
-        self.copies.clear()
+        if not self._warm:
+            self.offers.clear()
+            self.copies.clear()
+        self._warm = True
 
     def best(self) -> Peak | None:
         """The fastest so far."""

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from itertools import groupby, product
 from typing import Any
 
@@ -59,20 +58,18 @@ class Trial:
 
     def group_key(self) -> str:
         """Equal for trials that differ only in backend and mode."""
-        return self._keys[0]
+        return self._key(self.repeat)
 
     def row_key(self) -> str:
         """Equal for trials that differ only in repeat."""
-        return self._keys[1]
+        own = (self.backend, self.mode, sorted(self.backend_environment.items()))
+        return self._key(*own)
 
-    @cached_property
-    def _keys(self) -> tuple[str, str]:
-        """Of the group and of the row; worked out once, for tables ask for them often."""
-        facts = asdict(self)
-        row = json.dumps({**facts, "repeat": 0}, sort_keys=True)
-        for varying in ("backend", "mode", "backend_environment"):
-            del facts[varying]
-        return json.dumps(facts, sort_keys=True), row
+    def _key(self, *more: object) -> str:
+        """Everything but backend, mode and repeat, and ``more``; made for thousands of records."""
+        mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
+        what = (self.device, self.dtype, self.protocol, self.init, self.corpus, self.corpus_digest)
+        return repr((*what, *mappings, self.seed, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:
         """What the backend is built from."""

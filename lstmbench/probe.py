@@ -39,8 +39,8 @@ class Probe:
 
     def copy(self, request: dict[str, Any]) -> Answer:
         """Seconds of ``count`` copies of ``size`` bytes, a part per thread."""
-        if self._parts is None:
-            self._parts = np.zeros((2, self._threads, request["size"] // self._threads), np.uint8)
+        if self._parts is None:  # not zeros, which the system would not even store
+            self._parts = np.ones((2, self._threads, request["size"] // self._threads), np.uint8)
             self._pool = ThreadPoolExecutor(self._threads)
         clock = Stopwatch()
         for index in range(request["count"]):

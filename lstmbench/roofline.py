@@ -17,9 +17,8 @@ from lstmbench.record import Record
 SIDES = {"cpu": 1024, "mps": 4096, "cuda": 8192}
 #: Bytes of the copies in memory, more than caches hold.
 COPY_BYTES = 1 << 27
-#: Turns of products in a trial, at most, and what is done in each: the first product may still meet
-#: spinning threads of whoever computed before.
-TURNS, PRODUCTS, COPIES = 20, 4, 2
+#: Turns of products in a trial, at most, and what is done in each.
+TURNS, PRODUCTS, COPIES = 11, 4, 2
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 

@@ -20,7 +20,7 @@ from lstmbench.protocol import OVERRIDABLE
 from lstmbench.record import Aim, Record, Source, Status
 from lstmbench.report import text
 from lstmbench.report.figures import settings
-from lstmbench.sampling import LEAST, MOST, Sampling
+from lstmbench.sampling import MOST, Sampling
 from lstmbench.store import Run, write_atomically
 
 
@@ -75,26 +75,23 @@ def execute(options: Options) -> int:
     corpus = select.choose_corpus(host, options.corpus, options.corpus_file)
     for protocol, _ in protocols:
         select.check_fits(protocol, corpus)
-    plan = make_plan(
-        Selection(
-            backends,
-            devices,
-            modes,
-            select.choose_dtype(options.dtype),
-            protocols,
-            options.init,
-            corpus.name,
-            corpus.digest,
-            options.seed,
-            threads,
-            {name: provenance.scrub(value) for name, value in environment.items()},
-            MOST if aim else options.repeats or preset.repeats,
-        ),
-        interleave=not options.no_interleave,
+    selection = Selection(
+        backends,
+        devices,
+        modes,
+        select.choose_dtype(options.dtype),
+        protocols,
+        options.init,
+        corpus.name,
+        corpus.digest,
+        options.seed,
+        threads,
+        {name: provenance.scrub(value) for name, value in environment.items()},
+        MOST if aim else options.repeats or preset.repeats,
     )
     if not options.yes:
-        sure = [trial for trial in plan.trials if not aim or trial.repeat < LEAST]
-        estimate.refuse_explosion(sure, len(corpus.ids), len(corpus.vocabulary))
+        estimate.refuse_explosion(selection, aim, len(corpus.ids), len(corpus.vocabulary))
+    plan = make_plan(selection, interleave=not options.no_interleave)
     for problem in host.problems.values():
         print(f"lstmbench: {problem}", file=sys.stderr)
     sampling = Sampling(aim) if aim else None

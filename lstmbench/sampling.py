@@ -2,19 +2,19 @@
 
 After each repeat of a plan the interval of every ratio is looked at. Looking again and again makes
 a 95 % interval cover less than it claims, most of all when the first looks come early, for then few
-processes that agree by luck end the sampling; hence :data:`LEAST`.
+processes that agree by luck end the sampling; hence :data:`lstmbench.statistics.LEAST`.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
 from lstmbench.record import Aim, Record
-from lstmbench.report.figures import settings, widest
+from lstmbench.report.figures import settings, widest_of
+from lstmbench.statistics import LEAST
 
-#: Processes of a row before the first look.
-LEAST = 5
 #: Processes of a row at most.
 MOST = 50
 
@@ -25,34 +25,34 @@ class Sampling:
     def __init__(self, aim: Aim, clock: Callable[[], float] = time.monotonic) -> None:
         self.aim = aim
         self.repeat = 0
-        self.outcome = f"{MOST} processes were not enough"
+        self.outcome = ""
         self._clock = clock
         self._began = clock()
 
     def content(self, records: Sequence[Record], repeat: int) -> bool:
         """Whether to stop before ``repeat``, after so many whole repeats (counted from 0)."""
         self.repeat = repeat
-        spent = self._clock() - self._began
         if not repeat:
             return False
-        width = max((w for w in map(widest, settings(records)) if w is not None), default=None)
+        width = widest_of(settings(records))
+        asked = f"asked for: {self.aim.precision:.1%}"
         if width is None and repeat > 1:
-            self.outcome = "nothing was left to compare"
-            return True
-        if repeat >= LEAST and width is not None and width <= self.aim.precision:
-            self.outcome = (
-                f"after {repeat} repeats every ratio is known within {width:.1%} "
-                f"(asked for: {self.aim.precision:.1%})"
-            )
-            return True
+            self.outcome = "nothing is left to compare"
+        elif repeat >= LEAST and width is not None and width <= self.aim.precision:
+            known = f"every ratio is known within {width:.1%}"
+            self.outcome = f"after {repeat} repeats {known} ({asked})"
         # a repeat takes what one took so far
-        if spent * (repeat + 1) / repeat > self.aim.seconds:
-            known = (
-                f"the widest ratio is known within {width:.1%}" if width else "no ratio is known"
-            )
+        elif (self._clock() - self._began) * (repeat + 1) / repeat > self.aim.seconds:
             self.outcome = (
-                f"after {repeat} repeats the time of {self.aim.seconds:g} s is over; {known} "
-                f"(asked for: {self.aim.precision:.1%}): what is not decided stays undecided"
+                f"after {repeat} repeats the time of {self.aim.seconds:g} s is over; "
+                f"{_known(width)} ({asked}): what is not decided stays undecided"
             )
-            return True
-        return False
+        elif repeat == MOST:
+            self.outcome = f"after {MOST} repeats, the most there are, {_known(width)} ({asked})"
+        return bool(self.outcome)
+
+
+def _known(width: float | None) -> str:
+    if width is None or math.isinf(width):
+        return "not every ratio is known"
+    return f"the widest ratio is known within {width:.1%}"

@@ -107,13 +107,17 @@ def choose_aim(
                 "--repeats fixes the number of processes, --precision lets it vary: "
                 "give one of them"
             )
+        if budget is not None:
+            raise UserError("--repeats fixes the number of processes: no --budget ends them early")
         return None
     wanted = precision if precision is not None else protocol.precision
     if wanted is None:
         if budget is not None:
             raise UserError("--budget ends sampling for --precision: give that too")
         return None
-    if not LEAST_PRECISION <= wanted <= MOST_PRECISION:
+    if wanted > MOST_PRECISION:
+        raise UserError(f"--precision {wanted:.4g}: a share such as 2% or 0.02, at most 50%")
+    if not wanted >= LEAST_PRECISION:
         raise UserError(
             f"--precision {wanted:.4g}: no machine repeats itself so well that sampling could end; "
             f"between {LEAST_PRECISION:.1%} and {MOST_PRECISION:.0%} it can"

@@ -6,11 +6,14 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from lstmbench.record import Epochs, Evaluation
 
 #: The last epochs whose median perplexity stands beside the last one's.
 LAST = 10
+#: Processes of a row before sampling looks for the first time whether they are enough.
+LEAST = 5
 #: Nats below the floor that chance reaches less than once in a million trials.
 CHANCE = math.log(1e6)
 
@@ -85,7 +88,8 @@ def joules_per_million_tokens(epochs: Epochs) -> float | None:
     if not epochs.joules:
         return None
     steady = slice(warm_up(len(epochs.joules)), None)
-    return 1e6 * math.fsum(epochs.joules[steady]) / sum(epochs.tokens[steady] or [1])
+    tokens = sum(epochs.tokens[steady])
+    return 1e6 * math.fsum(epochs.joules[steady]) / tokens if tokens else None
 
 
 def mean_speed(epochs: Epochs) -> float | None:
@@ -116,20 +120,32 @@ def interval(values: Sequence[float]) -> Interval | None:
 
     The values' logarithms vary between processes more than epochs do within one, so that only
     processes count as observations (Student 1908; Kalibera & Jones, "Rigorous benchmarking in
-    reasonable time", ISMM 2013).
+    reasonable time", ISMM 2013). Values without any spread are one observation, however often it
+    was made.
     """
     if not values:
         return None
     logs = [math.log(value) for value in values]
     centre = math.fsum(logs) / len(logs)
-    if len(logs) < 2:
-        return Interval(values[0], None, None, 1)
-    from scipy import stats
-
+    if alike(logs):
+        return Interval(values[0], None, None, len(logs))
     error = statistics.stdev(logs) / math.sqrt(len(logs))
-    reach = float(stats.t.ppf(0.975, len(logs) - 1)) * error
+    reach = student_t(0.975, len(logs) - 1) * error
     bounds = math.exp(centre - reach), math.exp(centre + reach)
     return Interval(math.exp(centre), *bounds, len(logs))
+
+
+def alike(logs: Sequence[float]) -> bool:
+    """Whether values have no spread but that of rounding."""
+    return max(logs) - min(logs) <= 1e-9
+
+
+@cache
+def student_t(probability: float, freedom: int) -> float:
+    """Quantile of Student's t."""
+    from scipy.special import stdtrit  # scipy.stats takes over a second to import
+
+    return float(stdtrit(freedom, probability))
 
 
 def unsettled(epochs: Epochs) -> bool:

@@ -41,6 +41,7 @@ class Session:
 
     task: Task
     backend: Backend
+    memory: dict[str, int] | None = None
 
     def load(self, request: dict[str, Any]) -> Answer:
         """Import the plugin (phase ``import``) and read the tokens."""
@@ -117,7 +118,11 @@ class Session:
         return {"seconds": seconds, **asdict(sound_loss(loss, batches))}
 
     def product(self, request: dict[str, Any]) -> Answer:
-        """Seconds of ``count`` matrix products; ``None`` if the backend offers none that works."""
+        """Seconds of ``count`` matrix products; ``None`` if the backend offers none that works.
+
+        Their operands are not the trial's: what memory it took is read before.
+        """
+        self.memory = self.memory or self._memory()
         try:
             return {"seconds": time_products(self.backend.matrix_product, request)}
         except NotImplementedError:
@@ -145,11 +150,15 @@ class Session:
     def finish(self, request: dict[str, Any]) -> Answer:
         """Facts about the run that only this process knows."""
         facts = {str(k): str(v) for k, v in self.backend.runtime().items()}
+        return {"runtime": facts, "memory": self.memory or self._memory()}
+
+    def _memory(self) -> dict[str, int]:
+        """Peaks in bytes, of this process and of a device with memory of its own."""
         memory = {self.peak_name: peak_memory()}
         on_device = self.backend.device_memory()
         if on_device is not None:
             memory["device_peak"] = int(on_device)
-        return {"runtime": facts, "memory": memory}
+        return memory
 
     def _batches(self, split: str, offset: int) -> Batches:
         training = self.task.training

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,9 @@ import pytest
 from scipy import stats
 
 from lstmbench import noise
+from lstmbench.errors import UserError
 from lstmbench.record import Epochs
+from lstmbench.statistics import Interval
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -110,10 +111,20 @@ def test_four_sets_are_measured_however_long_they_take() -> None:
     assert len(begun(1.0, 50.0)[0]) == 8
 
 
-def test_repeats_that_fit_into_a_time(records: list[Any]) -> None:
-    way = noise.repeatability(records, turns=True)
-    assert way
-    assert replace(way, seconds=20.0).repeats_within(minutes=1.5) == 4
+def test_the_deviation_s_own_interval_covers(make_record: Make) -> None:
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        logs = rng.normal(0, 0.01, 6)
+        way = noise.Repeatability("", Interval(1.0, 0.9, 1.1, 6), float(np.std(logs, ddof=1)), 1.0)
+        low, high = way.bounds
+        covered += low <= 0.01 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_records_of_several_trials_are_no_noise(records: list[Any], make_record: Make) -> None:
+    noise.refuse_others(records)
+    with pytest.raises(UserError, match="several trials or machines"):
+        noise.refuse_others([*records, make_record(backend="other")])
 
 
 NOISE = (
@@ -128,7 +139,7 @@ def test_the_verb_measures_and_tells_and_tells_again(cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     (folder,) = cli.runs()
     assert len(list((folder / "records").iterdir())) == 12
-    for words in ("in turns", "one after the other", "no difference", "four cases of five", "\n7 "):
+    for words in ("in turns", "a set apart", "no difference", "four cases of five", "\n7 "):
         assert words in done.stdout
     again = cli("noise", "--from", folder)
     assert again.returncode == 0

@@ -146,6 +146,60 @@ def test_it_never_begins_a_repeat_that_does_not_fit(make_record: Make) -> None:
     assert run.repeats == 2
 
 
+def row(make_record: Make, backend: str, repeats: int, **changes: Any) -> list[Any]:
+    """Sound processes that differ a little."""
+    return [
+        make_record(
+            backend=backend,
+            repeat=n,
+            epochs=Epochs(
+                seconds=[1 + (n * ord(backend) % 7) / 1000] * 4, nats=[1.0] * 4, tokens=[1] * 4
+            ),
+            **changes,
+        )
+        for n in range(repeats)
+    ]
+
+
+def test_one_flake_does_not_end_it(make_record: Make) -> None:
+    flake = make_record(backend="b", status="failed", reason="timeout", epochs=Epochs())
+    records = [*row(make_record, "a", 2), flake, *row(make_record, "b", 2)[1:]]
+    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    assert not sampling.content([], 0)
+    assert not sampling.content(records, 2)
+    assert sampling.outcome == ""
+
+
+def test_a_table_whose_ratios_are_unknown_is_waited_for(make_record: Make) -> None:
+    known = row(make_record, "a", LEAST) + row(make_record, "b", LEAST)
+    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    assert not sampling.content([*known, *row(make_record, "a", 1, threads=1)], LEAST)
+    assert sampling.content(known, LEAST)
+
+
+def test_a_backend_alone_on_each_device_stands_for_itself(make_record: Make) -> None:
+    records = row(make_record, "a", LEAST) + row(make_record, "a", LEAST, device="cuda:0")
+    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    assert not sampling.content(records[:2], 2)
+    assert sampling.content(records, LEAST)
+    assert "every ratio is known" in sampling.outcome
+
+
+def test_the_last_repeat_is_looked_at_too(make_record: Make) -> None:
+    sampling = Sampling(Aim(precision=0.002, seconds=1e9))
+    rng = np.random.default_rng(0)
+    noisy = [
+        record.model_copy(
+            update={
+                "epochs": Epochs(seconds=[rng.uniform(1, 2)] * 4, nats=[1.0] * 4, tokens=[1] * 4)
+            }
+        )
+        for record in row(make_record, "a", MOST)
+    ]
+    assert sampling.content(noisy, MOST)
+    assert f"after {MOST} repeats, the most there are" in sampling.outcome
+
+
 def test_it_ends_where_nothing_is_left_to_compare(make_record: Make) -> None:
     sampling = Sampling(Aim(precision=0.02, seconds=1e9))
     broken = [
@@ -154,7 +208,7 @@ def test_it_ends_where_nothing_is_left_to_compare(make_record: Make) -> None:
     assert not sampling.content([], 0)
     assert not sampling.content(broken[:1], 1)
     assert sampling.content(broken, 2)
-    assert sampling.outcome == "nothing was left to compare"
+    assert sampling.outcome == "nothing is left to compare"
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=40), st.floats(1e-3, 1e3))

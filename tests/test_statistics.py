@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lstmbench import statistics
@@ -66,6 +66,12 @@ def test_one_process_gives_no_interval() -> None:
     assert single.half_width is None
 
 
+def test_values_without_spread_are_one_observation_however_many() -> None:
+    came = statistics.interval([5.0, 5.0, 5.0])
+    assert came is not None
+    assert (came.value, came.low, came.high) == (5.0, None, None)
+
+
 def test_the_interval_is_student_s_on_logarithms() -> None:
     came = statistics.interval([1.0, math.e, math.e**2])
     assert came is not None
@@ -84,6 +90,7 @@ def test_the_interval_holds_the_estimate_and_scales_with_it(
     scaled = statistics.interval([factor * v for v in values])
     assert came is not None
     assert scaled is not None
+    assume(came.low is not None)
     assert came.low is not None
     assert came.high is not None
     assert came.low <= came.value * (1 + 1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from lstmbench.errors import UserError
 from lstmbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from lstmbench.compare import Comparison
     from lstmbench.record import Record
 
 FORMATS = ("plain", "github")
@@ -24,7 +26,9 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     from lstmbench.publish.tables import only
     from lstmbench.store import load, read_record
 
-    path, _, label = text.partition("@")
+    path, at, label = text.rpartition("@")
+    if not at or Path(text).exists():
+        path, label = text, ""
     if Path(path).suffix == ".json" and Path(path).is_file():
         records = [read_record(Path(path))]
     else:
@@ -38,7 +42,8 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     records = only(records, conditions)
     if not records:
         raise UserError(f"{text}: no record meets every --only")
-    if len({r.trial.row_key() for r in records}) > 1:
+    # several seeds of one row are compared together
+    if len({replace(r.trial, seed=0).row_key() for r in records}) > 1:
         raise UserError(f"{text} holds more than one row: {_which(records)}")
     return records
 
@@ -50,7 +55,7 @@ def _which(records: list[Record]) -> str:
     labels = sorted({record.trial.label for record in records})
     if len(labels) > 1:
         return f"name one of {', '.join(labels)} as PATH@NAME"
-    differing = sorted({name for r in records for name in differences(records[0], r)})
+    differing = sorted({n for r in records for n in differences(records[:1], [r])} - {"seed"})
     return f"they differ in {', '.join(differing)}; --only FIELD=VALUE says which is meant"
 
 
@@ -80,7 +85,7 @@ def compare(
     undecided.
     """
     from lstmbench import compare as comparing
-    from lstmbench.report.columns import ratio_text
+    from lstmbench.report.columns import one_line, ratio_text
     from lstmbench.report.grid import grid
     from lstmbench.report.text import escape_markdown
 
@@ -89,7 +94,7 @@ def compare(
     sides = tuple(read_side(text, conditions, damaged) for text in (a, b))
     tell(damaged)
     first = [side[0].trial for side in sides]
-    different = comparing.differences(sides[0][0], sides[1][0])
+    different = comparing.differences(*sides)
     if different and not anyway:
         name, (ours, theirs) = next(iter(different.items()))
         raise UserError(
@@ -104,24 +109,38 @@ def compare(
             c.quantity.name,
             ratio_text(c.ratio),
             c.verdict,
-            "took turns" if c.paired else "not in turns",
+            _measured(c),
             str(c.ratio.processes),
         )
         for c in found
     ]
-    header = ("quantity", "A / B (95 % interval)", "A is", "measured", "processes")
-    title = f"A: {first[0].label} on {first[0].device}, B: {first[1].label} on {first[1].device}"
+    header = ("quantity", "A / B (95 % interval)", "A is", "measured", "observations")
+    title = one_line(
+        f"A: {first[0].label} on {first[0].device}, B: {first[1].label} on {first[1].device}"
+    )
     click.echo(f"### {escape_markdown(title)}\n" if form == "github" else f"{title}\n")
     click.echo(grid(header, rows, "github" if form == "github" else "simple"))
     for name, (ours, theirs) in different.items():
-        click.echo(f"\nNot the same {name}: {ours} against {theirs}.")
+        line = one_line(f"Not the same {name}: {ours} against {theirs}.")
+        click.echo(f"\n{escape_markdown(line) if form == 'github' else line}")
     if any(c.ratio.low is None for c in found):
-        click.echo("\nOne process gives no interval: run with --repeats.")
+        click.echo(
+            "\nOne process gives no interval (--repeats), nor does one seed of what is the same in "
+            "every process with it (--seed)."
+        )
     speed = next((c for c in found if c.quantity.name == "tokens/s"), None)
     if fail_below is not None and speed is None:
         raise UserError("--fail-below: A and B have no tokens/s in common")
+    if fail_below is not None and speed is not None and speed.ratio.low is None:
+        raise UserError("--fail-below: one process gives no interval to judge by; use --repeats")
     slow = fail_below is not None and speed is not None and speed.fails(fail_below)
     sys.exit(1 if slow or damaged else 0)
+
+
+def _measured(comparison: Comparison) -> str:
+    if comparison.quantity.by_seed:
+        return "seed by seed" if comparison.paired else "different seeds"
+    return "took turns" if comparison.paired else "not in turns"
 
 
 @hookimpl

@@ -27,7 +27,13 @@ MOST_PAIRS = 250
 @click.option("--backend", metavar="NAME[:MODE]", help="[default: torch, if it is installed]")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--threads", type=int, help="[default: the physical cores]")
-@click.option("--minutes", type=float, default=5.0, show_default=True, help="How long to measure.")
+@click.option(
+    "--minutes",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="How long to measure, four sets of processes at the least.",
+)
 @override_options
 @click.option("--repeats", type=click.IntRange(2, 1000), help="Say what so many repeats can show.")
 @click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
@@ -120,18 +126,22 @@ def noise(
 
 def tell(records: Sequence[Record], repeats: int | None) -> bool:
     """Print what the pairs say; False if there are too few."""
-    from lstmbench.noise import repeatability
+    from lstmbench.noise import refuse_others, repeatability
     from lstmbench.report.grid import grid
 
+    refuse_others(records)
     ways = [found for turns in (True, False) if (found := repeatability(records, turns))]
     if not ways:
         click.echo("Fewer than two sound pairs: nothing follows. Measure longer, or see the logs.")
         return False
     rows = [summary(way) for way in ways]
-    header = ("pairs measured", "pairs", "deviation of the ratio", "A / A (95 % interval)", "")
+    header = ("pairs", "number", "deviation of the ratio", "A / A (95 % interval)", "")
     click.echo(grid(header, rows))
-    click.echo("\nThe smallest difference that is found in four cases of five:\n")
-    click.echo(grid(("repeats", *(f"{way.way} (minutes)" for way in ways)), outlook(ways, repeats)))
+    click.echo(
+        "\nThe smallest difference that is found in four cases of five (and minutes for two trials "
+        "without measuring the machine's peak):\n"
+    )
+    click.echo(grid(("repeats", *(f"{way.way}" for way in ways)), outlook(ways, repeats)))
     return True
 
 
@@ -147,7 +157,7 @@ def summary(way: Repeatability) -> tuple[str, ...]:
     return (
         way.way,
         str(way.ratio.processes),
-        f"{way.deviation:.2%}",
+        "{:.1%} ({:.1%} to {:.1%})".format(way.deviation, *way.bounds),
         ratio_text(way.ratio),
         verdict,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
@@ -77,8 +78,7 @@ class Row:
     @cached_property
     def speed(self) -> statistics.Interval | None:
         """Tokens/s with the interval over processes."""
-        values = (statistics.speed(r.epochs) for r in self.sound)
-        return statistics.interval([value for value in values if value])
+        return statistics.interval(list(self.speeds.values()))
 
     @cached_property
     def mean_speed(self) -> float | None:
@@ -94,10 +94,16 @@ class Row:
         low, _, high = quantiles(steady, n=4, method="inclusive")
         return low, high
 
+    @cached_property
+    def speeds(self) -> compare.Turns:
+        """Tokens/s of each process by the turn that it took."""
+        return compare.by_turn(self.sound, lambda r: statistics.speed(r.epochs)) or {}
+
     def ratio(self, base: Row) -> statistics.Interval | None:
         """Speed relative to ``base``, repeat by repeat where both took turns."""
-        found = compare.ratio(self.sound, base.sound, lambda r: statistics.speed(r.epochs))
-        return found[0] if found else None
+        if not self.speeds or not base.speeds:
+            return None
+        return compare.ratio_of_turns(self.speeds, base.speeds)[0]
 
     @cached_property
     def achieved(self) -> float | None:
@@ -188,6 +194,7 @@ class Row:
             "training_seconds": self.training,
             "parity_worst": self.parity,
             "processes": len(self.records),
+            "processes_sound": len(self.sound),
             "message": next((r.message for r in self.records if r.message), ""),
         }
 
@@ -294,18 +301,25 @@ def _facts(record: Record) -> dict[str, Any]:
 def widest(setting: Setting) -> float | None:
     """Half the width of the widest interval of a ratio between rows of one device.
 
-    A single row stands for itself. ``None`` as long as there is no interval.
+    A row alone on its device stands for itself. Infinite as long as one has no interval; ``None``
+    without a sound row.
     """
-    widths: list[float | None] = []
-    rows = [row for row in setting.rows if row.speed is not None]
-    for row, other in combinations(rows, 2):
-        if row.first.trial.device == other.first.trial.device:
-            ratio = row.ratio(other)
-            widths.append(ratio.half_width if ratio else None)
-    if len(rows) == 1 and rows[0].speed:
-        widths.append(rows[0].speed.half_width)
-    known = [width for width in widths if width is not None]
-    return max(known) if known and len(known) == len(widths) else None
+    devices: dict[str, list[Row]] = {}
+    for row in setting.rows:
+        if row.speed is not None:
+            devices.setdefault(row.first.trial.device, []).append(row)
+    known: list[statistics.Interval | None] = []
+    for rows in devices.values():
+        if len(rows) == 1:
+            known.append(rows[0].speed)
+        known += [row.ratio(other) for row, other in combinations(rows, 2)]
+    widths = [i.half_width if i else None for i in known]
+    return max((math.inf if w is None else w for w in widths), default=None)
+
+
+def widest_of(tables: Iterable[Setting]) -> float | None:
+    """The widest of all tables."""
+    return max((w for w in map(widest, tables) if w is not None), default=None)
 
 
 def settings(records: Iterable[Record], relative_to: str | None = None) -> list[Setting]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from lstmbench import roofline
 from lstmbench.report.columns import significant
 from lstmbench.report.figures import Setting, widest
+from lstmbench.statistics import LEAST
 
 
 def notes(setting: Setting) -> list[str]:
@@ -14,9 +16,11 @@ def notes(setting: Setting) -> list[str]:
     protocol = setting.first.trial.protocol
     lines = []
     if setting.repeated:
+        turns = all(r.source.interleaved for row in setting.rows for r in row.records)
+        how = "repeat by repeat where they took turns" if turns else "without turns"
         lines.append(
-            "Rows of equal rank cannot be told apart: the 95 % interval of their ratio, over "
-            "processes that took turns, includes 1."
+            f"Rows of equal rank cannot be told apart: the 95 % interval of their ratio ({how}) "
+            "includes 1."
         )
     else:
         lines.append(
@@ -29,15 +33,18 @@ def notes(setting: Setting) -> list[str]:
     )
     lines += _peak_notes(setting) + _aim_notes(setting)
     if setting.relative_to:
-        lines.append(f"x {setting.relative_to}: speed relative to it, from turns in the same run.")
+        lines.append(f"x {setting.relative_to}: speed relative to it on the same device.")
     if protocol.note:
         lines.append(protocol.note)
+    messages: dict[str, int] = {}
     for row in setting.rows:
         for record in row.records:
             if record.message:
                 reason = f" ({record.reason})" if record.reason else ""
                 label = f"{row.label} on {record.trial.device}"
-                lines.append(f"{label} {record.status.value}{reason}: {record.message}")
+                line = f"{label} {record.status.value}{reason}: {record.message}"
+                messages[line] = messages.get(line, 0) + 1
+    lines += [f"{line} ({n} times)" if n > 1 else line for line, n in messages.items()]
     if any(r.source.dirty or r.source.commit is None for row in setting.rows for r in row.records):
         lines.append("Made by code that is no clean commit: not for publication.")
     return lines
@@ -63,7 +70,7 @@ def _peak_notes(setting: Setting) -> list[str]:
             f"that took turns with the trials: {made}."
         )
     if any(row.sound and row.energy is None for row in setting.rows):
-        lines.append("No joules where the machine offers no energy counter.")
+        lines.append("No joules where no energy counter could be read.")
     return lines
 
 
@@ -71,9 +78,11 @@ def _aim_notes(setting: Setting) -> list[str]:
     aims = [r.source.aim for row in setting.rows for r in row.records if r.source.aim]
     if not aims:
         return []
-    width = widest(setting)
-    known = "no ratio is known" if width is None else f"the widest is known within {width:.1%}"
-    reached = width is not None and width <= aims[0].precision
+    width, processes = widest(setting), max(len(row.sound) for row in setting.rows)
+    known = "not every ratio is known"
+    if width is not None and math.isfinite(width):
+        known = f"the widest is known within {width:.1%}"
+    reached = width is not None and width <= aims[0].precision and processes >= LEAST
     ending = "reached" if reached else "not reached: what is not decided stays undecided"
     return [
         f"Sampling was to go on until every ratio is known within {aims[0].precision:.1%}, or for "

@@ -77,13 +77,16 @@ def roofline_svg(tables: Sequence[Setting]) -> str | None:
     labels = _labels(tables)
     places = [roofline.record_cost(row.first).intensity for row in rows]
     reach = np.geomspace(min(places) / 30, max(places) * 10, 200)
-    for device in sorted({row.first.trial.device for row in rows}):
-        sound = [record for row in rows if row.first.trial.device == device for record in row.sound]
+    roofs: dict[str, list[Row]] = {}
+    for row in rows:
+        roofs.setdefault(_roof(row), []).append(row)
+    for name, beneath in roofs.items():
+        sound = [record for row in beneath for record in row.sound]
         flat = statistics.median_of(roofline.peak(record) for record in sound)
         slope = statistics.median_of(roofline.bandwidth(record) for record in sound)
         assert flat is not None
         roof = np.minimum(flat, reach * slope) if slope else np.full_like(reach, flat)
-        axes.plot(reach, roof / 1e9, color="#777777", linewidth=1.2, label=f"roof of {device}")
+        axes.plot(reach, roof / 1e9, color="#777777", linewidth=1.2, label=_plain(name))
     for index, (row, place) in enumerate(zip(rows, places, strict=True)):
         axes.plot(
             [place],
@@ -140,6 +143,13 @@ def _colour(labels: Sequence[str], row: Row) -> str:
 def _name(row: Row) -> str:
     device = row.first.trial.device
     return row.label if device == "cpu" else f"{row.label} {device}"
+
+
+def _roof(row: Row) -> str:
+    """What has a peak of its own."""
+    trial, machine = row.first.trial, row.first.machine
+    threads = f"{trial.threads} thread{'s' * (trial.threads > 1)}"
+    return f"roof of {trial.device}, {threads}, {trial.dtype}, machine {machine.digest[:4]}"
 
 
 def _size(row: Row) -> str:

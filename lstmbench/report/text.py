@@ -134,7 +134,7 @@ def _to_json(setting: Setting) -> dict[str, object]:
         "title": setting.title,
         "setting": setting.facts,
         "rows": [
-            {**row.to_json(), "rank": rank, "relative_speed": _value(setting.relative(row))}
+            {**row.to_json(), "rank": rank, **_relative(setting.relative(row))}
             for row, rank in zip(setting.rows, setting.ranks, strict=True)
         ],
         "notes": notes(setting),
@@ -150,8 +150,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _value(ratio: Interval | None) -> float | None:
-    return ratio.value if ratio else None
+def _relative(ratio: Interval | None) -> dict[str, float | None]:
+    low, high = (ratio.low, ratio.high) if ratio else (None, None)
+    return {
+        "relative_speed": ratio.value if ratio else None,
+        "relative_speed_low": low,
+        "relative_speed_high": high,
+    }
 
 
 def _csv_cell(value: object) -> object:

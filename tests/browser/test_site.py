@@ -181,6 +181,7 @@ def test_a_row_leads_to_its_trial_and_that_to_its_record(reader: Reader, publish
     name = reader.column("trial")[0].split()[0]
     speed = reader.column("tokens/s")[0]
     reader.page.locator("#results tbody a").first.click()
+    reader.page.wait_for_url("**/trials/*.html")
     reader.wait_for_plot("#curves")
     reader.wait_for_plot("#rates")
     assert reader.page.inner_text("h1").startswith(name)
@@ -200,6 +201,7 @@ def test_two_rows_are_compared(reader: Reader, published: Path) -> None:
     boxes.nth(1).check()
     assert compare.get_attribute("aria-disabled") == "false"
     compare.click()
+    reader.page.wait_for_url("**/compare.html#*")
     reader.wait_for_plot("#curves")
     ratio = float(reader.page.inner_text("#verdict strong").split()[0])
     assert ratio == pytest.approx(speeds[0] / speeds[1], rel=0.02)
@@ -233,6 +235,7 @@ def test_the_theme_is_chosen_and_kept(reader: Reader, published: Path) -> None:
     assert dark != light
     assert reader.page.get_attribute("#theme", "aria-pressed") == "true"
     reader.page.get_by_role("link", name="Machines").click()
+    reader.page.wait_for_url("**/machines.html")
     assert reader.page.evaluate(background) == dark
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmbench.commands.run import run
 from lstmbench.protocol import D2L
-from lstmbench.record import Epochs, Evaluation
+from lstmbench.record import Copy, Epochs, Evaluation, Peak, Product
 from lstmbench.report import site
 from lstmbench.report.site.again import command
 from lstmbench.report.site.facts import natural, plain
@@ -76,6 +77,15 @@ def test_what_is_the_same_everywhere_is_said_once(make_record: Make) -> None:
     assert choices == {"seed"}
 
 
+def test_details_are_there_but_not_shown_at_first(make_record: Make) -> None:
+    records = [make_record(seed=seed, repeat=repeat) for seed in (0, 1) for repeat in (0, 1)]
+    rows = delivered(built(*records)["data/rows.js"])
+    shown = {column["heading"]: column["shown"] for column in rows["columns"]}
+    first = ("trial", "status", "setting", "tokens/s", "95 % interval", "perplexity", "parity")
+    assert all(shown[heading] for heading in first)
+    assert not any(shown[heading] for heading in ("seed", "backend", "mean tokens/s", "quartiles"))
+
+
 def test_filters_offer_what_rows_differ_in(make_record: Make) -> None:
     other = make_record().machine.model_copy(update={"digest": "e" * 64})
     files = built(
@@ -114,12 +124,38 @@ def test_a_sweep_joins_settings_that_differ_in_one_size(make_record: Make) -> No
         make_record(threads=1),
     )
     sweeps = delivered(files["data/scaling.js"])["sweeps"]
-    assert sorted(sweep["size"] for sweep in sweeps) == ["hidden size", "threads"]
-    (sweep,) = (sweep for sweep in sweeps if sweep["size"] == "hidden size")
+    assert sorted(sweep["size"] for sweep in sweeps) == ["hidden-size", "threads"]
+    (sweep,) = (sweep for sweep in sweeps if sweep["size"] == "hidden-size")
     lines = {line["label"]: [p["x"] for p in line["points"]] for line in sweep["series"]}
     assert lines == {"numpy:eager": [256, 512, 1024], "torch:eager": [512]}
     assert all(p["speed"] > 0 for line in sweep["series"] for p in line["points"])
     assert "hidden" not in sweep["about"]
+
+
+def test_rows_stand_beneath_the_roof_that_was_measured(make_record: Make) -> None:
+    # a product of 2 * 1000**3 operations in 10 ms, a copy that moves 2 GB in 0.1 s
+    peak = Peak(
+        product=Product(library="numpy", side=1000, dtype="float32", seconds=[0.01] * 4),
+        copies=Copy(size=10**9, seconds=[0.1] * 4),
+    )
+    files = built(
+        make_record(peak=peak),
+        make_record(peak=peak, backend="torch"),
+        sized(make_record, 512, peak=peak),
+        make_record(backend="unmeasured"),
+    )
+    (roofline,) = delivered(files["data/scaling.js"])["rooflines"]
+    assert (roofline["peak"], roofline["bandwidth"]) == pytest.approx((200, 20))
+    points = {(p["label"], p["changed"]): p for p in roofline["points"]}
+    assert set(points) == {
+        ("numpy:eager", ""),
+        ("torch:eager", ""),
+        ("numpy:eager", "hidden-size 512"),
+    }
+    for point in points.values():
+        assert point["share"] == pytest.approx(100 * point["gflops"] / 200)
+    assert "numpy:eager" in columns(files)["trial"]
+    assert any(columns(files)["% of peak"])
 
 
 def test_series_keep_gaps_where_perplexity_is_beyond_numbers(make_record: Make) -> None:
@@ -170,14 +206,16 @@ def test_the_command_means_the_same_trial_again(
         threads=3,
         environment=environment,
     )
-    program, verb, *arguments = shlex.split(command(trial))
+    program, verb, *arguments = shlex.split(" ".join(command(trial)))
     assert (program, verb) == ("lstmbench", "run")
     got = run.make_context("run", arguments).params
     assert got["backends"] == f"{backend}:m"
     assert got["devices"] == device
     assert got["protocol"] == "d2l"
     assert (got["dtype"], got["init"]) == ("float64", "native")
-    assert (got["corpus"], got["seed"]) == (corpus, 7)
+    assert (got["corpus"], got["seed"], got["repeats"]) == (corpus, 7, 1)
+    assert list(got["hidden_size"]) == [512]
+    assert list(got["threads"]) == [3]
     assert got["env"] == tuple(f"{name}={value}" for name, value in environment.items())
 
 

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from lstmbench.record import Record
 from lstmbench.report import site
 
-#: Whose values the schema fixes.
-FIXED = {"status", "reason", "schema_version"}
+#: Whose values are no free text.
+FIXED = {"status", "reason", "schema_version", "dtype"}
 #: Whose keys a plugin or a machine may choose.
 OPEN = {"environment", "backend_environment", "facts", "versions", "digests", "runtime", "errors"}
-#: Without which a sound record has no start-up.
 SCRIPT = re.compile(
     r"lstmbench\.deliver\((\"[^\"\n]*\"), JSON\.parse\('([^'\n]*(?:\\'[^'\n]*)*)'\)\);\n"
 )

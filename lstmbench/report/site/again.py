@@ -7,8 +7,11 @@ import shlex
 from lstmbench.plan import Trial
 
 
-def command(trial: Trial) -> str:
-    """``lstmbench run`` with everything that decides the trial, quoted for a shell."""
+def command(trial: Trial) -> list[str]:
+    """``lstmbench run`` with everything that decides the trial, quoted for a shell.
+
+    In parts that read best unbroken; blanks join them.
+    """
     options: list[tuple[str, object]] = [
         ("--backends", trial.label),
         ("--devices", trial.device),
@@ -19,6 +22,7 @@ def command(trial: Trial) -> str:
         ("--corpus", trial.corpus),
         ("--seed", trial.seed),
         ("--threads", trial.threads),
+        ("--repeats", 1),
         *(("--env", f"{name}={value}") for name, value in trial.environment.items()),
     ]
-    return shlex.join(["lstmbench", "run", *(str(part) for pair in options for part in pair)])
+    return ["lstmbench run", *(shlex.join([name, str(value)]) for name, value in options)]

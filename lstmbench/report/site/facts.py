@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,10 @@ def machine_name(machine: Machine) -> str:
     return " + ".join([name, *([plain(gpus)] if gpus else [])]) + f" {machine.digest[:8]}"
 
 
-def changed(record: Record, without: str = "") -> str:
-    """The hyper-parameters that are not the protocol's own, less the one named ``without``."""
+def changed(record: Record, without: Collection[str] = ()) -> str:
+    """The hyper-parameters that are not the protocol's own, less those named ``without``."""
     pairs = record.trial.overrides.items()
-    return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in pairs if k != without)
+    return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in pairs if k not in without)
 
 
 @dataclass(frozen=True)

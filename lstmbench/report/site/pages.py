@@ -12,8 +12,9 @@ import jinja2
 
 from lstmbench.record import Record, Status
 from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, settings
-from lstmbench.report.site import machines, scaling, trial
+from lstmbench.report.site import machines, trial
 from lstmbench.report.site.names import slug
+from lstmbench.report.site.scaling import scaling
 from lstmbench.report.site.scripts import deliver
 from lstmbench.report.site.table import index, ordered
 
@@ -31,12 +32,7 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
     tables = ordered(settings(found, relative_to))
     files: dict[str, str | bytes] = dict(_static())
     files["data/rows.js"] = deliver("rows", index(tables, slugs))
-    sizes = {
-        "figures": [(name, title) for name, _, title in scaling.FIGURES],
-        "sweeps": scaling.sweeps(tables, slugs),
-        "rooflines": [],
-    }
-    files["data/scaling.js"] = deliver("scaling", sizes)
+    files["data/scaling.js"] = deliver("scaling", scaling(tables, slugs))
 
     templates = _templates()
     summary = _summary(found, sum(len(setting.rows) for setting in tables))

@@ -1,71 +1,55 @@
-"""Sweeps: settings that differ in one size only, and what each backend reached at each size."""
+"""Sweeps and rooflines as the pages plot them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from lstmbench import roofline, statistics
 from lstmbench.report.figures import Row, Setting
 from lstmbench.report.site.facts import FACETS, changed
+from lstmbench.report.sweeps import SIZES, sweeps
 
-#: Sizes that a sweep may vary: hyper-parameters of the protocol, and threads.
-SIZES = ("hidden_size", "batch_size", "steps", "layers", "threads")
-#: Figures that may be plotted: name in the data, how to get it, what it is called.
+GIGA = 1e9
+#: Figures that are plotted against a size: name in the data, how to get it, what it is called.
 FIGURES: tuple[tuple[str, Callable[[Row], float | None], str], ...] = (
     ("speed", lambda row: row.speed.value if row.speed else None, "tokens/s"),
+    ("share", lambda row: None if row.peak_share is None else 100 * row.peak_share, "% of peak"),
+    ("gflops", lambda row: None if row.achieved is None else row.achieved / GIGA, "GFLOP/s"),
 )
 Json = dict[str, Any]
 
 
-def _size(setting: Setting, name: str) -> Any:
-    return setting.facts["threads"] if name == "threads" else setting.facts["protocol"][name]
+def scaling(tables: Sequence[Setting], slugs: Mapping[int, str]) -> Json:
+    """All that the scaling page loads; ``slugs`` as for the index."""
+    return {
+        "figures": [(name, title) for name, _, title in FIGURES],
+        "sweeps": [
+            {
+                "size": SIZES[sweep.size],
+                "about": _about(next(iter(sweep.settings.values())), [sweep.size]),
+                "series": [
+                    {
+                        "label": label,
+                        "device": device,
+                        "points": [{"x": x, **_point(row, slugs)} for x, row in rows.items()],
+                    }
+                    for (label, device), rows in sweep.rows().items()
+                ],
+            }
+            for sweep in sweeps(tables)
+        ],
+        "rooflines": _rooflines(tables, slugs),
+    }
 
 
-def _others(setting: Setting, name: str) -> str:
-    """All facts but one: equal for the settings of one sweep."""
-    facts = {**setting.facts, "protocol": {**setting.facts["protocol"]}}
-    (facts if name == "threads" else facts["protocol"]).pop(name)
-    return json.dumps(facts, sort_keys=True)
-
-
-def _about(setting: Setting, without: str = "") -> str:
-    """What the settings of one sweep share."""
+def _about(setting: Setting, without: Collection[str]) -> str:
+    """What settings share that differ in some sizes only."""
     words = {facet.name: facet.word(setting.first) for facet in FACETS}
     words["changed"] = changed(setting.first, without)
-    left_out = {"device", "commit", without}
+    left_out = {"device", "commit", *without}
     return " · ".join(word for name, word in words.items() if word and name not in left_out)
-
-
-def sweeps(tables: Sequence[Setting], slugs: Mapping[int, str]) -> list[Json]:
-    """Every set of settings that differ in one size, with the figures of each row."""
-    found = []
-    for name in SIZES:
-        alike: dict[str, list[Setting]] = {}
-        for setting in tables:
-            alike.setdefault(_others(setting, name), []).append(setting)
-        for members in alike.values():
-            if len(members) > 1:
-                found.append(
-                    {
-                        "size": name.replace("_", " "),
-                        "about": _about(members[0], name),
-                        "series": _series(members, name, slugs),
-                    }
-                )
-    return found
-
-
-def _series(members: Sequence[Setting], name: str, slugs: Mapping[int, str]) -> list[Json]:
-    lines: dict[tuple[str, str], list[Json]] = {}
-    for setting in sorted(members, key=lambda s: _size(s, name)):
-        for row in setting.rows:
-            line = lines.setdefault((row.label, row.first.trial.device), [])
-            line.append({"x": _size(setting, name), **_point(row, slugs)})
-    return [
-        {"label": label, "device": device, "points": lines[label, device]}
-        for label, device in sorted(lines)
-    ]
 
 
 def _point(row: Row, slugs: Mapping[int, str]) -> Json:
@@ -76,4 +60,37 @@ def _point(row: Row, slugs: Mapping[int, str]) -> Json:
         "low": speed and speed.low,
         "high": speed and speed.high,
         **{name: value(row) for name, value, _ in FIGURES},
+    }
+
+
+def _rooflines(tables: Sequence[Setting], slugs: Mapping[int, str]) -> list[Json]:
+    """A roof for each device of settings that differ in the model's and batch's size only."""
+    alike: dict[tuple[str, str], list[tuple[Setting, Row]]] = {}
+    for setting in tables:
+        protocol = {k: v for k, v in setting.facts["protocol"].items() if k not in SIZES}
+        facts = json.dumps({**setting.facts, "protocol": protocol}, sort_keys=True)
+        for row in setting.rows:
+            if row.peak_share is not None:
+                alike.setdefault((facts, row.first.trial.device), []).append((setting, row))
+    return [_roofline(members, slugs) for members in alike.values()]
+
+
+def _roofline(members: Sequence[tuple[Setting, Row]], slugs: Mapping[int, str]) -> Json:
+    setting, first = members[0]
+    records = [record for _, row in members for record in row.sound]
+    bandwidth = statistics.median_of(roofline.bandwidth(record) for record in records)
+    sizes = [name for name in SIZES if name != "threads"]
+    return {
+        "about": f"{first.first.trial.device} · {_about(setting, sizes)}",
+        "peak": (statistics.median_of(roofline.peak(r) for r in records) or 0.0) / GIGA,
+        "bandwidth": None if bandwidth is None else bandwidth / GIGA,
+        "points": [
+            {
+                "label": row.label,
+                "changed": changed(row.first),
+                "intensity": roofline.record_cost(row.first).intensity,
+                **_point(row, slugs),
+            }
+            for _, row in members
+        ],
     }

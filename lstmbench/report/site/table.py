@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstmbench.record import Record
-from lstmbench.report.columns import COLUMNS, ratio_text
+from lstmbench.report.columns import COLUMNS, DETAILS, ratio_text
 from lstmbench.report.figures import Row, Setting
 from lstmbench.report.site.facts import FACETS, natural, versions_facet
 
-#: Columns of ``COLUMNS`` that the index shows in another way.
+#: Columns that the site shows in another way.
 ELSEWHERE = {"backend", "mode", "device", "status"}
+#: Every figure of a row, in the order of the tables.
+FIGURES = tuple(c for c in (*COLUMNS, *DETAILS) if c.heading not in ELSEWHERE)
 #: Shown when asked for: they say again, or in detail, what another column says.
-DETAILS = {"mean", "quartiles", "floor", "training s", "commit", "versions"}
+HIDDEN = {"floor", "training s", "commit", "versions", *(c.heading for c in DETAILS)}
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def index(tables: Sequence[Setting], slugs: Mapping[int, str]) -> dict[str, Any]
         facet: _Column(
             facet.name,
             [facet.text(row.first) for row in rows],
-            shown=not facet.setting and facet.name not in DETAILS,
+            shown=not facet.setting and facet.name not in HIDDEN,
             choice=True,
-            telling=facet.name not in DETAILS,
+            telling=facet.name not in HIDDEN,
         )
         for facet in facets
     }
@@ -99,10 +101,9 @@ def _figures(tables: Sequence[Setting], rows: Sequence[Row]) -> list[_Column]:
     """Every column that has something to show."""
     found = [
         _Column(
-            c.heading, [c.cell(row) for row in rows], c.align == "right", c.heading not in DETAILS
+            c.heading, [c.cell(row) for row in rows], c.align == "right", c.heading not in HIDDEN
         )
-        for c in COLUMNS
-        if c.heading not in ELSEWHERE
+        for c in FIGURES
     ]
     place = next(i for i, c in enumerate(found) if c.heading == "tokens/s") + 1
     relative_to = next((s.relative_to for s in tables if s.relative_to), None)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lstmbench import statistics
+from lstmbench import roofline, statistics
 from lstmbench.record import Record, Status
-from lstmbench.report.columns import COLUMNS, significant
+from lstmbench.report.columns import scaled, significant
 from lstmbench.report.figures import Row
 from lstmbench.report.site import again
 from lstmbench.report.site.facts import changed, machine_name, plain
-from lstmbench.report.site.table import ELSEWHERE
+from lstmbench.report.site.table import FIGURES
 
 MIB = 2**20
 #: Fields of a protocol that are no hyper-parameters.
@@ -31,7 +31,7 @@ class Section:
 
 def figures(row: Row) -> Pairs:
     """The columns of the tables that say something about a row."""
-    cells = ((c.heading, c.cell(row)) for c in COLUMNS if c.heading not in ELSEWHERE)
+    cells = ((c.heading, c.cell(row)) for c in FIGURES)
     return [(heading, text) for heading, text in cells if text]
 
 
@@ -73,6 +73,7 @@ def sections(record: Record) -> list[Section]:
             "Memory in MiB",
             [(k.replace("_", " "), significant(v / MIB, 4)) for k, v in record.memory.items()],
         ),
+        Section("Peak of the hardware", _peak(record)),
         Section(
             "Origin",
             [
@@ -81,6 +82,8 @@ def sections(record: Record) -> list[Section]:
                 ("commit", source.commit or "unknown"),
                 ("clean commit", plain(None if source.dirty is None else not source.dirty)),
                 ("took turns", plain(source.interleaved)),
+                ("took turns with", ", ".join(record.companions)),
+                ("aim", _aim(record)),
             ],
         ),
         Section(
@@ -96,6 +99,24 @@ def sections(record: Record) -> list[Section]:
     ]
     filled = [Section(s.title, [(k, v) for k, v in s.pairs if v != ""]) for s in found]
     return [section for section in filled if section.pairs]
+
+
+def _peak(record: Record) -> Pairs:
+    if record.peak is None:
+        return []
+    product = record.peak.product
+    return [
+        ("matrix product by", product.library),
+        ("side", f"{product.side:,}"),
+        ("dtype", product.dtype),
+        ("GFLOP/s", scaled(roofline.peak(record), 1e-9, 3)),
+        ("copies in memory, GB/s", scaled(roofline.bandwidth(record), 1e-9, 3)),
+    ]
+
+
+def _aim(record: Record) -> str:
+    aim = record.source.aim
+    return f"every ratio within {aim.precision:.1%}, or {aim.seconds:g} s" if aim else ""
 
 
 def errors(record: Record) -> list[tuple[str, str, str, bool]]:

@@ -6,6 +6,7 @@ lstmbench.charts = (() => {
   const DASHES = ["solid", "dash", "dot", "dashdot"];
   const STROKES = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
   const MARKERS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon"];
+  const GLYPHS = ["●", "■", "◆", "▲", "✚", "✖", "★", "⬢"]; // the same, as text
   const COLOURS = 8;
   const plots = new Map();
 
@@ -31,6 +32,16 @@ lstmbench.charts = (() => {
       gridcolor: line, linecolor: line, zeroline: false, automargin: true, fixedrange: false,
       ...more,
     };
+  }
+
+  /** A logarithmic axis with ticks at 1, 2 and 5. */
+  function decades(title, values) {
+    const known = values.filter((value) => value > 0);
+    const low = Math.floor(Math.log10(Math.min(...known)));
+    const high = Math.ceil(Math.log10(Math.max(...known)));
+    const powers = Array.from({ length: high - low + 1 || 0 }, (_, i) => low + i);
+    const tickvals = powers.flatMap((power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`)));
+    return axis(title, { type: "log", tickmode: "array", tickvals, tickformat: "~s" });
   }
 
   /** Round values on a logarithmic axis, dense where perplexities end. */
@@ -96,11 +107,15 @@ lstmbench.charts = (() => {
     return svg;
   }
 
-  /** One line of a key: what the line looks like, what it is, where it leads. */
+  /** One line of a key: what the line or mark looks like, what it is, where it leads. */
   function keyItem(entry) {
+    const look = entry.stroke === undefined
+      ? el("span", { class: "glyph", "aria-hidden": "true", style: `color: var(--series-${entry.hue % COLOURS})` },
+        GLYPHS[entry.hue % GLYPHS.length])
+      : sample(entry.hue, dash(entry.stroke));
     const name = entry.href ? el("a", { href: entry.href }, entry.name) : el("span", {}, entry.name);
     const note = entry.note ? [el("span", { class: "note" }, entry.note)] : [];
-    return el("li", {}, sample(entry.hue, dash(entry.stroke)), name, ...note);
+    return el("li", {}, look, name, ...note);
   }
 
   function running(seconds) {
@@ -159,5 +174,5 @@ lstmbench.charts = (() => {
     return draw(place, make);
   }
 
-  return { axis, colour, curves, dash, draw, keyItem, literal, marker, numbers };
+  return { axis, colour, curves, decades, draw, keyItem, literal, marker, numbers };
 })();

@@ -1,7 +1,7 @@
 // Two trials, named in the address, side by side.
 "use strict";
 (() => {
-  const { charts, el, remembered, trial } = lstmbench;
+  const { charts, el, remembered, statusClass, trial } = lstmbench;
   const byId = (id) => document.getElementById(id);
   /** Sections in which a difference makes the ratio mean less; their facts that may differ. */
   const ALIKE = new Map([
@@ -39,7 +39,7 @@
       el("p", { class: "letter" }, letter),
       el("h2", {}, el("a", { href: `trials/${slug}.html` }, found.label), ` on ${found.device}`),
       el("p", { class: "note" }, found.about),
-      el("p", {}, el("span", { class: found.status === "ok" ? "status" : "status bad" }, found.status)),
+      el("p", {}, el("span", { class: statusClass(found.status) }, found.status)),
     );
   }
 

@@ -54,7 +54,8 @@
   function figureAxis(sweep, figure) {
     const values = sweep.series.flatMap((line) => line.points.map((p) => p[figure])).filter((v) => v > 0);
     const wide = Math.max(...values) / Math.min(...values) > 20;
-    return charts.axis(titles.get(figure), wide ? { type: "log", dtick: "D2" } : { rangemode: "tozero" });
+    const title = titles.get(figure);
+    return wide ? charts.decades(title, values) : charts.axis(title, { rangemode: "tozero" });
   }
 
   function sizes(sweep) {
@@ -95,7 +96,7 @@
     const show = () => {
       panel.querySelector("[data-note]").textContent = sweep.about;
       key.replaceChildren(...sweep.series.map((line, i) =>
-        charts.keyItem({ name: lineName(line, sweep.series), hue: i, stroke: 0 })));
+        charts.keyItem({ name: lineName(line, sweep.series), hue: i })));
       panel.querySelector("[data-body]").replaceChildren(place, key, sweepTable(sweep, figure));
       charts.draw(place, () => ({
         traces: sweepTraces(sweep, figure),
@@ -112,9 +113,7 @@
   }
 
   /** The roof: memory's slope up to the peak of the matrix product. */
-  function roof(points) {
-    const peak = Math.max(...points.map((p) => p.peak));
-    const bandwidth = Math.max(...points.map((p) => p.bandwidth || 0));
+  function roof({ points, peak, bandwidth }) {
     const xs = points.map((p) => p.intensity);
     const ridge = bandwidth ? peak / bandwidth : 0;
     const [low, high] = [Math.min(...xs, ridge || Infinity) / 2, Math.max(...xs, ridge) * 2];
@@ -133,25 +132,33 @@
     const key = el("ul", { class: "key" });
     const show = () => {
       panel.querySelector("[data-note]").textContent = chosen.about;
-      const { points } = chosen;
-      key.replaceChildren(...points.map((point, i) => charts.keyItem({
-        name: point.label, hue: i, stroke: 0, href: `trials/${point.slug}.html`,
-        note: `${digits(point.gflops)} of ${digits(point.peak)} GFLOP/s`,
-      })));
+      const labels = [...new Set(chosen.points.map((point) => point.label))];
+      const reached = (point) => [point.changed, `${digits(point.gflops)} GFLOP/s`,
+        `${digits(point.share)} %`].filter(Boolean).join(", ");
+      key.replaceChildren(...labels.map((label, i) => {
+        const own = chosen.points.filter((point) => point.label === label);
+        return charts.keyItem({
+          name: label, hue: i, note: own.length > 1 ? "" : reached(own[0]),
+        });
+      }));
       panel.querySelector("[data-body]").replaceChildren(place, key);
       charts.draw(place, () => ({
         traces: [
-          { ...roof(points), mode: "lines", line: { color: charts.colour(6), width: 1.5 }, hoverinfo: "skip" },
-          ...points.map((point, i) => ({
-            x: [point.intensity], y: [point.gflops], mode: "markers",
-            marker: { color: charts.colour(i), symbol: charts.marker(i), size: 11 },
-            text: [charts.literal(`${point.label}: ${digits(point.gflops)} GFLOP/s`)],
-            hovertemplate: "%{text}<extra>%{x:.3s} FLOP/byte</extra>",
-          })),
+          { ...roof(chosen), mode: "lines", line: { color: charts.colour(6), width: 1.5 }, hoverinfo: "skip" },
+          ...labels.map((label, i) => {
+            const own = chosen.points.filter((point) => point.label === label);
+            return {
+              x: own.map((point) => point.intensity), y: own.map((point) => point.gflops),
+              mode: "markers",
+              marker: { color: charts.colour(i), symbol: charts.marker(i), size: 11 },
+              text: own.map((point) => charts.literal(`${label}: ${reached(point)}`)),
+              hovertemplate: "%{text}<extra>%{x:.3s} FLOP/byte</extra>",
+            };
+          }),
         ],
         layout: {
-          xaxis: charts.axis("FLOP/byte", { type: "log" }),
-          yaxis: charts.axis("GFLOP/s", { type: "log" }),
+          xaxis: charts.decades("FLOP/byte (compulsory traffic)", roof(chosen).x),
+          yaxis: charts.decades("GFLOP/s", [...roof(chosen).y, ...chosen.points.map((p) => p.gflops)]),
         },
       }));
     };

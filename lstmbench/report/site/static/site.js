@@ -50,6 +50,12 @@ const lstmbench = (() => {
     return made;
   }
 
+  /** Class of a status: fine, fine with a flag, or none of it. */
+  function statusClass(status) {
+    if (status === "ok") return "status";
+    return status.startsWith("ok,") ? "status flagged" : "status bad";
+  }
+
   function dark() {
     const chosen = document.documentElement.dataset.theme;
     return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -104,5 +110,5 @@ const lstmbench = (() => {
 
   themeButton();
   copyButtons();
-  return { data, deliver, el, remember, remembered, root, script, trial, dark };
+  return { data, deliver, el, remember, remembered, root, script, statusClass, trial };
 })();

@@ -1,7 +1,7 @@
 // The table of results: filters, sorting and pages. Only the rows in view are in the document.
 "use strict";
 lstmbench.table = (rows, changed) => {
-  const { el } = lstmbench;
+  const { el, statusClass } = lstmbench;
   const { columns } = rows;
   const length = rows.trials.length;
   const headings = columns.map((column) => column.heading);
@@ -85,8 +85,7 @@ lstmbench.table = (rows, changed) => {
   function cell(column, row) {
     const value = text(column, row);
     if (column.heading === "status") {
-      const sound = value === "ok";
-      return el("td", { "data-column": "status" }, el("span", { class: sound ? "status" : "status bad" }, value));
+      return el("td", { "data-column": "status" }, el("span", { class: statusClass(value) }, value));
     }
     return el("td", { class: column.number ? "number" : null, "data-column": column.heading }, value);
   }
@@ -100,7 +99,7 @@ lstmbench.table = (rows, changed) => {
     const setting = columns.find((other) => other.heading === "setting");
     const status = text(columns.find((other) => other.heading === "status"), row);
     const under = setting ? [el("span", { class: "under" }, text(setting, row))] : [];
-    if (status !== "ok") under.push(el("span", { class: "under status bad" }, status));
+    if (status !== "ok") under.push(el("span", { class: `under ${statusClass(status)}` }, status));
     return el("th", { scope: "row" },
       el("a", { href: address(first) }, text(column, row)), ...more, ...under);
   }
