@@ -8,13 +8,12 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any
 
 from lstmbench.report.columns import ALWAYS, COLUMNS, DETAILS, Column, one_line, ratio_text
 from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, Setting
 from lstmbench.report.grid import grid
 from lstmbench.report.notes import notes
+from lstmbench.report.numbers import published, rounded
 from lstmbench.report.sweeps import sweeps
 from lstmbench.statistics import Interval
 
@@ -69,7 +68,7 @@ FORMATS = (*STYLES, "csv", "json")
 def render(tables: Sequence[Setting], form: str) -> str:
     """All settings in one of :data:`FORMATS`."""
     if form == "json":
-        found = [_finite(_to_json(setting)) for setting in tables]
+        found = [_to_json(setting) for setting in tables]
         return json.dumps(found, indent=1, allow_nan=False)
     if form == "csv":
         return _to_csv(tables)
@@ -134,20 +133,11 @@ def _to_json(setting: Setting) -> dict[str, object]:
         "title": setting.title,
         "setting": setting.facts,
         "rows": [
-            {**row.to_json(), "rank": rank, **_relative(setting.relative(row))}
+            published({**row.to_json(), "rank": rank, **_relative(setting.relative(row))})
             for row, rank in zip(setting.rows, setting.ranks, strict=True)
         ],
         "notes": notes(setting),
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no infinity: ``null``."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _relative(ratio: Interval | None) -> dict[str, float | None]:
@@ -165,7 +155,7 @@ def _csv_cell(value: object) -> object:
     (OWASP, "CSV injection".)
     """
     if not isinstance(value, str):
-        return value
+        return rounded(value)
     text = value.replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,6 +130,7 @@ def _published(report: Report, known: Known, folder: Path) -> None:
         if trials.setdefault(trial, name) != name:
             report.wrong(file, f"contradicts {trials[trial]}: the same trial of the same run")
         _record(report, known, file, stored)
+    _companions(report, (stored.record for stored in records.values()), trials)
     try:
         manifest = Manifest.parse(MANIFEST, (folder / MANIFEST).read_bytes())
     except UserError as error:
@@ -147,6 +148,20 @@ def _published(report: Report, known: Known, folder: Path) -> None:
     entries = {name: Entry(s.content, s.record, s.place) for name, s in records.items()}
     _made(report, folder, manifest, derive(entries, draw=False))
     _manifest(report, folder, manifest)
+
+
+def _companions(
+    report: Report, records: Iterable[Record], here: Collection[tuple[str, str]]
+) -> None:
+    """Whoever leaves records out of a group should be seen to."""
+    missing = {
+        (record.source.run, name)
+        for record in records
+        for name in record.companions
+        if (record.source.run, name) not in here
+    }
+    if missing:
+        report.note(f"{len(missing)} trials that took turns with these left no record here")
 
 
 def _listed(

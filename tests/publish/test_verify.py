@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstmbench import corpus
+from lstmbench import corpus, statistics
 from lstmbench.errors import UserError
 from lstmbench.protocol import D2L, HELDOUT
 from lstmbench.publish.manifest import Manifest
@@ -129,6 +129,21 @@ def test_a_forged_record_is_found_in_a_store_that_is_consistent(store: Path) -> 
     assert verify(store).mismatches == [f"{file}: parity.worst: 4e-06, the largest error is 5e-06"]
 
 
+def test_companions_that_were_left_out_are_noted(
+    tmp_path: Path, make_true: Any, runs: Any, no_plots: None
+) -> None:
+    fast, slow = make_true(backend="fast"), make_true(backend="slow")
+    pair = [
+        record.model_copy(update={"companions": [other.trial.name]})
+        for record, other in ((fast, slow), (slow, fast))
+    ]
+    publish([runs(tmp_path / "both", pair)], tmp_path / "whole")
+    publish([runs(tmp_path / "one", pair[:1])], tmp_path / "part")
+    note = "1 trials that took turns with these left no record here"
+    assert note not in verify(tmp_path / "whole").notes
+    assert note in verify(tmp_path / "part").notes
+
+
 def test_a_difference_names_field_cell_and_line(store: Path) -> None:
     json_file, csv_file, readme = (
         store / name for name in ("tables/all.json", "tables/all.csv", "README.md")
@@ -153,6 +168,16 @@ def test_another_version_s_tables_are_not_judged(store: Path) -> None:
     (store / "store.json").write_bytes(other.to_bytes())
     (line,) = verify(store).mismatches
     assert line.startswith("store.json: lstmbench: made by 9.9.9, this is ")
+
+
+def test_the_last_bit_of_another_system_s_logarithm_is_no_mismatch(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = statistics.perplexity
+    monkeypatch.setattr(statistics, "perplexity", lambda n, t: exact(n, t) * (1 + 3e-16))
+    assert verify(published).mismatches == []
+    monkeypatch.setattr(statistics, "perplexity", lambda n, t: exact(n, t) * (1 + 1e-8))
+    assert any("perplexity" in line for line in verify(published).mismatches)
 
 
 def test_other_versions_of_libraries_are_noted(store: Path) -> None:
