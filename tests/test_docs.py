@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,20 @@ def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_published_store_verifies(cli: Cli) -> None:
+    done = cli("verify", ROOT / "results")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_estimators_in_the_protocol_come_from_the_records(tmp_path: Path) -> None:
+    copy = tmp_path / "protocol.md"
+    shutil.copy(ROOT / "docs" / "protocol.md", copy)
+    script = ROOT / "benchmarks" / "estimators.py"
+    command = [sys.executable, script, ROOT / "results" / "noise", "--into", copy]
+    subprocess.run(command, check=True)
+    assert copy.read_text() == (ROOT / "docs" / "protocol.md").read_text()
 
 
 def test_published_records_name_a_clean_commit() -> None:
