@@ -59,7 +59,7 @@ def _tables(tables: Sequence[Setting]) -> dict[str, str]:
     for table in tables:
         for part, tabular in latex(table).items():
             found[f"tables/{tabling.name(table)}{part}.tex"] = tabular
-        if readme.long(tables):
+        if tabling.long(tables):
             found[f"tables/{tabling.name(table)}.md"] = render([table], "github") + "\n"
     for sweep in sweeps(tables):
         header, rows = sweep.table()

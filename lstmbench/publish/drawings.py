@@ -11,8 +11,9 @@ from lstmbench.publish import tables as tabling
 from lstmbench.report.figures import Setting
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
-#: Tables that get plots: those with most rows, for a drawing takes a while.
+#: Tables that get plots, those with most rows, for a drawing takes a while; fewer in long stores.
 MOST_PLOTS = 40
+MOST_PLOTS_OF_LONG = 8
 KINDS = ("perplexity", "roofline", "scaling")
 
 
@@ -28,11 +29,12 @@ class Plot:
 
 def plots(tables: Sequence[Setting]) -> list[Plot]:
     """The plots that the records are enough for, table by table, then scaling."""
+    limit = MOST_PLOTS_OF_LONG if tabling.long(tables) else MOST_PLOTS
     trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
-    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:MOST_PLOTS]
+    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:limit]
     chosen = {id(table) for table in most}
     found = [p for table in trained if id(table) in chosen for p in _of_table(table)]
-    return found + [_of_sweep(sweep) for sweep in sweeps(tables)[:MOST_PLOTS]]
+    return found + [_of_sweep(sweep) for sweep in sweeps(tables)[:limit]]
 
 
 def _of_table(table: Setting) -> list[Plot]:

@@ -14,8 +14,6 @@ from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Setting
 from lstmbench.report.text import escape_markdown, render
 
-#: Rows beyond which the tables stand in files of their own: web pages cut long READMEs off.
-MOST_ROWS = 300
 #: Runs beyond which the rest is left to the records.
 MOST_RUNS = 100
 
@@ -57,16 +55,11 @@ def _warnings(entries: Entries) -> list[str]:
 
 
 def _all(tables: Sequence[Setting]) -> str:
-    if not long(tables):
+    if not tabling.long(tables):
         return render(tables, "github")
     return "\n".join(
         f"- [{text(table.title)}](tables/{tabling.name(table)}.md)" for table in tables
     )
-
-
-def long(tables: Sequence[Setting]) -> bool:
-    """Whether the tables stand in files of their own."""
-    return sum(len(table.rows) for table in tables) > MOST_ROWS
 
 
 def _machines(entries: Entries) -> list[str]:

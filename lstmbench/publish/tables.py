@@ -15,6 +15,9 @@ from lstmbench.report.figures import Row, Setting, settings
 from lstmbench.report.grid import grid
 from lstmbench.report.text import STYLES
 
+#: Rows beyond which a store is long: its tables stand in files of their own, for web pages cut
+#: long READMEs off, and fewer of them are drawn.
+MOST_ROWS = 300
 #: Facts of a trial, not of its table, that the best rows are told apart by.
 FACTS = (
     Column("init", lambda row: row.first.trial.init, "left"),
@@ -50,6 +53,11 @@ def ordered(tables: Iterable[Setting]) -> list[Setting]:
 def make(records: Iterable[Record], relative_to: str | None = None) -> list[Setting]:
     """All tables of records that come in order of their published names."""
     return ordered(settings(records, relative_to))
+
+
+def long(tables: Iterable[Setting]) -> bool:
+    """Whether there are more rows than a page shows."""
+    return sum(len(table.rows) for table in tables) > MOST_ROWS
 
 
 @dataclass(frozen=True)

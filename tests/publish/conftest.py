@@ -171,6 +171,7 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     from lstmbench.publish import drawings
 
     monkeypatch.setattr(drawings, "MOST_PLOTS", 0)
+    monkeypatch.setattr(drawings, "MOST_PLOTS_OF_LONG", 0)
 
 
 @pytest.fixture(autouse=True)

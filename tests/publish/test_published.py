@@ -159,19 +159,16 @@ def test_a_record_keeps_the_version_that_it_was_written_in(
 def test_stale_files_go_and_others_stay(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lstmbench.publish import readme
+    from lstmbench.publish import tables
 
     mine = store / "tables" / "mine.tex"
     mine.write_text("mine")
     (store / "notes.txt").write_text("mine")
-    monkeypatch.setattr(readme, "MOST_ROWS", 1)
+    monkeypatch.setattr(tables, "MOST_ROWS", 1)
     assert publish([], store).written
     long = set((store / "tables").glob("*.md"))
     assert long
-    monkeypatch.undo()
-    from lstmbench.publish import drawings
-
-    monkeypatch.setattr(drawings, "MOST_PLOTS", 0)
+    monkeypatch.setattr(tables, "MOST_ROWS", 300)
     assert publish([], store).removed == len(long)
     assert not list((store / "tables").glob("*.md"))
     assert mine.read_text() == (store / "notes.txt").read_text() == "mine"
@@ -308,9 +305,9 @@ def test_a_damaged_record_in_the_store_stops_publishing(
 def test_long_stores_keep_their_tables_in_files_of_their_own(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lstmbench.publish import readme
+    from lstmbench.publish import tables
 
-    monkeypatch.setattr(readme, "MOST_ROWS", 1)
+    monkeypatch.setattr(tables, "MOST_ROWS", 1)
     publish([], store)
     text = (store / "README.md").read_text().partition("## All tables")[2]
     links = re.findall(r"\]\((tables/[^)]+\.md)\)", text)
