@@ -131,14 +131,13 @@ class Conductor:
                 with interruptible():
                     for trial, reason in self.plan.unavailable:
                         self._record(self._life(trial), Status.UNAVAILABLE, None, reason)
-                    repeat = -1
                     for repeat, groups in self.plan.by_repeat():
                         if self.sampling and self.sampling.content(self.records, repeat):
                             break
                         for group in groups:
                             self._group([lives[t.name] for t in group if not self._hopeless(t)])
-                    if self.sampling:
-                        self.sampling.content(self.records, repeat + 1)
+                    else:
+                        self._look_once_more()
             except KeyboardInterrupt:
                 with uninterruptible():
                     self._record_interrupted(lives.values())
@@ -150,6 +149,11 @@ class Conductor:
                     if life.peaks is not None:
                         life.peaks.close()
         return True
+
+    def _look_once_more(self) -> None:
+        """Tell the sampling that there is no repeat left."""
+        if self.sampling and self.plan.groups:
+            self.sampling.content(self.records, self.plan.groups[-1][0].repeat + 1)
 
     def _hopeless(self, trial: Trial) -> bool:
         """Whether a row has failed twice, so that sampling need not try a third time."""

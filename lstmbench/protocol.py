@@ -124,7 +124,7 @@ SPEED = replace(
     summary="timing only: 60 epochs in each of several processes, until every ratio is known",
     epochs=60,
     prefixes=(),
-    note="`speed` is for timing only: after 60 epochs the model has barely learned.",
+    note="`speed` is for timing only: the model has barely learned.",
     precision=0.02,
 )
 PRESETS = (D2L, QUICK, HELDOUT, SPEED)

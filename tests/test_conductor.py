@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from lstmbench import conductor as conducting
 from lstmbench.backend import BackendSpec
 from lstmbench.batches import draw_offsets
-from lstmbench.conductor import Conductor, Limits
+from lstmbench.conductor import Conductor, Limits, in_turn
 from lstmbench.corpus import Corpus
 from lstmbench.execution.channel import Launch, Lost
 from lstmbench.life import LOG_TAIL
@@ -476,16 +477,28 @@ class Enough:
 
     repeat = 0
 
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
     def content(self, records: Any, repeat: int) -> bool:
         self.repeat = repeat
+        self.asked.append(repeat)
         return repeat == 1
 
 
 def test_what_sampling_does_not_need_is_never_begun(conduct: Callable[..., Any]) -> None:
-    stage, records, finished, _ = conduct(backends="ab", sampling=Enough(), repeats=3)
+    sampling = Enough()
+    stage, records, finished, _ = conduct(backends="ab", sampling=sampling, repeats=3)
     assert finished
+    assert sampling.asked == [0, 1]
     assert [verb for verb, _ in stage.asked].count("load") == 2
     assert {r.trial.repeat for r in records.values()} == {0}
+
+
+def test_the_sampling_is_told_when_no_repeat_is_left(conduct: Callable[..., Any]) -> None:
+    sampling = Enough()
+    conduct(backends="ab", sampling=sampling, repeats=1)
+    assert sampling.asked == [0, 1]
 
 
 def test_an_interruption_records_what_sampling_had_begun(conduct: Callable[..., Any]) -> None:
@@ -495,3 +508,33 @@ def test_an_interruption_records_what_sampling_had_begun(conduct: Callable[..., 
     assert not finished
     assert {r.status for r in records.values()} == {"interrupted"}
     assert {r.trial.repeat for r in records.values()} == {0}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_turns_are_fair(number: int) -> None:
+    """In a whole cycle everyone has every place, and follows each neighbour, equally often."""
+    rounds = [in_turn(range(number), done) for done in range(2 * number)]
+    for place in range(number):
+        assert sorted(order[place] for order in rounds) == sorted([*range(number)] * 2)
+    follows = [(a, b) for order in rounds for a, b in itertools.pairwise(order)]
+    assert all(follows.count((a, b)) == follows.count((b, a)) for a, b in follows)
+    assert in_turn([], 3) == []
+
+
+class Endless:
+    """Never content."""
+
+    repeat = 0
+
+    def content(self, records: Any, repeat: int) -> bool:
+        self.repeat = repeat
+        return False
+
+
+def test_sampling_goes_on_without_a_row_that_failed_twice(conduct: Callable[..., Any]) -> None:
+    script: Script = {("b", "epoch", 2): Lost("exit", "gone")}
+    stage, _, _, _ = conduct(script, backends="ab", sampling=Endless(), repeats=4)
+    loads = [name for verb, name in stage.asked if verb == "load"]
+    assert (loads.count("a"), loads.count("b")) == (4, 2)
+    stage, _, _, _ = conduct(script, backends="ab", repeats=4)
+    assert [name for verb, name in stage.asked if verb == "load"].count("b") == 4

@@ -73,3 +73,17 @@ def test_joules_per_million_tokens_leave_the_first_epochs_out() -> None:
 
 def test_without_a_counter_there_is_no_figure(make_record: Callable[..., Any]) -> None:
     assert statistics.joules_per_million_tokens(make_record().epochs) is None
+
+
+def test_a_counter_that_stops_counting_is_no_failure(tmp_path: Path) -> None:
+    zone = Zone(tmp_path, 0)
+    counter = energy.counter("cpu", tmp_path)
+    assert counter is not None
+    assert counter() == 0.0
+    (zone.folder / "energy_uj").unlink()
+    assert counter() is None
+
+
+def test_one_epoch_has_no_steady_joules() -> None:
+    epochs = Epochs(seconds=[1.0], nats=[1.0], tokens=[100], joules=[5.0])
+    assert statistics.joules_per_million_tokens(epochs) is None

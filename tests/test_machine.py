@@ -128,3 +128,21 @@ def test_versions_name_python_host_and_plugins() -> None:
     assert versions["lstmbench-numpy"]
     assert versions["numpy"]
     assert re.match(r"3\.\d+", versions["python"])
+
+
+@pytest.mark.parametrize(
+    ("visible", "index", "expected"), [(None, 1, 1), ("2,0", 0, 2), ("2,0", 1, 0)]
+)
+def test_frameworks_number_the_visible_gpus_the_driver_all(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, index: int, expected: int
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.physical_gpu(index) == expected
+
+
+def test_a_gpu_named_by_its_uuid_has_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1234")
+    with pytest.raises(ValueError, match="GPU-1234"):
+        machine.physical_gpu(0)

@@ -303,3 +303,39 @@ def test_the_end_of_the_commands_is_the_end(load: dict[str, Any]) -> None:
 def _quiet_after() -> Iterator[None]:
     yield
     sys.modules[__name__].__dict__.pop("published", None)
+
+
+class Offering:
+    """Takes device memory for its products."""
+
+    allocated = 7
+
+    def matrix_product(self, side: int) -> None:
+        self.allocated += side * side
+
+    def device_memory(self) -> int:
+        return self.allocated
+
+    def runtime(self) -> dict[str, str]:
+        return {}
+
+
+def test_memory_is_the_trial_s_not_that_of_its_products() -> None:
+    session = worker.Session()
+    session.backend, session.peak_name = Offering(), "peak"  # type: ignore[assignment]
+    answer = session.product({"side": 100, "count": 3})
+    assert len(answer["seconds"]) == 3
+    memory = session.finish({})["memory"]
+    assert memory["device_peak"] == 7
+    assert memory["peak"] > 0
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), RuntimeError("no room")])
+def test_a_product_that_is_not_to_be_had_costs_nothing(error: Exception) -> None:
+    class Refusing(Offering):
+        def matrix_product(self, side: int) -> None:
+            raise error
+
+    session = worker.Session()
+    session.backend, session.peak_name = Refusing(), "peak"  # type: ignore[assignment]
+    assert session.product({"side": 100, "count": 3}) == {"seconds": None}

@@ -21,13 +21,15 @@ TIMEOUT = 900.0
 
 
 @contextmanager
-def prepared_worker(
-    spec: BackendSpec, mode: str, device: str, protocol: Protocol, folder: Path
+def start_worker(
+    spec: BackendSpec,
+    mode: str,
+    device: str,
+    protocol: Protocol,
+    folder: Path,
+    module: str = "lstmbench.worker",
 ) -> Iterator[Channel]:
-    """A worker that has proven parity and compiled; it trains on the bundled text.
-
-    Raises :class:`lstmbench.execution.channel.Lost` if it does not get that far.
-    """
+    """A worker that has been told its trial on the bundled text."""
     text = corpus.resolve(corpus.BUNDLED)
     selection = Selection(
         backends=[(spec, mode)],
@@ -46,12 +48,25 @@ def prepared_worker(
     tokens = folder / "tokens.npy"
     np.save(tokens, text.ids, allow_pickle=False)
     executor = LocalExecutor()
-    channel = executor.start(Launch(folder / "log", trial.threads, trial.backend_environment))
+    launch = Launch(folder / "log", trial.threads, trial.backend_environment, module)
+    channel = executor.start(launch)
     try:
         cpus = executor.cpus(trial.threads)
         size = len(text.vocabulary)
         channel.ask(load_request(trial, spec, tokens, len(text.ids), size, cpus), TIMEOUT)
-        channel.ask({"do": "prepare"}, TIMEOUT)
         yield channel
     finally:
         channel.close()
+
+
+@contextmanager
+def prepared_worker(
+    spec: BackendSpec, mode: str, device: str, protocol: Protocol, folder: Path
+) -> Iterator[Channel]:
+    """A worker that has proven parity and compiled; it trains on the bundled text.
+
+    Raises :class:`lstmbench.execution.channel.Lost` if it does not get that far.
+    """
+    with start_worker(spec, mode, device, protocol, folder) as channel:
+        channel.ask({"do": "prepare"}, TIMEOUT)
+        yield channel

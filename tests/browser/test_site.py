@@ -77,6 +77,8 @@ class Reader:
 
     def open(self, place: Path, fragment: str = "") -> None:
         self.page.goto(place.as_uri() + fragment)
+        # to leave while plots are loading would look like files that are missing
+        self.page.wait_for_load_state("networkidle")
 
     def texts(self, selector: str) -> list[str]:
         return list(self.page.locator(selector).all_inner_texts())

@@ -16,6 +16,7 @@ from lstmbench.report.site.facts import changed, machine_name, plain
 from lstmbench.report.site.table import FIGURES
 
 MIB = 2**20
+PHASES = ("import", "build", "prepare", "parity", "rebuild", "generate")
 #: Fields of a protocol that are no hyper-parameters.
 WORDS = {"name", "summary", "note"}
 Pairs = list[tuple[str, str]]
@@ -68,7 +69,7 @@ def sections(record: Record) -> list[Section]:
                 ("trained scalars", f"{record.parameters:,}"),
             ],
         ),
-        Section("Seconds by phase", [(k, significant(v, 3)) for k, v in record.phases.items()]),
+        Section("Seconds by phase", _phases(record)),
         Section(
             "Memory in MiB",
             [(k.replace("_", " "), significant(v / MIB, 4)) for k, v in record.memory.items()],
@@ -99,6 +100,12 @@ def sections(record: Record) -> list[Section]:
     ]
     filled = [Section(s.title, [(k, v) for k, v in s.pairs if v != ""]) for s in found]
     return [section for section in filled if section.pairs]
+
+
+def _phases(record: Record) -> Pairs:
+    """In the order in which they happen."""
+    names = sorted(record.phases, key=lambda n: (PHASES.index(n) if n in PHASES else 99, n))
+    return [(name, significant(record.phases[name], 3)) for name in names]
 
 
 def _peak(record: Record) -> Pairs:

@@ -2,65 +2,57 @@
 
 The equations are those of ``lstmbench.reference``. What makes them fast here:
 
-- one product per step for all four gates, onto the input's part, which is a look-up in the first
-  layer and one product over the whole window in the others;
-- on the CPU, products by oneDNN, the library behind ``nn.LSTM``; ``torch.mm`` calls MKL, which
-  keeps its best kernels for Intel's processors;
+- the batch comes last, ``[H, B]``: a tall kernel times a narrow state multiplies faster on a CPU
+  than the same product transposed, and each gate is one block of memory;
+- a step's operand is h, the input and a one on top of each other, so that one product makes all
+  raw gates, and one product after the loop the gradients of both kernels and the bias;
 - in the backward loop only what depends on the next step: the gates' derivatives are taken for
-  all steps beforehand, and the gradients of the kernels in one product each afterwards;
+  all steps beforehand;
 - buffers and their views by step are made once per shape, and ``inference_mode`` leaves autograd
   no bookkeeping.
 
-Shapes: B batch, T steps, H hidden, V vocabulary; time first, ``[T, B, ...]``. The four gates
+Shapes: B batch, T steps, H hidden, V vocabulary; time first, ``[T, ..., B]``. The four gates
 stand in the order o, i, f, g: the three sigmoids are neighbours, and so are the three gates that
 the cell's gradient reaches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lstmbench import LayerParameters, Parameters, Task, reference
-from lstmbench_torch.common import Model, State, clip_and_step, one_hot
+from lstmbench_torch.common import Model, State, clip_and_step
 
 _FROM_CANONICAL = [3, 0, 1, 2]  # i, f, g, o -> o, i, f, g
 _TO_CANONICAL = [1, 2, 3, 0]
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """Kernels ``[in, 4H]`` and ``[H, 4H]``, bias ``[4H]``."""
-
-    input_kernel: Tensor
-    recurrent_kernel: Tensor
-    bias: Tensor
-
-
 class _Tape:
     """What one layer's backward pass needs of a window, and the views of every step."""
 
-    def __init__(self, like: Tensor, steps: int, batch: int, hidden: int) -> None:
-        def buffer(steps: int, width: int = hidden) -> Tensor:
-            return like.new_empty(steps, batch, width)
+    def __init__(self, like: Tensor, inputs: int, steps: int, batch: int, hidden: int) -> None:
+        def buffer(steps: int, height: int = hidden) -> Tensor:
+            return like.new_empty(steps, height, batch)
 
+        self.operands = buffer(steps + 1, hidden + inputs + 1)  # h_(t-1), x_t, 1
+        self.operands[:, -1] = 1
+        self.hiddens = self.operands[:, :hidden]  # h_0 .. h_T
+        self.inputs = self.operands[:-1, hidden:-1]
+        self.raw = like.new_empty(4 * hidden, batch)
         self.sigmoids = buffer(steps, 3 * hidden)
-        self.o, self.i, self.f = self.sigmoids.chunk(3, dim=-1)
+        self.o, self.i, self.f = self.sigmoids.chunk(3, dim=1)
         self.g = buffer(steps)
         self.cells = buffer(steps + 1)  # c_0 .. c_T
         self.tanh_cells = buffer(steps)
-        self.hiddens = buffer(steps + 1)  # h_0 .. h_T
         self.d_raw = buffer(steps, 4 * hidden)  # dL/d(raw gates), first their derivatives
         self.through_cell = buffer(steps)  # dL/dh -> dL/dc
-        #: h_1 .. h_T as rows, and h_0 .. h_{T-1}.
-        self.outputs = self.hiddens[1:].flatten(0, 1)
-        self.previous = self.hiddens[:-1].flatten(0, 1)
         self.forward = list(
             zip(
+                self.operands[:-1],
                 self.sigmoids,
                 self.o,
                 self.i,
@@ -69,7 +61,6 @@ class _Tape:
                 self.cells[:-1],
                 self.cells[1:],
                 self.tanh_cells,
-                self.hiddens[:-1],
                 self.hiddens[1:],
                 strict=True,
             )
@@ -77,8 +68,8 @@ class _Tape:
         self.backward = list(
             zip(
                 self.d_raw,
-                self.d_raw[..., :hidden],
-                self.d_raw[..., hidden:].view(steps, batch, 3, hidden),
+                self.d_raw[:, :hidden],
+                self.d_raw[:, hidden:].view(steps, 3, hidden, batch),
                 self.f,
                 self.through_cell,
                 strict=True,
@@ -87,7 +78,7 @@ class _Tape:
 
     def derive(self) -> None:
         """Fill ``d_raw`` and ``through_cell`` with all that no later step has a part in."""
-        d_o, d_i, d_f, d_g = self.d_raw.chunk(4, dim=-1)
+        d_o, d_i, d_f, d_g = self.d_raw.chunk(4, dim=1)
         # ATen's kernels for a * y * (1 - y) and a * (1 - y * y), one pass each
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -99,57 +90,47 @@ class _Tape:
 
 
 class FusedModel(Model):
-    """All gates of a layer in one kernel; every gradient written out."""
+    """A layer is one kernel, ``[4H, H + in + 1]``: recurrent, input, bias side by side."""
 
     def __init__(self, task: Task, device: torch.device, dtype: torch.dtype) -> None:
         self._task = task
-        hidden, vocabulary = task.model.hidden_size, task.model.vocabulary_size
+        self._hidden, vocabulary = task.model.hidden_size, task.model.vocabulary_size
 
         def tensor(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
-        sizes = [task.model.input_size(layer) for layer in range(task.model.layers)]
-        self._layers = [
-            _Layer(tensor(size, 4 * hidden), tensor(hidden, 4 * hidden), tensor(4 * hidden))
-            for size in sizes
+        self._inputs = [task.model.input_size(layer) for layer in range(task.model.layers)]
+        self._kernels = [
+            tensor(4 * self._hidden, self._hidden + inputs + 1) for inputs in self._inputs
         ]
-        self._output_weight, self._output_bias = tensor(vocabulary, hidden), tensor(vocabulary)
+        self._output_weight, self._output_bias = (
+            tensor(vocabulary, self._hidden),
+            tensor(vocabulary),
+        )
         self._tapes: dict[torch.Size, list[_Tape]] = {}
-        self._onednn = _has_onednn(device, dtype)
-        self._mm: Callable[[Tensor, Tensor], Tensor] = torch.mm
-        self._addmm: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.addmm
-        if self._onednn:
-            self._mm, self._addmm = _onednn_mm, _onednn_addmm
         self.load(reference.draw_parameters(task.model, task.seed))
 
     @property
     def trained(self) -> list[Tensor]:
-        layers = [
-            tensor
-            for layer in self._layers
-            for tensor in (layer.input_kernel, layer.recurrent_kernel, layer.bias)
-        ]
-        return [*layers, self._output_weight, self._output_bias]
+        return [*self._kernels, self._output_weight, self._output_bias]
 
     def load(self, parameters: Parameters) -> None:
-        for layer, values in zip(self._layers, parameters.layers, strict=True):
-            for name, tensor in vars(layer).items():
-                tensor.copy_(torch.tensor(_reorder(getattr(values, name), _FROM_CANONICAL)))
+        for kernel, layer in zip(self._kernels, parameters.layers, strict=True):
+            rows = np.concatenate(
+                [layer.recurrent_kernel, layer.input_kernel, layer.bias[np.newaxis]]
+            )
+            kernel.copy_(torch.tensor(_reorder(rows, _FROM_CANONICAL).T))
         self._output_weight.copy_(torch.tensor(parameters.output_kernel.T))
         self._output_bias.copy_(torch.tensor(parameters.output_bias))
 
     def export(self) -> Parameters:
-        layers = tuple(
-            LayerParameters(
-                **{
-                    name: _reorder(tensor.numpy(force=True), _TO_CANONICAL)
-                    for name, tensor in vars(layer).items()
-                }
-            )
-            for layer in self._layers
-        )
+        layers = []
+        for kernel in self._kernels:
+            rows = _reorder(kernel.numpy(force=True).T, _TO_CANONICAL)
+            recurrent_kernel, input_kernel, (bias,) = np.split(rows, [self._hidden, -1])
+            layers.append(LayerParameters(input_kernel, recurrent_kernel, bias))
         return Parameters(
-            layers,
+            tuple(layers),
             self._output_weight.T.numpy(force=True).copy(),
             self._output_bias.numpy(force=True).copy(),
         )
@@ -164,18 +145,16 @@ class FusedModel(Model):
         d_logits = log_probabilities.exp_()
         d_logits.scatter_add_(1, targets, d_logits.new_full(targets.shape, -1.0))
         d_logits /= y.numel()
-        gradients = [self._mm(d_logits.t(), tapes[-1].outputs), d_logits.sum(0)]
-        d_hiddens = self._mm(d_logits, self._output_weight)
-        for index in reversed(range(len(tapes))):
-            layer, tape = self._layers[index], tapes[index]
-            d_raw = self._backward(layer, tape, d_hiddens.view_as(tape.g))
-            if index:
-                d_input_kernel = self._mm(tapes[index - 1].outputs.t(), d_raw)
-                d_hiddens = self._mm(d_raw, layer.input_kernel.t())
-            else:
-                d_input_kernel = _look_up_gradient(layer.input_kernel, x.flatten(), d_raw)
-            d_recurrent_kernel = self._mm(tape.previous.t(), d_raw)
-            gradients[:0] = [d_input_kernel, d_recurrent_kernel, d_raw.sum(0)]
+        top = _columns(tapes[-1].hiddens[1:])
+        gradients = [torch.mm(d_logits.t(), top.t()), d_logits.sum(0)]
+        d_hiddens = torch.mm(self._output_weight.t(), d_logits.t())
+        for kernel, tape in zip(reversed(self._kernels), reversed(tapes), strict=True):
+            recurrent, inputs = kernel[:, : self._hidden], kernel[:, self._hidden : -1]
+            self._backward(recurrent, tape, d_hiddens)
+            d_raw = _columns(tape.d_raw)
+            gradients.insert(0, torch.mm(d_raw, _columns(tape.operands[:-1]).t()))
+            if tape is not tapes[0]:
+                d_hiddens = torch.mm(inputs.t(), d_raw)
         clip_and_step(self.trained, gradients, self._task.training)
         return loss, new_state
 
@@ -183,93 +162,61 @@ class FusedModel(Model):
     def logits(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         tapes = self._tapes.get(x.shape)
         if tapes is None:
-            steps, batch = x.shape
-            hidden = self._task.model.hidden_size
-            tapes = [_Tape(self._output_bias, steps, batch, hidden) for _ in self._layers]
+            like, shape = self._output_bias, (*x.shape, self._hidden)
+            tapes = [_Tape(like, inputs, *shape) for inputs in self._inputs]
             self._tapes[x.shape] = tapes
-        for index, (layer, tape, h, c) in enumerate(zip(self._layers, tapes, *state, strict=True)):
+        tapes[0].inputs.zero_().scatter_(1, x.unsqueeze(1), 1.0)
+        for index, (kernel, tape, h, c) in enumerate(
+            zip(self._kernels, tapes, *state, strict=True)
+        ):
             if index:
-                projected = self._addmm(layer.bias, tapes[index - 1].outputs, layer.input_kernel)
-            else:
-                projected = (layer.input_kernel + layer.bias).index_select(0, x.flatten())
-            tape.hiddens[0], tape.cells[0] = h, c
-            self._forward(layer, tape, projected.view_as(tape.d_raw))
-        logits = self._addmm(self._output_bias, tapes[-1].outputs, self._output_weight.t())
-        h = torch.stack([tape.hiddens[-1] for tape in tapes])
-        c = torch.stack([tape.cells[-1] for tape in tapes])
+                tape.inputs.copy_(tapes[index - 1].hiddens[1:])
+            tape.hiddens[0], tape.cells[0] = h.t(), c.t()
+            self._forward(kernel, tape)
+        top = _columns(tapes[-1].hiddens[1:])
+        logits = torch.addmm(self._output_bias, top.t(), self._output_weight.t())
+        h = torch.stack([tape.hiddens[-1].t() for tape in tapes])
+        c = torch.stack([tape.cells[-1].t() for tape in tapes])
         return logits, (h, c)
 
-    def _forward(self, layer: _Layer, tape: _Tape, projected: Tensor) -> None:
-        """Fill the tape; ``projected`` is the input's part of the raw gates, ``[T, B, 4H]``."""
-        split = 3 * self._task.model.hidden_size
-        for start, views in zip(projected, tape.forward, strict=True):
-            sigmoids, o, i, f, g, c_before, c, tanh_c, h_before, h = views
-            raw = self._addmm(start, h_before, layer.recurrent_kernel)
-            torch.sigmoid(raw[:, :split], out=sigmoids)
-            g.copy_(raw[:, split:]).tanh_()  # tanh is slow on rows that are not adjacent
+    def _forward(self, kernel: Tensor, tape: _Tape) -> None:
+        """Fill the tape, whose inputs and first state are there."""
+        raw_sigmoids, raw_g = tape.raw.split([3 * self._hidden, self._hidden])
+        for operand, sigmoids, o, i, f, g, c_before, c, tanh_c, h in tape.forward:
+            torch.mm(kernel, operand, out=tape.raw)
+            torch.sigmoid(raw_sigmoids, out=sigmoids)
+            torch.tanh(raw_g, out=g)
             torch.mul(f, c_before, out=c).addcmul_(i, g)
             torch.tanh(c, out=tanh_c)
             torch.mul(o, tanh_c, out=h)
 
-    def _backward(self, layer: _Layer, tape: _Tape, d_hiddens: Tensor) -> Tensor:
-        """From dL/dh_t, ``[T, B, H]``, to dL/d(raw gates), ``[T * B, 4H]``."""
+    def _backward(self, recurrent: Tensor, tape: _Tape, d_hiddens: Tensor) -> None:
+        """From dL/dh_t, ``[H, T * B]``, to the tape's dL/d(raw gates)."""
         tape.derive()
-        kernel = layer.recurrent_kernel.t()
-        d_h = d_hiddens[-1]
-        d_c = torch.zeros_like(d_h)
-        d_c_of_gates = d_c.unsqueeze(1)
-        for t in reversed(range(len(tape.backward))):
+        steps, _, batch = tape.d_raw.shape
+        d_hiddens_by_step = d_hiddens.view(-1, steps, batch).unbind(1)
+        recurrent_transposed = recurrent.t().contiguous()
+        d_h = d_hiddens_by_step[-1]
+        d_c = d_h.new_zeros(d_h.shape)
+        for t in reversed(range(steps)):
             d_raw, d_o, d_ifg, f, through_cell = tape.backward[t]
             d_c.addcmul_(d_h, through_cell)
             d_o.mul_(d_h)
-            d_ifg.mul_(d_c_of_gates)
+            d_ifg.mul_(d_c)
             d_c.mul_(f)
             if t:
-                d_h = self._addmm(d_hiddens[t - 1], d_raw, kernel)
-        return tape.d_raw.flatten(0, 1)
+                d_h = torch.addmm(d_hiddens_by_step[t - 1], recurrent_transposed, d_raw)
 
     def facts(self) -> dict[str, str]:
-        products = "oneDNN" if self._onednn else "torch.addmm"
-        return {"kernel": f"{products} products, ATen gates", "biases": "one per layer"}
+        return {"kernel": "torch.mm products, ATen gates", "biases": "one per layer"}
+
+
+def _columns(sequence: Tensor) -> Tensor:
+    """``[T, N, B]`` as ``[N, T * B]``, copied."""
+    return sequence.transpose(0, 1).flatten(1)
 
 
 def _reorder(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
     """The four blocks of the last axis in another order."""
     blocks = array.reshape(*array.shape[:-1], 4, -1)
     return np.take(blocks, order, axis=-2).reshape(array.shape)
-
-
-def _look_up_gradient(kernel: Tensor, ids: Tensor, d_raw: Tensor) -> Tensor:
-    """Rows of ``d_raw`` added up by id, in an order that repeats itself."""
-    if ids.device.type == "cpu":
-        return torch.zeros_like(kernel).index_add_(0, ids, d_raw)
-    # elsewhere index_add_ adds in any order
-    return one_hot(ids, kernel.shape[0], kernel.dtype).t() @ d_raw
-
-
-def _has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the product that Inductor uses for linear layers on the CPU is in this build."""
-    return (
-        device.type == "cpu"
-        and dtype is torch.float32
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
-
-
-def _onednn_mm(a: Tensor, b: Tensor) -> Tensor:
-    """``torch.mm`` by oneDNN."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(a, b.t(), None, "none", [], "")
-    return product
-
-
-def _onednn_addmm(start: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """``torch.addmm`` by oneDNN; ``start`` is a bias, or contiguous and of the result's shape."""
-    linear = torch.ops.mkldnn._linear_pointwise
-    total: Tensor
-    if start.dim() == 1:
-        total = linear.default(a, b.t(), start, "none", [], "")
-    else:
-        # a start that is not contiguous would cost oneDNN its fast kernel
-        total = linear.binary(a, start, b.t(), None, "add")
-    return total

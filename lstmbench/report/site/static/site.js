@@ -110,5 +110,5 @@ const lstmbench = (() => {
 
   themeButton();
   copyButtons();
-  return { data, deliver, el, remember, remembered, root, script, statusClass, trial };
+  return { data, deliver, el, remember, remembered, script, statusClass, trial };
 })();

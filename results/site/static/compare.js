@@ -1,0 +1,119 @@
+// Two trials, named in the address, side by side.
+"use strict";
+(() => {
+  const { charts, el, remembered, statusClass, trial } = lstmbench;
+  const byId = (id) => document.getElementById(id);
+  /** Sections in which a difference makes the ratio mean less; their facts that may differ. */
+  const ALIKE = new Map([
+    ["Setting", ["backend", "mode", "repeat", "environment of the backend"]],
+    ["Protocol", []],
+  ]);
+
+  function nothing(reason) {
+    byId("comparison").hidden = true;
+    byId("nothing").hidden = false;
+    byId("nothing").querySelector("[data-reason]").textContent = reason;
+  }
+
+  /** Names in the order of `a`, then what only `b` has. */
+  function merged(a, b) {
+    const [left, right] = [new Map(a), new Map(b)];
+    return [...new Set([...left.keys(), ...right.keys()])].map((name) => {
+      const pair = [left.get(name) ?? "", right.get(name) ?? ""];
+      return { name, pair, differs: pair[0] !== pair[1] };
+    });
+  }
+
+  function sections(a, b) {
+    const [left, right] = [new Map(a.sections), new Map(b.sections)];
+    const titles = new Set([...left.keys(), ...right.keys()]);
+    return [
+      { title: "Figures", facts: merged(a.figures, b.figures) },
+      ...[...titles].map((title) => (
+        { title, facts: merged(left.get(title) ?? [], right.get(title) ?? []) })),
+    ];
+  }
+
+  function card(found, slug, hue, letter) {
+    return el("div", { class: "side" },
+      el("p", { class: "letter" }, letter),
+      el("h2", {}, el("a", { href: `trials/${slug}.html` }, found.label), ` on ${found.device}`),
+      el("p", { class: "note" }, found.about),
+      el("p", {}, el("span", { class: statusClass(found.status) }, found.status)),
+    );
+  }
+
+  /** Digits that one process each can carry. */
+  const ratio = (value) => value.toPrecision(3);
+
+  function verdict(a, b) {
+    const place = byId("verdict");
+    if (!a.speed || !b.speed) {
+      place.textContent = "At least one of them has no speed: no ratio.";
+      return;
+    }
+    place.replaceChildren(
+      "A trains ", el("strong", {}, `${ratio(a.speed / b.speed)} ×`), " as many tokens/s as B. ",
+      el("span", { class: "note" }, "Of one process each, so without an interval; ",
+        el("code", {}, "lstmbench compare"), " gives one over all repeats."));
+  }
+
+  function warn(found) {
+    const unlike = found.flatMap(({ title, facts }) => ALIKE.has(title)
+      ? facts.filter((fact) => fact.differs && !ALIKE.get(title).includes(fact.name)) : []);
+    const machine = found.find(({ title }) => title === "Machine");
+    if (machine && machine.facts.some((fact) => fact.name === "digest" && fact.differs)) {
+      unlike.push({ name: "machine" });
+    }
+    const place = byId("unlike");
+    place.hidden = unlike.length === 0;
+    place.textContent = `Not the same experiment; different: ${unlike.map((fact) => fact.name).join(", ")}.`;
+  }
+
+  function table(found, a, b) {
+    const only = byId("only").checked;
+    const place = byId("facts");
+    const head = el("thead", {}, el("tr", {}, el("td", {}),
+      el("th", { scope: "col" }, `A: ${a.label}`), el("th", { scope: "col" }, `B: ${b.label}`)));
+    place.replaceChildren(head);
+    for (const { title, facts } of found) {
+      const shown = facts.filter((fact) => fact.differs || !only);
+      if (!shown.length) continue;
+      place.append(el("tbody", {},
+        el("tr", { class: "title" }, el("th", { scope: "rowgroup", colspan: 3 }, title)),
+        ...shown.map(({ name, pair, differs }) => el("tr", { class: differs ? "differs" : null },
+          el("th", { scope: "row" }, name, ...(differs ? [el("span", { class: "hidden" }, " (differs)")] : [])),
+          el("td", {}, pair[0]), el("td", {}, pair[1])))));
+    }
+  }
+
+  async function show() {
+    const wanted = remembered();
+    const slugs = [wanted.get("a"), wanted.get("b")];
+    if (!slugs[0] || !slugs[1]) return nothing("");
+    let a, b;
+    try {
+      [a, b] = await Promise.all(slugs.map(trial));
+    } catch (error) {
+      return nothing(`There is no such trial: ${error.message}.`);
+    }
+    byId("nothing").hidden = true;
+    byId("comparison").hidden = false;
+    document.title = `${a.label} and ${b.label} · lstmbench`;
+    byId("versus").replaceChildren(card(a, slugs[0], 0, "A"), card(b, slugs[1], 1, "B"));
+    const found = sections(a, b);
+    verdict(a, b);
+    warn(found);
+    table(found, a, b);
+    byId("only").onchange = () => table(found, a, b);
+    const sides = [[a, "A"], [b, "B"]].map(([side, letter], i) => (
+      { trial: side, name: `${letter}: ${side.label}`, hue: i, stroke: i }));
+    const entries = sides.filter(({ trial: side }) => side.perplexity !== "");
+    byId("curves").hidden = entries.length === 0;
+    if (entries.length) await charts.curves(byId("curves"), entries);
+    return undefined;
+  }
+
+  addEventListener("hashchange", show);
+  show();
+})();
