@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from lstmbench.plan import DTYPES
 from lstmbench.record import Epochs, Record, Status
 
 #: No epoch is shorter or longer, in seconds; what lies beyond is no measurement.
@@ -22,6 +23,8 @@ def fault(record: Record) -> str | None:
 
 def _faults(record: Record) -> Iterator[str]:
     yield from _series(record.epochs)
+    if record.trial.dtype not in DTYPES:
+        yield f"trial.dtype: {record.trial.dtype!r} is none of {', '.join(DTYPES)}"
     for name, value in record.trial.overrides.items():
         if not abs(value) <= MOST:
             yield f"trial.overrides.{name}: {value} is beyond anything"

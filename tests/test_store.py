@@ -18,6 +18,7 @@ from lstmbench.store import Run, load, open_runs, parse, read_stored, write_atom
 Make = Callable[..., Any]
 #: As the first version wrote them; never to be changed.
 EXAMPLE = Path(__file__).parent / "data" / "record-1.json"
+PUBLISHED = sorted((Path(__file__).parents[1] / "results" / "records").glob("torch-*"))[:1]
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +193,25 @@ def test_in_a_published_store_names_tell_whether_contents_were_changed(run: Run)
     assert [line.partition(": ")[2] for line in load([run.folder]).damaged] == [
         "its content was changed"
     ] * 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("file", [EXAMPLE, *PUBLISHED], ids=["version 1", "present version"])
+def test_a_record_with_a_wrong_character_is_refused_or_makes_a_table(
+    data: st.DataObject, file: Path
+) -> None:
+    from lstmbench.report.figures import settings as tables
+    from lstmbench.report.text import render
+
+    record_text = file.read_text()
+    place = data.draw(st.integers(0, len(record_text) - 1))
+    wrong = data.draw(st.sampled_from('0123456789-.ex"'))
+    try:
+        record = parse(
+            "here", (record_text[:place] + wrong + record_text[place + 1 :]).encode()
+        ).record
+    except UserError:
+        return
+    for form in ("plain", "json"):
+        assert render(tables([record]), form)
