@@ -49,7 +49,7 @@ def _by_kind(suffix: str, actual: str, expected: str) -> Iterator[str]:
 
 def _fields(place: str, actual: Any, expected: Any) -> Iterator[str]:
     if isinstance(actual, dict) and isinstance(expected, dict):
-        for key in expected.keys() | actual.keys():
+        for key in {**expected, **actual}:
             where = f"{place}.{key}".lstrip(".")
             if key not in actual or key not in expected:
                 gone = key in expected
