@@ -47,6 +47,12 @@ def sized(make: Make, size: int, **more: Any) -> Any:
     return make(protocol=protocol, overrides={"hidden_size": size}, **more)
 
 
+def repeat(make: Make, number: int, **more: Any) -> Any:
+    """One of several processes, each a little faster than the one before."""
+    epochs = Epochs(seconds=[0.2 - number / 1000] * 5, nats=[1e4] * 5, tokens=[8960] * 5)
+    return make(repeat=number, epochs=epochs, **more)
+
+
 def test_a_failure_is_a_row_with_its_reason_and_without_figures(make_record: Make) -> None:
     bad = make_record(backend="bad", status="failed", reason="timeout", message="slow", epochs={})
     found = columns(built(make_record(), bad))
@@ -58,10 +64,10 @@ def test_a_failure_is_a_row_with_its_reason_and_without_figures(make_record: Mak
 
 
 def test_repeats_are_one_row_that_leads_to_all_its_trials(make_record: Make) -> None:
-    records = [make_record(repeat=repeat) for repeat in range(11)]
+    records = [repeat(make_record, number) for number in range(11)]
     files = built(*reversed(records))
     assert delivered(files["data/rows.js"])["trials"] == [[r.trial.name for r in records]]
-    assert columns(files)["95 % interval"] != [""]
+    assert " to " in columns(files)["95 % interval"][0]
     assert f"trials/{records[10].trial.name}.html" in files
 
 
@@ -78,7 +84,7 @@ def test_what_is_the_same_everywhere_is_said_once(make_record: Make) -> None:
 
 
 def test_details_are_there_but_not_shown_at_first(make_record: Make) -> None:
-    records = [make_record(seed=seed, repeat=repeat) for seed in (0, 1) for repeat in (0, 1)]
+    records = [repeat(make_record, number, seed=seed) for seed in (0, 1) for number in (0, 1)]
     rows = delivered(built(*records)["data/rows.js"])
     shown = {column["heading"]: column["shown"] for column in rows["columns"]}
     first = ("trial", "status", "setting", "tokens/s", "95 % interval", "perplexity", "parity")
