@@ -40,7 +40,8 @@ class Ticks:
 def busy_processes(seconds: float = 1.0) -> dict[str, float]:
     """Name to share of one processor, of processes that are busy while this one sleeps."""
     own = {os.getpid()}
-    watched = [p for p in psutil.process_iter() if p.pid not in own]
+    # nobody can end the system's own threads (Linux: children of kthreadd, number 2)
+    watched = [p for p in psutil.process_iter(["ppid"]) if p.pid not in own and p.info["ppid"] != 2]
     for process in watched:
         with contextlib.suppress(psutil.Error):
             process.cpu_percent()

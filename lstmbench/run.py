@@ -60,6 +60,7 @@ def execute(options: Options) -> int:
     host = plugins.load()
     backends = select.choose_backends(host, options.backends)
     devices = select.choose_devices(options.devices)
+    dtype = select.choose_dtype(options.dtype)
     modes = select.choose_modes(options.modes, [spec for spec, _ in backends])
     protocols = select.choose_protocols(
         host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
@@ -79,7 +80,7 @@ def execute(options: Options) -> int:
         backends,
         devices,
         modes,
-        select.choose_dtype(options.dtype),
+        dtype,
         protocols,
         options.init,
         corpus.name,

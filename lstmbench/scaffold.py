@@ -115,6 +115,7 @@ def write_plugin(name: str, into: Path) -> Path:
         files[f"{package}/{module}"] = _adapted(source, name, title, package)
     try:
         # made aside and moved, so that a full disk leaves nothing half-written
+        into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into) as aside:
             made = Path(aside) / folder.name
             for path, content in files.items():

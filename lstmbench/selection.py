@@ -129,7 +129,7 @@ def choose_aim(
 def positive_seconds(value: float, option: str) -> float:
     """A time limit; neither nan nor infinite."""
     if not 0 < value < float("inf"):
-        raise UserError(f"{option} {value:g}: must be a positive number of seconds")
+        raise UserError(f"{option} {value:g}: must be a positive number")
     return value
 
 

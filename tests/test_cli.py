@@ -300,3 +300,23 @@ def test_a_second_name_of_the_program_is_the_same(cli: Any) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: lstmbench ")
     assert done.stderr == ""
+
+
+def test_a_gate_that_is_no_ratio_is_refused(call: Call, one_line: Any) -> None:
+    for ratio in ("nan", "inf"):
+        one_line(call("compare", "a", "b", "--fail-below", ratio), "--fail-below", "0.97")
+
+
+def test_relative_to_no_row_names_the_rows(
+    call: Call, one_line: Any, tmp_path: Path, make_record: Any
+) -> None:
+    from lstmbench.store import Run
+
+    run = Run.create(tmp_path / "store", "d2l")
+    run.write_plan({})
+    run.write_record(make_record())
+    one_line(call("report", run.folder, "--relative-to", "bogus"), "bogus", "numpy:eager")
+    assert call("report", run.folder, "--relative-to", "numpy").returncode == 0
+    store = ("--to", tmp_path / "published")
+    one_line(call("publish", run.folder, *store, "--only", "protocol=d2l"), "--only", "--into")
+    assert not (tmp_path / "published").exists()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,11 @@ def _which(records: list[Record]) -> str:
     if len(labels) > 1:
         return f"name one of {', '.join(labels)} as PATH@NAME"
     differing = sorted({n for r in records for n in differences(records[:1], [r])} - {"seed"})
+    if "protocol" in differing and len({r.trial.protocol.name for r in records}) == 1:
+        place = differing.index("protocol")
+        first = asdict(records[0].trial.protocol)
+        fields = {k for r in records for k, v in asdict(r.trial.protocol).items() if first[k] != v}
+        differing[place : place + 1] = sorted(fields)
     return f"they differ in {', '.join(differing)}; --only FIELD=VALUE says which is meant"
 
 
@@ -89,6 +95,8 @@ def compare(
     from lstmbench.report.grid import grid
     from lstmbench.report.text import escape_markdown
 
+    if fail_below is not None and not math.isfinite(fail_below):
+        raise UserError(f"--fail-below {fail_below}: a ratio such as 0.97")
     damaged: list[str] = []
     conditions = parse_conditions(only)
     sides = tuple(read_side(text, conditions, damaged) for text in (a, b))
@@ -123,11 +131,10 @@ def compare(
     for name, (ours, theirs) in different.items():
         line = one_line(f"Not the same {name}: {ours} against {theirs}.")
         click.echo(f"\n{escape_markdown(line) if form == 'github' else line}")
-    if any(c.ratio.low is None for c in found):
-        click.echo(
-            "\nOne process gives no interval (--repeats), nor does one seed of what is the same in "
-            "every process with it (--seed)."
-        )
+    if any(c.ratio.low is None and not c.quantity.by_seed for c in found):
+        click.echo("\nOne process gives no interval: run with --repeats.")
+    if any(c.ratio.low is None and c.quantity.by_seed for c in found):
+        click.echo("\nOne seed gives no interval of perplexity: run with several --seed.")
     speed = next((c for c in found if c.quantity.name == "tokens/s"), None)
     if fail_below is not None and speed is None:
         raise UserError("--fail-below: A and B have no tokens/s in common")

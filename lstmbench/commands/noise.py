@@ -135,7 +135,7 @@ def tell(records: Sequence[Record], repeats: int | None) -> bool:
         click.echo("Fewer than two sound pairs: nothing follows. Measure longer, or see the logs.")
         return False
     rows = [summary(way) for way in ways]
-    header = ("pairs", "number", "deviation of the ratio", "A / A (95 % interval)", "")
+    header = ("pairs", "number", "deviation of the ratio", "A / A (95 % interval)", "so there is")
     click.echo(grid(header, rows))
     click.echo(
         "\nThe smallest difference that is found in four cases of five (and minutes for two trials "
@@ -171,13 +171,14 @@ def outlook(ways: Sequence[Repeatability], repeats: int | None) -> list[tuple[st
     return [
         (
             str(number),
-            *(
-                f"{way.detectable(number) - 1:.1%} ({number * way.seconds / 60:.1f})"
-                for way in ways
-            ),
+            *(f"{_size(way.detectable(number))} ({number * way.seconds / 60:.1f})" for way in ways),
         )
         for number in numbers
     ]
+
+
+def _size(ratio: float) -> str:
+    return f"{ratio - 1:.1%}" if ratio < 2 else "more than double"
 
 
 @hookimpl

@@ -91,6 +91,8 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     into, summary, bundle = options["into"], options["summary"], options["bundle"]
     if to is None and not (into or summary or bundle):
         to = Path("results")
+    if wanted and not (into or summary):
+        raise UserError("--only chooses what --into and --summary show; a store takes whole runs")
     chosen = targets.choose(options["targets"])
     if chosen and to is None:
         raise UserError("--target takes a published store: name it with --to")

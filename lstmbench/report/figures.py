@@ -12,6 +12,7 @@ from statistics import quantiles
 from typing import Any
 
 from lstmbench import compare, roofline, statistics
+from lstmbench.errors import UserError
 from lstmbench.record import Record, Status
 
 #: "LSTM by hand and with Keras", the write-up this benchmark grew out of: one CPU, Time Machine.
@@ -107,13 +108,17 @@ class Row:
 
     @cached_property
     def achieved(self) -> float | None:
-        """Floating-point operations per second in training, by the formula."""
-        return statistics.median_of(roofline.achieved(r) for r in self.sound)
+        """Floating-point operations per second in training: tokens/s times those of a token."""
+        if self.speed is None:
+            return None
+        return self.speed.value * roofline.record_cost(self.first).operations
 
     @cached_property
     def peak_share(self) -> float | None:
-        """Of the fastest matrix product that took turns with the trials."""
-        return statistics.median_of(roofline.peak_share(r) for r in self.sound)
+        """Of the fastest matrix product that took turns with the trials, each with its own."""
+        shares = [roofline.peak_share(record) for record in self.sound]
+        known = statistics.interval([share for share in shares if share])
+        return known.value if known else None
 
     def seconds_to(self, target: float, start_up: bool) -> float | None:
         """Seconds until an epoch's perplexity first is ``target``, if all processes got there."""
@@ -215,10 +220,8 @@ class Setting:
         label = self.relative_to or ""
         if label.startswith(":"):
             label = row.first.trial.backend + label
-        device = row.first.trial.device
-        base = next(
-            (r for r in self.rows if (r.label, r.first.trial.device) == (label, device)), None
-        )
+        here = [r for r in self.rows if r.first.trial.device == row.first.trial.device]
+        base = next((r for r in here if label in (r.label, r.first.trial.backend)), None)
         return row.ratio(base) if base else None
 
     @property
@@ -325,7 +328,8 @@ def widest_of(tables: Iterable[Setting]) -> float | None:
 def settings(records: Iterable[Record], relative_to: str | None = None) -> list[Setting]:
     """Group records into tables, rows sorted by tokens/s, those without a figure last.
 
-    ``relative_to`` is the ``backend:mode`` whose speed the others' are divided by.
+    ``relative_to`` is the ``backend:mode`` whose speed the others' are divided by; raises
+    :class:`UserError` if no row is that.
     """
     tables: dict[str, Setting] = {}
     rows: dict[str, dict[str, list[Record]]] = {}
@@ -337,4 +341,12 @@ def settings(records: Iterable[Record], relative_to: str | None = None) -> list[
     for key, setting in tables.items():
         setting.rows.extend(Row(group) for group in rows[key].values())
         setting.rows.sort(key=lambda r: (-(r.speed.value if r.speed else 0), r.label))
-    return list(tables.values())
+    found = list(tables.values())
+    rows_found = [row for table in found for row in table.rows]
+    names = {
+        n for r in rows_found for n in (r.label, r.first.trial.backend, f":{r.first.trial.mode}")
+    }
+    if relative_to and relative_to not in names:
+        labels = ", ".join(sorted({row.label for row in rows_found}))
+        raise UserError(f"--relative-to {relative_to}: no row is that; there are {labels}")
+    return found
