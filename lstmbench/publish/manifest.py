@@ -19,7 +19,7 @@ FORMAT = 1
 FOLDERS = ("plots", "site", "tables")
 FILES = ("README.md", "schema.json")
 #: Libraries that the bytes of made files depend on.
-LIBRARIES = ("matplotlib", "pydantic", "tabulate")
+LIBRARIES = ("jinja2", "matplotlib", "pydantic", "tabulate")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
