@@ -13,7 +13,17 @@ import pytest
 from lstmbench.backend import BackendSpec
 from lstmbench.plan import Selection, make_plan
 from lstmbench.protocol import SPEED
-from lstmbench.record import Epochs, Machine, Parity, Record, Source
+from lstmbench.record import (
+    Aim,
+    Copy,
+    Epochs,
+    Machine,
+    Parity,
+    Peak,
+    Product,
+    Record,
+    Source,
+)
 from lstmbench.store import Run
 
 SIZES = range(16, 16 + 125)
@@ -61,9 +71,12 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         commit="0" * 40,
         dirty=False,
         interleaved=True,
+        aim=Aim(precision=0.02, seconds=600),
     )
     facts = {"processor": "Some CPU", "physical_cores": 2}
     machine = Machine(digest="m" * 64, facts=facts, versions={"python": "3.11.0"})
+    product = Product(library="blas", side=1024, dtype="float32", seconds=[0.012] * 36)
+    peak = Peak(product=product, copies=Copy(size=1 << 27, seconds=[0.02] * 18))
     parity = Parity(worst=5e-6, tolerance=1e-4, errors={}, shape=(8, 32, 35), cut=False)
     for index, trial in enumerate(plan.trials):
         seconds = [0.1 + (index * 7919 + epoch * 104_729) % 1000 / 1e5 for epoch in range(60)]
@@ -78,6 +91,7 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             phases={"import": 1.0, "build": 0.5, "prepare": 2.0},
             parity=parity,
             epochs=epochs,
+            peak=peak,
         )
         run.write_record(record)
     return run.folder

@@ -97,14 +97,11 @@ class Comparison:
 Turns = dict[tuple[str, str], float]
 
 
-def ratio(a: Sequence[Record], b: Sequence[Record], value: Value) -> tuple[Interval, bool] | None:
-    """A's value over B's with its interval; pair by pair where both took turns in a run."""
-    ours, theirs = by_turn(a, value), by_turn(b, value)
-    return ratio_of_turns(ours, theirs) if ours and theirs else None
-
-
 def ratio_of_turns(ours: Turns, theirs: Turns) -> tuple[Interval, bool]:
-    """The same from values by turn; where few turns were shared, all values of both sides."""
+    """A's value over B's with its interval, and whether it was taken pair by pair.
+
+    Where no turns, or only one of several, were shared, from all values of both sides.
+    """
     turns = sorted(ours.keys() & theirs.keys())
     if turns and (len(turns) > 1 or len(turns) == len(ours) == len(theirs)):
         found = statistics.interval([ours[turn] / theirs[turn] for turn in turns])

@@ -1,8 +1,7 @@
 """An A/A test: the same trial against itself, to learn what this machine can tell apart.
 
-Pairs of processes of one trial, in turns of epochs and one after the other (alone, with a pair in
-turns between them). Whatever their speeds
-differ by is the machine's doing, and bounds what a comparison here can show.
+Pairs of processes of one trial, in turns of epochs, and alone with a pair in turns between them.
+Whatever their speeds differ by is the machine's doing, and bounds what a comparison here can show.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A worker without a backend: what NumPy reaches on this machine, beside the trials of a group.
 
-``python -m lstmbench.probe COMMANDS ANSWERS``, with the verbs load, product, copy and finish of
-:mod:`lstmbench.worker`, on whose loop it runs.
+``python -m lstmbench.probe COMMANDS ANSWERS``, with the verbs load, product and copy, on the
+loop of :mod:`lstmbench.worker`.
 """
 
 from __future__ import annotations
@@ -47,9 +47,6 @@ class Probe:
             list(self._pool.map(np.copyto, *self._parts))
             clock.lap(str(index))
         return {"seconds": list(clock.laps.values())}
-
-    def finish(self, request: dict[str, Any]) -> Answer:
-        return {}
 
 
 if __name__ == "__main__":

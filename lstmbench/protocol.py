@@ -105,8 +105,8 @@ QUICK = replace(
     name="quick",
     summary="the same maths for 40 epochs: a first look",
     epochs=40,
-    note="After the 40 epochs of `quick` the model has barely learned: perplexities only show "
-    "that backends agree.",
+    note="`quick` is a first look: the model has barely learned, and perplexities only show that "
+    "backends agree.",
 )
 HELDOUT = replace(
     D2L,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lstmbench.commands.publish import parse_conditions
 from lstmbench.commands.report import tell
 from lstmbench.errors import UserError
 from lstmbench.hookspecs import hookimpl
@@ -24,7 +23,7 @@ FORMATS = ("plain", "github")
 
 def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
     """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run, a store or a bundle."""
-    from lstmbench.publish.tables import only
+    from lstmbench.conditions import only
     from lstmbench.store import load, read_record
 
     path, at, label = text.rpartition("@")
@@ -91,6 +90,7 @@ def compare(
     undecided.
     """
     from lstmbench import compare as comparing
+    from lstmbench import conditions
     from lstmbench.report.columns import one_line, ratio_text
     from lstmbench.report.grid import grid
     from lstmbench.report.text import escape_markdown
@@ -98,8 +98,8 @@ def compare(
     if fail_below is not None and not math.isfinite(fail_below):
         raise UserError(f"--fail-below {fail_below}: a ratio such as 0.97")
     damaged: list[str] = []
-    conditions = parse_conditions(only)
-    sides = tuple(read_side(text, conditions, damaged) for text in (a, b))
+    wanted = conditions.parse(only)
+    sides = tuple(read_side(text, wanted, damaged) for text in (a, b))
     tell(damaged)
     first = [side[0].trial for side in sides]
     different = comparing.differences(*sides)

@@ -14,17 +14,6 @@ from lstmbench.errors import UserError
 from lstmbench.hookspecs import hookimpl
 
 
-def parse_conditions(texts: Sequence[str]) -> dict[str, str]:
-    """``FIELD=VALUE`` each."""
-    found = {}
-    for text in texts:
-        field, equals, value = text.partition("=")
-        if not equals or not field.isidentifier():
-            raise UserError(f"--only {text!r}: expected FIELD=VALUE, such as protocol=d2l")
-        found[field] = value
-    return found
-
-
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -84,10 +73,11 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     --to merges their records into a published store and makes its tables, plots and pages anew;
     doing so again changes nothing. "lstmbench verify" checks such a store.
     """
+    from lstmbench import conditions
     from lstmbench.publish import block, targets
     from lstmbench.store import refuse_nothing
 
-    wanted = parse_conditions(options["only"])
+    wanted = conditions.parse(options["only"])
     into, summary, bundle = options["into"], options["summary"], options["bundle"]
     if to is None and not (into or summary or bundle):
         to = Path("results")

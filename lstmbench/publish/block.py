@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from lstmbench.conditions import only
 from lstmbench.errors import UserError
 from lstmbench.publish import drawings
 from lstmbench.publish import tables as tabling
@@ -71,7 +72,7 @@ class Show:
         conditions.
         """
         loaded = load(paths)
-        records = tabling.only(loaded.records, self.conditions)
+        records = only(loaded.records, self.conditions)
         if self.conditions and not records:
             asked = " ".join(f"--only {k}={v}" for k, v in self.conditions.items())
             raise UserError(f"{asked}: no record is like that")

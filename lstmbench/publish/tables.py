@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lstmbench.errors import UserError
 from lstmbench.publish import canonical
 from lstmbench.record import Record
 from lstmbench.report.columns import COLUMNS, Column, one_line
@@ -114,23 +113,3 @@ def best_markdown(tables: Iterable[Setting]) -> str:
         headings, align = [c.heading for c, _ in shown], [c.align for c, _ in shown]
         parts.append(grid(headings, rows, style.table, align))
     return "\n\n".join(parts)
-
-
-def only(records: Iterable[Record], conditions: Mapping[str, str]) -> list[Record]:
-    """Records whose trial has these values, such as ``{"protocol": "d2l", "hidden_size": "256"}``.
-
-    Raises :class:`UserError` for a name that neither trials nor protocols have.
-    """
-    return [record for record in records if all(_has(record, *c) for c in conditions.items())]
-
-
-def _has(record: Record, field: str, value: str) -> bool:
-    trial = record.trial
-    if field == "protocol":
-        return trial.protocol.name == value
-    if field in ("run", "commit"):
-        return str(getattr(record.source, field)).startswith(value)
-    for holder in (trial, trial.protocol):
-        if isinstance(getattr(holder, field, None), (str, int, float)):
-            return str(getattr(holder, field)) == value
-    raise UserError(f"--only {field}={value}: trials have no {field!r}")

@@ -24,7 +24,10 @@ PUBLISHED_ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Row:
-    """The trials that differ only in repeat. Figures are medians over its ``ok`` records."""
+    """The trials that differ only in repeat; figures are over its ``ok`` records.
+
+    Speeds, and what follows from them, are geometric means, everything else medians.
+    """
 
     records: Sequence[Record]
 

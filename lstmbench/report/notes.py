@@ -34,7 +34,7 @@ def notes(setting: Setting) -> list[str]:
     lines += _peak_notes(setting) + _aim_notes(setting)
     if setting.relative_to:
         lines.append(f"x {setting.relative_to}: speed relative to it on the same device.")
-    if protocol.note and "epochs" not in setting.first.trial.overrides:
+    if protocol.note:
         lines.append(protocol.note)
     messages: dict[str, int] = {}
     for row in setting.rows:
