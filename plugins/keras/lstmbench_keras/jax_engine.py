@@ -32,12 +32,6 @@ class JaxBackend(KerasBackend):
         jax.config.update("jax_default_device", devices[int(index or 0)])
         jax.config.update("jax_default_matmul_precision", "highest")  # no TF32
 
-    def _lstm_options(self) -> dict[str, Any]:
-        if self.task.device_kind == "cpu":
-            # one product per gate: XLA:CPU runs four narrow ones faster than a wide one
-            return {"implementation": 1}
-        return super()._lstm_options()
-
     def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         compiled: Callable[..., Any] = jax.jit(function)
         return compiled
