@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import statistics as stdlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from lstmbench import statistics
+from lstmbench.protocol import identity
 from lstmbench.record import Record, Status
 from lstmbench.statistics import Interval
 
@@ -46,29 +47,36 @@ def last_perplexity(record: Record) -> float | None:
 class Quantity:
     """Something that two sides are compared in.
 
-    ``by_seed``: it is the same in every process with a seed, so that seeds are what is observed.
+    ``by_seed``: the seed decides it, or the epoch at which it is reached, so that seeds are what
+    is observed. ``drifts``: from one hour to the next, so that between runs it is runs. ``exact``:
+    where all processes agree, that is what it is.
     """
 
     name: str
     value: Value
     more_is_better: bool = False
     by_seed: bool = False
+    drifts: bool = False
+    exact: bool = False
 
 
 QUANTITIES = (
-    Quantity("tokens/s", lambda r: statistics.speed(r.epochs), more_is_better=True),
+    Quantity("tokens/s", lambda r: statistics.speed(r.epochs), more_is_better=True, drifts=True),
     Quantity("perplexity", last_perplexity, by_seed=True),
     *(
         Quantity(
             f"seconds to perplexity {target:g}{', start-up included' * start_up}",
             partial(seconds_to, target=target, start_up=start_up),
+            by_seed=True,
         )
         for target in TARGETS
         for start_up in (False, True)
     ),
     Quantity("memory", working_memory),
-    Quantity("device memory", lambda r: r.memory.get("device_peak")),
-    Quantity("joules per token", lambda r: statistics.joules_per_million_tokens(r.epochs)),
+    Quantity("device memory", lambda r: r.memory.get("device_peak"), exact=True),
+    Quantity(
+        "joules per token", lambda r: statistics.joules_per_million_tokens(r.epochs), drifts=True
+    ),
 )
 
 
@@ -93,21 +101,33 @@ class Comparison:
         return self.verdict == "worse" and self.ratio.value < least
 
 
-#: Values by the turn that they were measured in.
+#: Values by the run, and the turn in it, that they were measured in.
 Turns = dict[tuple[str, str], float]
 
 
-def ratio_of_turns(ours: Turns, theirs: Turns) -> tuple[Interval, bool]:
+def ratio_of_turns(ours: Turns, theirs: Turns, drifts: bool = True) -> tuple[Interval, bool]:
     """A's value over B's with its interval, and whether it was taken pair by pair.
 
-    Where no turns, or only one of several, were shared, from all values of both sides.
+    Where no turns, or only one of several, were shared, from all values of both sides; of what
+    ``drifts``, from those of each run together unless both sides are of the same runs, for all
+    processes of a run share its hour.
     """
     turns = sorted(ours.keys() & theirs.keys())
     if turns and (len(turns) > 1 or len(turns) == len(ours) == len(theirs)):
         found = statistics.interval([ours[turn] / theirs[turn] for turn in turns])
         assert found is not None
         return found, True
+    if drifts and {run for run, _ in ours} != {run for run, _ in theirs}:
+        return _welch(_by_run(ours), _by_run(theirs)), False
     return _welch(list(ours.values()), list(theirs.values())), False
+
+
+def _by_run(turns: Turns) -> list[float]:
+    """The geometric mean of each run's values."""
+    runs: dict[str, list[float]] = {}
+    for (run, _), value in turns.items():
+        runs.setdefault(run, []).append(value)
+    return [stdlib.geometric_mean(values) for values in runs.values()]
 
 
 def by_turn(records: Sequence[Record], value: Value) -> Turns | None:
@@ -120,11 +140,11 @@ def by_turn(records: Sequence[Record], value: Value) -> Turns | None:
         if record.status != Status.OK:
             continue
         amount = value(record)
-        if not amount:
+        if not amount or not math.isfinite(amount):
             return None
         alone = not record.source.interleaved
-        turn = (record.source.run, record.trial.group_key())
-        found[(f"{id(record)}", str(index)) if alone else turn] = amount
+        turn = f"{id(record)}-{index}" if alone else record.trial.group_key()
+        found[record.source.run, turn] = amount
     return found
 
 
@@ -134,7 +154,7 @@ def by_seed(records: Sequence[Record], value: Value) -> Turns | None:
     for record in records:
         if record.status == Status.OK:
             amount = value(record)
-            if not amount:
+            if not amount or not math.isfinite(amount):
                 return None
             turns.setdefault(("seed", str(record.trial.seed)), []).append(amount)
     return {seed: stdlib.geometric_mean(values) for seed, values in turns.items()}
@@ -160,7 +180,9 @@ def compare(a: Sequence[Record], b: Sequence[Record]) -> list[Comparison]:
         values = by_seed if quantity.by_seed else by_turn
         ours, theirs = values(a, quantity.value), values(b, quantity.value)
         if ours and theirs:
-            interval, paired = ratio_of_turns(ours, theirs)
+            interval, paired = ratio_of_turns(ours, theirs, quantity.drifts)
+            if quantity.exact and interval.low is None and interval.processes > 1:
+                interval = replace(interval, low=interval.value, high=interval.value)
             found.append(Comparison(quantity, interval, paired))
     return found
 
@@ -184,7 +206,7 @@ def _facts(records: Sequence[Record]) -> dict[str, set[str]]:
             "machine": f"{machine.get('processor')} ({record.machine.digest[:8]})",
             "device": trial.device,
             "corpus": f"{trial.corpus} ({trial.corpus_digest[:8]})",
-            "protocol": f"{trial.protocol.name} {asdict(trial.protocol)}",
+            "protocol": f"{trial.protocol.name} {identity(trial.protocol)}",
             "init": trial.init,
             "dtype": trial.dtype,
             "threads": str(trial.threads),

@@ -28,16 +28,13 @@ from lstmbench.life import Life
 from lstmbench.peaks import Peaks
 from lstmbench.plan import Plan, Trial
 from lstmbench.record import Continuation, Evaluation, Machine, Record, Source, Status
-from lstmbench.statistics import perplexity
+from lstmbench.statistics import given_up, perplexity
 from lstmbench.store import Run
 
 #: Seconds of silence before another worker's turn: threads that have just computed spin for a
 #: while in case there is more to do, and would take a core from whoever is next.
 SETTLE = 0.005
 
-
-#: Failures of a row after which sampling goes on without it.
-FAILURES = 2
 T = TypeVar("T")
 
 
@@ -158,8 +155,8 @@ class Conductor:
     def _hopeless(self, trial: Trial) -> bool:
         """Whether a row has failed twice, so that sampling need not try a third time."""
         row = trial.row_key()
-        bad = [r for r in self.records if r.status != Status.OK and r.trial.row_key() == row]
-        return self.sampling is not None and len(bad) >= FAILURES
+        own = [record for record in self.records if record.trial.row_key() == row]
+        return self.sampling is not None and given_up(own)
 
     def _record_interrupted(self, lives: Iterable[Life]) -> None:
         done = {record.trial.name for record in self.records}

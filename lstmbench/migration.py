@@ -11,10 +11,11 @@ CURRENT = 2
 
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
     """Version 1 knew the largest resident size of the whole process only, parity included."""
-    memory = dict(record.get("memory", {}))
-    if "peak" in memory:
-        memory["peak_with_parity"] = memory.pop("peak")
-    return {**record, "memory": memory}
+    memory = record.get("memory")
+    if not isinstance(memory, dict) or "peak" not in memory:
+        return record
+    rest = {name: size for name, size in memory.items() if name != "peak"}
+    return {**record, "memory": {**rest, "peak_with_parity": memory["peak"]}}
 
 
 _STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

@@ -12,7 +12,7 @@ from typing import Any
 
 from lstmbench.backend import BackendSpec, Task
 from lstmbench.errors import UserError
-from lstmbench.protocol import Protocol
+from lstmbench.protocol import Protocol, identity
 
 INITS = ("shared", "native")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -68,8 +68,8 @@ class Trial:
     def _key(self, *more: object) -> str:
         """Everything but backend, mode and repeat, and ``more``; made for thousands of records."""
         mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
-        what = (self.device, self.dtype, self.protocol, self.init, self.corpus, self.corpus_digest)
-        return repr((*what, *mappings, self.seed, self.threads, *more))
+        what = (self.device, self.dtype, self.init, self.corpus, self.corpus_digest)
+        return repr((identity(self.protocol), *what, *mappings, self.seed, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:
         """What the backend is built from."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any
 
 from lstmbench.backend import ModelConfig, TrainingConfig
 from lstmbench.errors import UserError
@@ -18,6 +20,11 @@ OVERRIDABLE: dict[str, tuple[float, float]] = {
     "layers": (1, 1000),
     "learning_rate": (0.0, 10**6),
 }
+
+#: Fields that say in words what a protocol is.
+WORDING = ("summary", "note")
+#: Fields that say in how many processes it is run.
+SAMPLING = ("repeats", "precision", "budget")
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,13 @@ class Protocol:
                 parts[name] = slice(end, end + int(tokens * share))
                 end = parts[name].stop
         return parts
+
+
+@cache
+def identity(protocol: Protocol) -> dict[str, Any]:
+    """The fields that decide what is trained and how it is evaluated; not to be changed."""
+    names = [f.name for f in fields(protocol) if f.name not in (*WORDING, *SAMPLING)]
+    return {name: getattr(protocol, name) for name in names}
 
 
 D2L = Protocol(

@@ -133,7 +133,8 @@ class Record(_Part):
     ``phases`` are seconds: import, build and prepare (of the first instance, which parity then
     uses up), parity, rebuild (of the instance that is timed), generate. ``memory`` is in bytes:
     the worker's resident size when the framework was ``imported``, its ``peak`` from building the
-    timed instance to the end, and ``device_peak`` where a device has memory of its own.
+    timed instance to the first matrix product, or to the end where there was none, and
+    ``device_peak`` where a device has memory of its own.
     ``parameters`` counts trainable scalars by the formula. ``companions`` names the trials that
     took turns with this one. ``flags``: suspect, unsettled.
     """

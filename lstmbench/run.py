@@ -106,7 +106,7 @@ def execute(options: Options) -> int:
     publish(done.run, done.records)
     if not done.finished:
         return 130
-    if sampling:
+    if sampling and sampling.outcome:
         print(f"Sampling ended: {sampling.outcome}.")
     return exit_code(
         done.records,

@@ -44,7 +44,7 @@ class Sampling:
         # a repeat takes what one took so far
         elif (self._clock() - self._began) * (repeat + 1) / repeat > self.aim.seconds:
             self.outcome = (
-                f"after {repeat} repeats the time of {self.aim.seconds:g} s is over; "
+                f"after {repeat} repeats another would not fit into {self.aim.seconds:g} s; "
                 f"{_known(width)} ({asked}): what is not decided stays undecided"
             )
         elif repeat == MOST:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from lstmbench.plan import DTYPES
+from lstmbench.plan import DTYPES, Trial
+from lstmbench.protocol import OVERRIDABLE, Protocol
 from lstmbench.record import Epochs, Record, Status
 
 #: No epoch is shorter or longer, in seconds; what lies beyond is no measurement.
@@ -23,11 +24,9 @@ def fault(record: Record) -> str | None:
 
 def _faults(record: Record) -> Iterator[str]:
     yield from _series(record.epochs)
-    if record.trial.dtype not in DTYPES:
-        yield f"trial.dtype: {record.trial.dtype!r} is none of {', '.join(DTYPES)}"
-    for name, value in record.trial.overrides.items():
-        if not abs(value) <= MOST:
-            yield f"trial.overrides.{name}: {value} is beyond anything"
+    yield from _trial(record.trial)
+    if not 0 < record.vocabulary_size <= MOST:
+        yield f"vocabulary_size: {record.vocabulary_size} is no size"
     if record.status == Status.OK:
         if not record.epochs.seconds:
             yield "epochs: status is ok, yet there is no epoch"
@@ -51,6 +50,39 @@ def _faults(record: Record) -> Iterator[str]:
             yield from _durations(f"peak.{name}.seconds", part.seconds)
     if record.peak is not None and not 0 < record.peak.product.side <= MOST:
         yield f"peak.product.side: {record.peak.product.side} is no size"
+    copies = record.peak.copies if record.peak else None
+    if copies is not None and not 0 < copies.size <= MOST:
+        yield f"peak.copies.size: {copies.size} is no size"
+
+
+def _trial(trial: Trial) -> Iterator[str]:
+    if trial.dtype not in DTYPES:
+        yield f"trial.dtype: {trial.dtype!r} is none of {', '.join(DTYPES)}"
+    for name, value in trial.overrides.items():
+        if not abs(value) <= MOST:
+            yield f"trial.overrides.{name}: {value} is beyond anything"
+    for name, count in (("seed", trial.seed), ("repeat", trial.repeat)):
+        if not 0 <= count < 2**63:
+            yield f"trial.{name}: {count} is out of range"
+    if not 0 < trial.threads <= MOST:
+        yield f"trial.threads: {trial.threads} is out of range"
+    yield from _protocol(trial.protocol)
+
+
+def _protocol(protocol: Protocol) -> Iterator[str]:
+    ranges = {
+        **OVERRIDABLE,
+        **dict.fromkeys(("train_fraction", "validation_fraction", "test_fraction"), (0, 1)),
+        **dict.fromkeys(("clip_norm", "validate_every", "continuation", "repeats"), (0, MOST)),
+        "budget": (0, SECONDS[1]),
+    }
+    for name in ("train_tokens", "precision"):
+        if getattr(protocol, name) is not None:
+            ranges[name] = (0, MOST)
+    for name, (least, most) in ranges.items():
+        value = getattr(protocol, name)
+        if not least <= value <= most or (value == 0 and name in OVERRIDABLE):
+            yield f"trial.protocol.{name}: {value} is out of range"
 
 
 def _series(epochs: Epochs) -> Iterator[str]:
@@ -67,7 +99,7 @@ def _series(epochs: Epochs) -> Iterator[str]:
         if not math.isfinite(nats):
             yield f"epochs.nats.{index}: {nats} is no loss"
     for index, joules in enumerate(epochs.joules):
-        if not 0 <= joules < math.inf:
+        if not 0 <= joules <= MOST:
             yield f"epochs.joules.{index}: {joules} is no energy"
 
 

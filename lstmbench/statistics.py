@@ -8,14 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from lstmbench.record import Epochs, Evaluation
+from lstmbench.record import Epochs, Evaluation, Record, Status
 
 #: The last epochs whose median perplexity stands beside the last one's.
 LAST = 10
 #: Processes of a row before sampling looks for the first time whether they are enough.
 LEAST = 5
+#: Failures of a row after which sampling goes on without it.
+FAILURES = 2
 #: Nats below the floor that chance reaches less than once in a million trials.
 CHANCE = math.log(1e6)
+#: Values at most between which the slopes of all pairs are looked at.
+MOST_SLOPES = 500
 
 
 def perplexities(epochs: Epochs) -> list[float]:
@@ -115,6 +119,11 @@ class Interval:
         return (self.high - self.low) / 2 / self.value
 
 
+def given_up(records: Sequence[Record]) -> bool:
+    """Whether a row with these records has failed too often to be sampled on."""
+    return sum(record.status != Status.OK for record in records) >= FAILURES
+
+
 def interval(values: Sequence[float]) -> Interval | None:
     """Geometric mean of positive values of independent processes with Student's t interval.
 
@@ -158,6 +167,10 @@ def unsettled(epochs: Epochs) -> bool:
         return False
     from scipy import stats
 
-    p = stats.kendalltau(range(len(steady)), steady).pvalue
-    slope = stats.theilslopes(steady).slope
-    return bool(p < 0.001 and abs(slope) * len(steady) > 0.1 * statistics.median(steady))
+    if stats.kendalltau(range(len(steady)), steady).pvalue >= 0.001:
+        return False
+    # a slope looks at all pairs: of a long series those of its blocks' medians
+    block = math.ceil(len(steady) / MOST_SLOPES)
+    medians = [statistics.median(steady[i : i + block]) for i in range(0, len(steady), block)]
+    slope = stats.theilslopes(medians).slope
+    return bool(abs(slope) * len(medians) > 0.1 * statistics.median(steady))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lstmbench import compare, statistics
-from lstmbench.record import Epochs, Record, Source
+from lstmbench.record import Epochs, Record, Source, Status
 from lstmbench.report.figures import settings
 
 if TYPE_CHECKING:
@@ -74,6 +74,32 @@ def test_a_slowdown_of_a_twentieth_is_worse(make_record: Make) -> None:
     assert compare.compare(apart, honest)[0].verdict == "undecided"
 
 
+def test_the_hour_of_a_run_is_one_observation(make_record: Make) -> None:
+    """Five processes that agree say nothing about the next run; several runs do."""
+    quiet = processes(make_record, [0.1, 0.1001, 0.0999, 0.1, 0.1], run="quiet")
+    busy = processes(make_record, [0.12, 0.1201, 0.1199, 0.12, 0.12], run="busy")
+    speed = compare.compare(busy, quiet)[0]
+    assert (speed.verdict, speed.ratio.processes) == ("undecided", 1)
+    assert speed.ratio.value == pytest.approx(1 / 1.2, rel=1e-3)
+    side = {
+        backend: [
+            record
+            for run in range(4)
+            for record in processes(make_record, [s * (1 + run / 100)] * 3, run=f"{backend}{run}")
+        ]
+        for backend, s in (("slow", 0.12), ("fast", 0.1))
+    }
+    speed = compare.compare(side["slow"], side["fast"])[0]
+    assert (speed.verdict, speed.ratio.processes) == ("worse", 4)
+
+
+def test_rows_of_different_runs_share_a_rank(make_record: Make) -> None:
+    records = processes(make_record, [0.1, 0.1001, 0.0999], "a", run="quiet")
+    records += processes(make_record, [0.12, 0.1201, 0.1199], "b", run="busy")
+    (setting,) = settings(records)
+    assert setting.ranks == [1, 1]
+
+
 def test_one_process_decides_nothing(make_record: Make) -> None:
     a, b = (processes(make_record, [s], n) for s, n in ((0.1, "a"), (0.2, "b")))
     assert compare.compare(a, b)[0].verdict == "undecided"
@@ -109,6 +135,19 @@ def two_runs(cli: Cli) -> tuple[Path, Path]:
     return first, second
 
 
+def test_wording_and_sampling_of_a_protocol_make_no_difference(make_record: Make) -> None:
+    mine = processes(make_record, [0.1, 0.11])
+    trial = mine[0].trial
+    words = replace(trial.protocol, note="other words", summary="others", budget=1.0, repeats=9)
+    theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=words)}) for r in mine]
+    assert not compare.differences(mine, theirs)
+    assert compare.compare(mine, theirs)[0].paired
+    assert len(settings([*mine, *theirs])) == 1
+    sized = replace(trial.protocol, clip_norm=0.5)
+    theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=sized)}) for r in mine]
+    assert set(compare.differences(mine, theirs)) == {"protocol"}
+
+
 def test_what_differs_is_refused_or_labelled(cli: Cli, two_runs: tuple[Path, Path]) -> None:
     refused = cli("compare", *two_runs)
     assert refused.returncode == 2
@@ -124,7 +163,7 @@ def test_the_gate_fails_only_on_a_decided_slowdown(cli: Cli, two_runs: tuple[Pat
     assert "undecided" in cli("compare", first, first).stdout
     done = cli("compare", first, first, "--fail-below", "2")
     assert done.returncode == 2
-    assert "one process gives no interval to judge by" in done.stderr
+    assert "One process gives no interval" in done.stderr
     (path,) = (first / "records").iterdir()
     template = json.loads(path.read_text())
     template["machine"]["facts"] = {}
@@ -218,6 +257,76 @@ def test_perplexity_is_the_seed_s_not_the_process_s(make_record: Make) -> None:
     assert one_seed.ratio.low is None
     ours, theirs = [1.0, 1.1, 1.2, 1.3], [1.5, 1.58, 1.72, 1.8]
     assert perplexity(side("a", ours, 2), side("b", theirs, 2)).verdict == "better"
+
+
+def test_so_is_the_epoch_at_which_a_perplexity_is_reached(make_record: Make) -> None:
+    a, b = (
+        [
+            make_record(
+                backend=backend,
+                repeat=repeat,
+                epochs=Epochs(seconds=[s + repeat / 1000] * 2, nats=[9.0, 0.5], tokens=[1] * 2),
+            )
+            for repeat in range(5)
+        ]
+        for backend, s in (("a", 1.0), ("b", 2.0))
+    )
+    found = {c.quantity.name: c for c in compare.compare(a, b)}
+    assert found["tokens/s"].verdict == "better"
+    assert found["seconds to perplexity 2"].verdict == "undecided"
+
+
+def test_an_infinite_perplexity_is_compared_with_nothing(make_record: Make) -> None:
+    a, b = (processes(make_record, [0.1, 0.11], name) for name in "ab")
+    wild = a[0].epochs.model_copy(update={"nats": [1e9] * EPOCHS})
+    names = {
+        c.quantity.name for c in compare.compare([a[0].model_copy(update={"epochs": wild})], b)
+    }
+    assert "tokens/s" in names
+    assert "perplexity" not in names
+
+
+def test_exact_amounts_are_decided_without_spread(make_record: Make) -> None:
+    def side(name: str, size: int, count: int = 3) -> list[Record]:
+        memory = {"device_peak": size}
+        own = processes(make_record, [0.1] * count, name)
+        return [record.model_copy(update={"memory": memory}) for record in own]
+
+    def verdict(a: list[Record], b: list[Record]) -> str:
+        return next(c for c in compare.compare(a, b) if c.quantity.name == "device memory").verdict
+
+    assert verdict(side("a", 100), side("b", 200)) == "better"
+    assert verdict(side("a", 100), side("b", 100)) == "undecided"
+    assert verdict(side("a", 100, 1), side("b", 200, 1)) == "undecided"
+
+
+def test_what_failed_and_what_is_flagged_is_told_and_fails_a_gate(
+    cli: Cli, call: Callable[..., Any], make_record: Make
+) -> None:
+    fast = processes(make_record, [0.1, 0.101, 0.1, 0.1], "a")
+    lost = {"status": Status.FAILED, "reason": "timeout", "message": "no answer"}
+    fast[3] = fast[3].model_copy(update=lost)
+    fast[0] = fast[0].model_copy(update={"flags": ["unsettled"]})
+    folder = stored(cli, fast + processes(make_record, [0.2, 0.201, 0.2, 0.2], "b"))
+    done = call("compare", f"{folder}@a", f"{folder}@b")
+    assert done.returncode == 0
+    assert "A: 1 of 4 processes failed (timeout)." in done.stdout
+    assert "A: 1 of 4 processes unsettled." in done.stdout
+    assert call("compare", f"{folder}@a", f"{folder}@b", "--fail-below", "0.9").returncode == 1
+    assert call("compare", f"{folder}@b", f"{folder}@a", "--fail-below", "0.1").returncode == 0
+
+
+def test_a_gate_between_single_runs_says_what_is_missing(
+    cli: Cli, call: Callable[..., Any], one_line: Callable[..., None], make_record: Make
+) -> None:
+    new, old = (
+        stored(cli, processes(make_record, [0.1, 0.101, 0.102], run=run)) for run in ("new", "old")
+    )
+    assert "undecided" in call("compare", new, old).stdout
+    gate = call("compare", new, old, "--fail-below", "0.97")
+    assert gate.returncode == 2
+    assert gate.stderr.count("\n") == 1
+    assert "different runs" in gate.stderr
 
 
 def test_survivors_are_not_compared(make_record: Make) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmbench import compare, statistics
-from lstmbench.record import Aim, Epochs
+from lstmbench.record import Aim, Epochs, Status
 from lstmbench.sampling import LEAST, MOST, Sampling
 
 Make = Callable[..., Any]
@@ -137,7 +137,7 @@ def test_it_stops_as_soon_as_every_ratio_is_known_and_says_so(make_record: Make)
 def test_it_stops_when_the_time_is_over_and_does_not_guess(make_record: Make) -> None:
     run = Adaptive(make_record, 1, 0.0, Aim(precision=0.002, seconds=100))
     assert run.now <= 100
-    assert "the time of 100 s is over" in run.sampling.outcome
+    assert "would not fit into 100 s" in run.sampling.outcome
     assert "stays undecided" in run.sampling.outcome
 
 
@@ -220,3 +220,12 @@ def test_the_estimator_scales_with_the_clock_and_lies_between_the_fastest_and_th
     assert min(seconds) * (1 - 1e-12) <= found <= sum(seconds) / len(seconds) * (1 + 1e-12)
     scaled = statistics.faster_half_mean([factor * s for s in seconds])
     assert scaled == pytest.approx(factor * found)
+
+
+def test_a_row_that_was_given_up_is_not_waited_for(make_record: Make) -> None:
+    sampling = Sampling(Aim(precision=0.2, seconds=1e9), clock=lambda: 0.0)
+    good = row(make_record, "a", LEAST) + row(make_record, "b", LEAST)
+    lost = row(make_record, "c", 3)
+    lost[1:] = [r.model_copy(update={"status": Status.FAILED}) for r in lost[1:]]
+    assert sampling.content(good + lost, LEAST)
+    assert "every ratio is known" in sampling.outcome

@@ -106,3 +106,13 @@ def test_the_last_ten(values: list[float]) -> None:
 
 def test_no_value_has_no_median() -> None:
     assert statistics.last_median([]) is None
+
+
+@pytest.mark.parametrize("count", [40, 700, 20_000])
+def test_a_clear_trend_is_flagged_and_noise_is_not(count: int) -> None:
+    """Of long series too, without the slopes of all of their pairs."""
+    noise = np.exp(0.02 * np.random.default_rng(count).normal(size=count))
+    assert not statistics.unsettled(epochs(list(0.1 * noise)))
+    assert statistics.unsettled(epochs(list(np.linspace(0.13, 0.1, count) * noise)))
+    # clear, but too small to matter
+    assert not statistics.unsettled(epochs(list(np.linspace(0.103, 0.1, count))))

@@ -94,7 +94,18 @@ def test_what_is_no_run_is_refused(tmp_path: Path, what: str) -> None:
         open_runs([tmp_path / what])
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 1}', "\x00", "null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"schema_version": 1}',
+        '{"schema_version": 1, "memory": null}',
+        "\x00",
+        "null",
+    ],
+)
 def test_a_broken_record_is_named(run: Run, content: str) -> None:
     path = run.folder / "records" / "aaa.json"
     path.write_text(content)

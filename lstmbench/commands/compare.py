@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
         records = [read_record(Path(path))]
     else:
         loaded = load([Path(path)])
+        tell(loaded.damaged)
         damaged += loaded.damaged
         records = loaded.records
     if label:
@@ -51,6 +54,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
 def _which(records: list[Record]) -> str:
     """What rows differ in, and how to say which is meant."""
     from lstmbench.compare import differences
+    from lstmbench.protocol import identity
 
     labels = sorted({record.trial.label for record in records})
     if len(labels) > 1:
@@ -58,9 +62,10 @@ def _which(records: list[Record]) -> str:
     differing = sorted({n for r in records for n in differences(records[:1], [r])} - {"seed"})
     if "protocol" in differing and len({r.trial.protocol.name for r in records}) == 1:
         place = differing.index("protocol")
-        first = asdict(records[0].trial.protocol)
-        fields = {k for r in records for k, v in asdict(r.trial.protocol).items() if first[k] != v}
-        differing[place : place + 1] = sorted(fields)
+        first = identity(records[0].trial.protocol)
+        others = [identity(record.trial.protocol) for record in records]
+        names = [name for name in first if any(o[name] != first[name] for o in others)]
+        differing[place : place + 1] = sorted(names)
     return f"they differ in {', '.join(differing)}; --only FIELD=VALUE says which is meant"
 
 
@@ -100,7 +105,6 @@ def compare(
     damaged: list[str] = []
     wanted = conditions.parse(only)
     sides = tuple(read_side(text, wanted, damaged) for text in (a, b))
-    tell(damaged)
     first = [side[0].trial for side in sides]
     different = comparing.differences(*sides)
     if different and not anyway:
@@ -131,23 +135,68 @@ def compare(
     for name, (ours, theirs) in different.items():
         line = one_line(f"Not the same {name}: {ours} against {theirs}.")
         click.echo(f"\n{escape_markdown(line) if form == 'github' else line}")
-    if any(c.ratio.low is None and not c.quantity.by_seed for c in found):
-        click.echo("\nOne process gives no interval: run with --repeats.")
-    if any(c.ratio.low is None and c.quantity.by_seed for c in found):
-        click.echo("\nOne seed gives no interval of perplexity: run with several --seed.")
+    for line in [*_conditions(*sides), *_missing(found, *sides)]:
+        click.echo(f"\n{escape_markdown(line) if form == 'github' else line}")
+    if fail_below is None:
+        sys.exit(1 if damaged else 0)
+    sys.exit(1 if _fails(found, sides, fail_below) or damaged else 0)
+
+
+def _fails(found: list[Comparison], sides: tuple[list[Record], ...], least: float) -> bool:
+    """Whether a gate holds A back: it failed somewhere, or is surely slower.
+
+    Raises :class:`UserError` if there is nothing to judge by.
+    """
+    from lstmbench.record import Status
+
+    if any(record.status == Status.FAILED for record in sides[0]):
+        return True
     speed = next((c for c in found if c.quantity.name == "tokens/s"), None)
-    if fail_below is not None and speed is None:
+    if speed is None:
         raise UserError("--fail-below: A and B have no tokens/s in common")
-    if fail_below is not None and speed is not None and speed.ratio.low is None:
-        raise UserError("--fail-below: one process gives no interval to judge by; use --repeats")
-    slow = fail_below is not None and speed is not None and speed.fails(fail_below)
-    sys.exit(1 if slow or damaged else 0)
+    if speed.ratio.low is None:
+        missing = " ".join(_missing([speed], *sides))
+        raise UserError(f"--fail-below: no interval to judge by. {missing}")
+    return speed.fails(least)
 
 
 def _measured(comparison: Comparison) -> str:
     if comparison.quantity.by_seed:
         return "seed by seed" if comparison.paired else "different seeds"
     return "took turns" if comparison.paired else "not in turns"
+
+
+def _conditions(*sides: list[Record]) -> Iterator[str]:
+    """What is not well with a side, beneath a table that shows sound processes only."""
+    from lstmbench.record import Status
+
+    for letter, records in zip("AB", sides, strict=True):
+        bad = Counter(
+            f"{r.status.value}{f' ({r.reason})' if r.reason else ''}"
+            for r in records
+            if r.status != Status.OK
+        )
+        flags = Counter(flag for record in records for flag in record.flags)
+        for what, count in [*sorted(bad.items()), *sorted(flags.items())]:
+            yield f"{letter}: {count} of {len(records)} processes {what}."
+
+
+def _missing(found: list[Comparison], *sides: list[Record]) -> Iterator[str]:
+    """Why there are ratios without an interval, and what would give one."""
+    without = [c for c in found if c.ratio.low is None]
+    runs = [{record.source.run for record in side} for side in sides]
+    if any(c.quantity.by_seed for c in without):
+        yield (
+            "One seed gives no interval of perplexity or of the time to one: run once more with "
+            "another --seed."
+        )
+    if runs[0] != runs[1] and any(c.quantity.drifts for c in without):
+        yield (
+            "A and B were measured in different runs, between which the machine drifts: measure "
+            "both in one run, or each in several."
+        )
+    elif any(c.ratio.processes == 1 and not c.quantity.by_seed for c in without):
+        yield "One process gives no interval: run with --repeats."
 
 
 @hookimpl

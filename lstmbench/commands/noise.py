@@ -65,10 +65,10 @@ def noise(
 ) -> None:
     """Run one trial against itself and print the smallest difference that shows here."""
     if earlier is not None:
-        from lstmbench.store import open_runs
+        from lstmbench.commands.report import load_and_tell
 
-        tell([record for run in open_runs([earlier]) for record in run.records()], repeats)
-        return
+        loaded = load_and_tell([earlier])
+        sys.exit(0 if tell(loaded.records, repeats) and not loaded.damaged else 1)
     from lstmbench import neighbours, plugins
     from lstmbench import selection as select
     from lstmbench.conductor import Limits

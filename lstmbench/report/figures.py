@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations, product
 from statistics import quantiles
 from typing import Any
 
 from lstmbench import compare, roofline, statistics
 from lstmbench.errors import UserError
+from lstmbench.protocol import identity
 from lstmbench.record import Record, Status
 
 #: "LSTM by hand and with Keras", the write-up this benchmark grew out of: one CPU, Time Machine.
@@ -267,8 +268,8 @@ class Setting:
     def ranks(self) -> list[int | None]:
         """The rank of each row, equal for rows that cannot be told from the first of their rank.
 
-        From the fastest down: a row whose ratio to the leader of the current rank has an interval
-        that includes 1 shares its rank. No rank without an interval.
+        From the fastest down: a row whose ratio to the leader of the current rank has no interval
+        that is below 1 shares its rank. No rank without an interval of its own.
         """
         ranks: list[int | None] = []
         leader: Row | None = None
@@ -279,19 +280,16 @@ class Setting:
                 ranks.append(None)
                 continue
             behind = row.ratio(leader) if leader else None
-            if behind is None or behind.high is None or behind.high < 1:
+            if behind is None or (behind.high is not None and behind.high < 1):
                 leader, rank = row, place
             ranks.append(rank)
         return ranks
 
 
-_protocol_facts = cache(asdict)
-
-
 def _facts(record: Record) -> dict[str, Any]:
     trial = record.trial
     return {
-        "protocol": _protocol_facts(trial.protocol),
+        "protocol": identity(trial.protocol),
         "init": trial.init,
         "corpus": (trial.corpus, trial.corpus_digest),
         "dtype": trial.dtype,
@@ -307,12 +305,12 @@ def _facts(record: Record) -> dict[str, Any]:
 def widest(setting: Setting) -> float | None:
     """Half the width of the widest interval of a ratio between rows of one device.
 
-    A row alone on its device stands for itself. Infinite as long as one has no interval; ``None``
-    without a sound row.
+    A row alone on its device stands for itself; one that was given up does not count. Infinite as
+    long as one has no interval; ``None`` without a sound row.
     """
     devices: dict[str, list[Row]] = {}
     for row in setting.rows:
-        if row.speed is not None:
+        if row.speed is not None and not statistics.given_up(row.records):
             devices.setdefault(row.first.trial.device, []).append(row)
     known: list[statistics.Interval | None] = []
     for rows in devices.values():

@@ -13,14 +13,13 @@ from lstmbench.statistics import LEAST
 
 def notes(setting: Setting) -> list[str]:
     """One sentence each, in plain text."""
-    protocol = setting.first.trial.protocol
     lines = []
     if setting.repeated:
         turns = all(r.source.interleaved for row in setting.rows for r in row.records)
         how = "repeat by repeat where they took turns" if turns else "without turns"
         lines.append(
-            f"Rows of equal rank cannot be told apart: the 95 % interval of their ratio ({how}) "
-            "includes 1."
+            "Rows of equal rank cannot be told apart: none is surely slower than the first of "
+            f"them, by the 95 % interval of their ratio ({how})."
         )
     else:
         lines.append(
@@ -34,8 +33,7 @@ def notes(setting: Setting) -> list[str]:
     lines += _peak_notes(setting) + _aim_notes(setting)
     if setting.relative_to:
         lines.append(f"x {setting.relative_to}: speed relative to it on the same device.")
-    if protocol.note:
-        lines.append(protocol.note)
+    lines += sorted({r.trial.protocol.note for row in setting.rows for r in row.records} - {""})
     messages: dict[str, int] = {}
     for row in setting.rows:
         for record in row.records:

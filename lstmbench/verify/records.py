@@ -15,7 +15,7 @@ import pydantic_core
 
 from lstmbench import __version__, parity, statistics
 from lstmbench.migration import upgrade
-from lstmbench.protocol import OVERRIDABLE
+from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.record import Parity, Record, Status
 from lstmbench.store import Stored
 from lstmbench.verify.known import Known, offsets_digest, parameters_digest
@@ -24,15 +24,11 @@ from lstmbench.verify.known import Known, offsets_digest, parameters_digest
 Fault = tuple[str, str]
 Check = Callable[[Record, Known], Iterator[Fault]]
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-#: Words of a protocol that may change without changing what is trained.
-WORDING = ("name", "summary", "note")
 
 
 def faults(stored: Stored, known: Known) -> list[Fault]:
     """Everything wrong with a record, field by field."""
-    found = [*_schema(stored), *_ranges(stored.record)]
-    if any(field.startswith("trial.") for field, _ in found):
-        return found  # nothing can be computed from a trial that is none
+    found = list(_schema(stored))
     for check in CHECKS:
         try:
             found += check(stored.record, known)
@@ -62,19 +58,6 @@ def _unlike(place: str, written: Any, read: Any) -> Iterator[Fault]:
         yield place, f"{written!r} is read as {read!r}"
 
 
-def _ranges(record: Record) -> Iterator[Fault]:
-    trial = record.trial
-    for name, (least, most) in OVERRIDABLE.items():
-        value = getattr(trial.protocol, name)
-        if not least <= value <= most or value == 0:
-            yield f"trial.protocol.{name}", f"{value} is out of range"
-    for name, number in (("seed", trial.seed), ("repeat", trial.repeat)):
-        if not 0 <= number < 2**63:
-            yield f"trial.{name}", f"{number} is out of range"
-    if trial.threads < 1:
-        yield "trial.threads", f"{trial.threads} is out of range"
-
-
 def _protocol(record: Record, known: Known) -> Iterator[Fault]:
     """A record that claims a preset differs from it only where it says so."""
     protocol, overrides = record.trial.protocol, record.trial.overrides
@@ -85,7 +68,7 @@ def _protocol(record: Record, known: Known) -> Iterator[Fault]:
     if preset is None:
         return
     for field in fields(preset):
-        if field.name in WORDING:
+        if field.name in ("name", *WORDING):
             continue
         value = getattr(protocol, field.name)
         expected = overrides.get(field.name, getattr(preset, field.name))

@@ -105,7 +105,7 @@ def _run(report: Report, known: Known, run: Run, prefix: str) -> None:
     if not any(stored.record.source.aim for stored in records.values()):
         try:
             planned = _planned(json.loads((run.folder / PLAN).read_bytes()))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
             report.wrong(f"{prefix}{PLAN}", f"is damaged: {error}")
         else:
             missing = [name for name in planned if f"{name}.json" not in records]

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstmbench import corpus, statistics
+from lstmbench import compare, corpus, statistics
 from lstmbench.errors import UserError
 from lstmbench.protocol import D2L, HELDOUT
 from lstmbench.publish.manifest import Manifest
 from lstmbench.publish.published import publish
 from lstmbench.record import Record
+from lstmbench.report import figures, site
+from lstmbench.report.text import render
 from lstmbench.store import parse
 from lstmbench.verify.known import COUNTED, Known
 from lstmbench.verify.records import faults
@@ -320,12 +322,17 @@ def test_odd_values_are_named_and_never_crash(
     places = list(leaves(raw))
     place = data.draw(st.sampled_from(places))
     odd = [None, "", "x", [], {}, -1, 0, 2**70, 1e308, True, "Infinity", "NaN", ["a"], {"a": 1}]
+    odd += ["1" * 5000, -1e308, 10**400, 0.5]
     set_field(raw, place, data.draw(st.sampled_from(odd)))
     try:
         stored = parse("here", json.dumps(raw).encode())
     except UserError:
         return
     assert isinstance(faults(stored, known), list)
+    tables = figures.settings([stored.record])
+    assert all(render(tables, form) for form in ("plain", "csv", "json"))
+    assert site.build({"here": stored.record})
+    assert isinstance(compare.compare([stored.record], [stored.record]), list)
 
 
 def leaves(raw: Any, place: str = "") -> Iterator[str]:

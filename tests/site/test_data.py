@@ -244,3 +244,16 @@ def test_natural_order_counts() -> None:
 
 def test_values_as_words() -> None:
     assert plain({"a": [1, True, None], "b": 0.5}) == "a=1, yes, , b=0.5"
+
+
+def test_two_trials_are_compared_over_all_repeats_of_their_rows(make_record: Make) -> None:
+    quick = [repeat(make_record, n, backend="a") for n in range(3)]
+    slow = [repeat(make_record, 20 * n - 60, backend="b") for n in range(3)]
+    lonely = repeat(make_record, 0, backend="c", seed=1)
+    files = built(*quick, *slow, lonely)
+    ratios = [delivered(files[f"trials/{r.trial.name}.js"])["ratios"] for r in quick]
+    assert ratios[0].keys() == {r.trial.name for r in slow}
+    assert len({json.dumps(r) for r in ratios}) == 1
+    (text,) = set(ratios[0].values())
+    assert re.fullmatch(r"1\.\d+ \(1\.\d+ to 1\.\d+\)", text)
+    assert delivered(files[f"trials/{lonely.trial.name}.js"])["ratios"] == {}

@@ -25,8 +25,15 @@ def plain(value: Any) -> str:
 
 def natural(text: str) -> list[tuple[int, str]]:
     """A sort key that puts ``hidden-size 128`` before ``hidden-size 1024``."""
-    parts = re.split(r"(\d+)", text)
-    return [(int(part) if i % 2 else 0, "" if i % 2 else part) for i, part in enumerate(parts)]
+    return [_part(part) for part in re.split(r"(\d+)", text)]
+
+
+def _part(text: str) -> tuple[int, str]:
+    """Numbers by length, then digit by digit: they may be longer than integers are read."""
+    if not text.isdecimal():
+        return (0, text)
+    digits = text.lstrip("0")
+    return (len(digits), digits)
 
 
 def machine_name(machine: Machine) -> str:

@@ -14,6 +14,7 @@ from lstmbench.record import Record, Status
 from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, settings
 from lstmbench.report.site import machines, trial
 from lstmbench.report.site.names import slug
+from lstmbench.report.site.pairs import pairs
 from lstmbench.report.site.scaling import scaling
 from lstmbench.report.site.scripts import deliver
 from lstmbench.report.site.table import index, ordered
@@ -43,6 +44,7 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
     files |= _machines(templates, found)
     # figures that the tables have worked out are not worked out again
     alone = {id(row.first): row for t in tables for row in t.rows if len(row.records) == 1}
+    ratios = pairs(tables, slugs)
     page = templates.get_template("trial.html")
     for stem in sorted(records):
         record, name = records[stem], slug(stem)
@@ -53,7 +55,8 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
             machine=f"../machines/{slug(record.machine.digest)}.html",
         )
         files[f"trials/{name}.html"] = page.render(root="../", page="trial", **facing)
-        files[f"trials/{name}.js"] = deliver(f"trials/{name}", trial.series(record, facing))
+        facts = trial.series(record, facing) | {"ratios": ratios.get(name, {})}
+        files[f"trials/{name}.js"] = deliver(f"trials/{name}", facts)
     return files
 
 
