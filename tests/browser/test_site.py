@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -234,6 +235,20 @@ def test_two_rows_are_compared(reader: Reader, alone: Path) -> None:
     marked = reader.page.locator("#facts tbody tr:not(.title)")
     assert 0 < marked.count() < every
     assert marked.count() == reader.page.locator("#facts tr.differs").count()
+
+
+def test_repeated_trials_are_compared_with_an_interval(reader: Reader, published: Path) -> None:
+    reader.open(published / "index.html", "#protocol=speed&changed=epochs+30")
+    boxes = reader.page.locator("#results tbody input")
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    reader.page.locator("#compare").click()
+    reader.page.wait_for_url("**/compare.html#*")
+    reader.page.wait_for_selector("#verdict strong")
+    assert re.fullmatch(
+        r"\d\.\d+ \(\d\.\d+ to \d\.\d+\) .", reader.page.inner_text("#verdict strong")
+    )
+    assert "95 % interval" in reader.page.inner_text("#verdict")
 
 
 @pytest.mark.parametrize("name", ["missing", "../../elsewhere", "//example.org/x"])
