@@ -208,6 +208,19 @@ def test_probe_parameters_are_large_biases_too() -> None:
         assert float(array.std()) == pytest.approx(0.1, rel=0.35), name
 
 
+@pytest.mark.parametrize("hidden", [512, 1024])
+@pytest.mark.parametrize(("backend", "honest"), [(NumpyBackend, True), (StateLost, False)])
+def test_wide_models_are_told_from_mistakes_too(
+    backend: Callable[[Task], NumpyBackend], honest: bool, hidden: int
+) -> None:
+    """Over many steps, in which a chaotic state would blow up rounding."""
+    rng = np.random.default_rng(1)
+    text = np.cumsum(rng.choice([1, 2], p=[0.9, 0.1], size=8 * 5 * 36)) % (VOCABULARY - 2) + 1
+    wide = replace(task(), model=ModelConfig(VOCABULARY, hidden, 1))
+    result = parity.check(backend(wide), partition(text, 8, 35))
+    assert (result.first_difference is None) == honest
+
+
 def test_what_the_reference_cannot_afford_is_cut_and_said(batches: Batches) -> None:
     result = parity.check(NumpyBackend(task()), batches, reference_seconds=1e-9)
     assert result.cut
