@@ -86,6 +86,22 @@ def test_a_run_or_a_store_of_runs_can_be_opened(run: Run, tmp_path: Path) -> Non
     assert {r.folder for r in open_runs([tmp_path / "store"])} == {run.folder, other.folder}
 
 
+def test_a_published_store_with_runs_in_it_is_refused(run: Run, tmp_path: Path) -> None:
+    """Reading one of them would leave the other out."""
+    (tmp_path / "store" / "store.json").write_text("{}")
+    with pytest.raises(UserError, match="keep runs in another folder") as refused:
+        open_runs([tmp_path / "store"])
+    assert str(run.folder) in str(refused.value)
+    assert [r.folder for r in open_runs([run.folder])] == [run.folder]
+
+
+def test_no_run_begins_in_a_published_store(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text("{}")
+    with pytest.raises(UserError, match="--store"):
+        Run.create(tmp_path, "quick")
+    assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
+
+
 @pytest.mark.parametrize("what", ["missing", "empty", "file"])
 def test_what_is_no_run_is_refused(tmp_path: Path, what: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from lstmbench.publish import canonical
 from lstmbench.publish.derive import derive
 from lstmbench.publish.gather import Entries, gather, refuse_unclean
 from lstmbench.publish.manifest import Manifest, installed
-from lstmbench.store import MANIFEST, write_atomically
+from lstmbench.store import MANIFEST, Run, plans, write_atomically
 
 
 @dataclass
@@ -30,9 +30,14 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
 
     What is there already and as it should be is not written again. Raises :class:`UserError`, with
     nothing written, for records that contradict each other or are not for publication, for a store
-    with a damaged record, and for files in the way that were not made by publishing.
+    with a damaged record, for a folder that holds runs, and for files in the way that were not made
+    by publishing.
     """
     before = read_manifest(to)
+    if before is None and (planned := plans(to)):
+        raise UserError(
+            f"{to} holds the run {planned[0].parent}: choose another folder to publish to (--to)"
+        )
     damaged: list[str] = []
     there = gather([to], damaged) if before else {}
     if damaged:
@@ -47,9 +52,11 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
         installed(),
     )
     listed = before.made if before else {}
-    _refuse_others(to, made.files, listed)
-    files = {f"records/{name}": data for name, data in records.items()}
-    files |= made.files | {MANIFEST: manifest.to_bytes()}
+    files = {f"records/{name}": data for name, data in records.items()} | made.files
+    _refuse_others(to, files, listed)
+    if before is None:
+        _refuse_records(to, records)
+    files |= {MANIFEST: manifest.to_bytes()}
     outcome = Outcome(entries, damaged=damaged, problems=made.problems)
     try:
         outcome.written = sum(_write(to, path, data) for path, data in files.items())
@@ -76,6 +83,13 @@ def _refuse_others(to: Path, files: Mapping[str, bytes], listed: Mapping[str, st
     for path in (*files, *listed, "records/x"):
         if not (to / path).parent.resolve().is_relative_to(to.resolve()):
             raise UserError(f"{(to / path).parent} leads out of the store")
+
+
+def _refuse_records(to: Path, records: Collection[str]) -> None:
+    """A folder that is no store yet holds no records that the store would not list."""
+    for path in Run(to).files():
+        if path.name not in records:
+            raise UserError(f"{path} is in the way: choose another folder to publish to (--to)")
 
 
 def _holds(place: Path, data: bytes) -> bool:

@@ -186,6 +186,31 @@ def test_a_file_that_publishing_did_not_make_is_never_replaced(
     assert files(tmp_path / "store") == {path: b"mine"}
 
 
+@pytest.mark.parametrize("to", [".", "a"])
+def test_a_folder_that_is_or_holds_runs_is_refused(
+    tmp_path: Path, two_runs: list[Path], to: str, files: Any
+) -> None:
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="choose another folder") as refused:
+        publish(two_runs, tmp_path / to)
+    assert str(tmp_path / "a") in str(refused.value)
+    assert files(tmp_path) == before
+
+
+def test_records_that_no_store_lists_are_in_the_way(
+    tmp_path: Path, two_runs: list[Path], store: Path, files: Any
+) -> None:
+    """But those of the runs themselves are not, such as of a store that lost the rest."""
+    (tmp_path / "new").mkdir()
+    (store / "records").rename(tmp_path / "new" / "records")
+    before = files(tmp_path / "new")
+    with pytest.raises(UserError, match="in the way: choose another folder"):
+        publish(two_runs[:1], tmp_path / "new")
+    assert files(tmp_path / "new") == before
+    publish(two_runs, tmp_path / "new")
+    assert before.items() < files(tmp_path / "new").items()
+
+
 def test_a_store_whose_folder_leads_elsewhere_is_refused(
     tmp_path: Path, two_runs: list[Path]
 ) -> None:
