@@ -12,6 +12,7 @@ bias rate by 0.8, missing clipping by 5.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +57,14 @@ class ParityResult:
     @property
     def first_difference(self) -> str | None:
         """The first quantity beyond the tolerance, or ``None``."""
-        for quantity, error in self.errors.items():
-            if not error <= self.allowed.get(quantity, self.tolerance):
-                return quantity
-        return None
+        return next(iter(beyond(self.errors, self.allowed, self.tolerance)), None)
+
+
+def beyond(
+    errors: Mapping[str, float], allowed: Mapping[str, float], tolerance: float
+) -> list[str]:
+    """The quantities whose error is more than is allowed, or is no number."""
+    return [name for name, error in errors.items() if not error <= allowed.get(name, tolerance)]
 
 
 def rarest_targets(batches: Batches, vocabulary_size: int) -> Batches:

@@ -145,11 +145,7 @@ def _parity(record: Record, known: Known) -> Iterator[Fault]:
     names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
     for name in sorted(names ^ proof.errors.keys()):
         yield f"parity.errors.{name}", "missing" if name in names else "is no quantity of the model"
-    beyond = [
-        name
-        for name, error in proof.errors.items()
-        if not error <= proof.allowed.get(name, proof.tolerance)
-    ]
+    beyond = parity.beyond(proof.errors, proof.allowed, proof.tolerance)
     if failed and not beyond:
         yield "reason", "parity, though every error is within its tolerance"
     for name in beyond if not failed else ():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lstmbench.errors import UserError
 from lstmbench.publish import canonical
 from lstmbench.publish.published import publish
-from lstmbench.record import Record
+from lstmbench.record import Parity, Record
 from lstmbench.store import load, read_stored
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -274,12 +274,29 @@ def test_a_contradiction_with_what_is_published_is_refused(
     assert files(store) == before
 
 
+def proof(errors: dict[str, float] | None = None, **changes: Any) -> Parity:
+    shown = {"worst": 1e-6, "tolerance": 1e-4, "shape": (2, 4, 5), "cut": True}
+    return Parity(**{**shown, "errors": errors or {}, **changes})
+
+
+def test_an_error_that_rounding_explains_is_within_parity(
+    tmp_path: Path, make_true: Callable[..., Record], runs: Any
+) -> None:
+    shown = proof({"text: loss": 1e-6, "text: bias": 2e-3}, allowed={"text: bias": 5e-3})
+    run = runs(tmp_path / "run", [make_true(parity=shown)])
+    assert len(publish([run], tmp_path / "store").entries) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"dirty": True}, "no clean commit"),
         ({"commit": None, "dirty": None}, "no clean commit"),
         ({"parity": None}, "without having shown parity"),
+        ({"parity": proof()}, "without having shown parity"),
+        ({"parity": proof({"text: loss": 2e-4})}, "without having shown parity"),
+        ({"parity": proof({"text: loss": float("inf")})}, "without having shown parity"),
+        ({"parity": proof({"text: loss": 1e-6}, tolerance=1e-3)}, "without having shown parity"),
     ],
 )
 def test_what_is_not_for_publication_is_refused_unless_allowed(
