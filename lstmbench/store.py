@@ -27,8 +27,12 @@ MANIFEST = "store.json"
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write so that a reader sees the old file, the new one, or none: never half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class Run:

@@ -67,6 +67,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     with pytest.raises(OSError, match="no space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
