@@ -20,6 +20,9 @@ from lstmbench.verify.differences import differences
 from lstmbench.verify.known import Known
 from lstmbench.verify.records import faults
 
+#: The file of each trial, by run and name.
+Trials = dict[tuple[str, str], str]
+
 
 @dataclass
 class Report:
@@ -42,7 +45,9 @@ def verify(path: Path) -> Report:
     report = Report()
     known = _known()
     if path.is_file():
+        trials: Trials = {}
         for stored in read_bundle(path):
+            _twins(report, trials, stored.place, stored)
             _record(report, known, stored.place, stored)
         return report
     runs = open_runs([path])
@@ -64,6 +69,14 @@ def _record(report: Report, known: Known, file: str, stored: Stored) -> None:
     for where, what in faults(stored, known):
         report.wrong(file, f"{where}: {what}")
     _limits(report, known, stored.record)
+
+
+def _twins(report: Report, trials: Trials, file: str, stored: Stored) -> None:
+    """A trial leaves one record in a run."""
+    trial = (stored.record.source.run, canonical.trial_name(stored.raw))
+    other = trials.setdefault(trial, file)
+    if other != file:
+        report.wrong(file, f"contradicts {other}: the same trial of the same run")
 
 
 def _limits(report: Report, known: Known, record: Record) -> None:
@@ -119,16 +132,14 @@ def _planned(plan: Mapping[str, list[list[dict[str, str]]]]) -> list[str]:
 
 def _published(report: Report, known: Known, folder: Path) -> None:
     records = _read(report, folder, "")
-    trials: dict[tuple[str, str], str] = {}
+    trials: Trials = {}
     for name, stored in records.items():
         file = f"records/{name}"
         if not canonical.is_named_by(name, stored.content):
             report.wrong(file, f"its content has the digest {canonical.digest(stored.content)}")
         elif not canonical.is_canonical(stored.raw, stored.content, name):
             report.wrong(file, "is not written as records are published")
-        trial = (stored.record.source.run, canonical.trial_name(stored.raw))
-        if trials.setdefault(trial, name) != name:
-            report.wrong(file, f"contradicts {trials[trial]}: the same trial of the same run")
+        _twins(report, trials, file, stored)
         _record(report, known, file, stored)
     _companions(report, (stored.record for stored in records.values()), trials)
     try:
