@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ FORMAT = 1
 FOLDERS = ("plots", "site", "tables")
 FILES = ("README.md", "schema.json")
 #: Libraries that the bytes of made files depend on.
-LIBRARIES = ("jinja2", "matplotlib", "pydantic", "tabulate")
+LIBRARIES = ("jinja2", "matplotlib", "numpy", "pydantic", "scipy", "tabulate")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: A line that git writes into a file whose two sides it cannot merge.
 _CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
@@ -114,5 +115,6 @@ def _strings(table: Any) -> bool:
 
 
 def installed() -> dict[str, str]:
-    """Versions of :data:`LIBRARIES` here."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+    """Versions of :data:`LIBRARIES`, and of Python, here."""
+    found = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return found | {"python": platform.python_version()}
