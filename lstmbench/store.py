@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,10 +26,15 @@ MANIFEST = "store.json"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write so that a reader sees the old file, the new one, or none: never half of one."""
+    """Write so that a reader sees the old file, the new one, or none: never half of one.
+
+    Whoever might read and write the old file may do so with the new one.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        if path.exists():
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
