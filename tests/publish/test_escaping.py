@@ -43,6 +43,7 @@ NASTY = [
     '=cmd|"/C calc"!A1',
     "@SUM(A1)\t+1-2",
     "&lt;b&gt; &amp;lt;",
+    "[1ex] * [",
     "* * *\n___\n***bold*** ~~gone~~ :smile: @user #1",
 ]
 
@@ -141,6 +142,8 @@ LATEX = re.compile(r"\\(toprule|midrule|bottomrule|begin\{tabular\}\{[lr]+\}|end
 def test_latex(make_true: Any, text: str) -> None:
     for line in render(tables_of([nasty_record(make_true, text)]), "latex").splitlines():
         left = LATEX.sub("", re.sub(r"^\\subsection\*\{(.*)\}$", r"\1", line))
+        assert not re.match(r" *[\[*].*\\\\$", left), line  # an argument of the line's end above
+        left = re.sub(r"^( *)\{\}(?=[\[*])", r"\1", left)
         left = re.sub(
             r"\\\\$",
             "",
