@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.record import Record
+from lstmbench.record import Epochs, Record
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 MARKED = "before\n<!-- lstmbench:begin -->\nold\n<!-- lstmbench:end -->\nafter\n"
@@ -118,6 +118,19 @@ class TestInto:
         rows = [line for line in page.read_text().splitlines() if line.startswith("| fast")]
         assert len(rows) == 1
         assert "| jit " in rows[0]
+
+    def test_without_a_speed_that_is_said(
+        self, call: Any, page: Path, tmp_path: Path, make_true: Any, runs: Any
+    ) -> None:
+        """An ok trial whose only epoch is the first one has none."""
+        series = Epochs(seconds=[1.0], nats=[1.0], tokens=[20])
+        run = runs(tmp_path / "run", [make_true(epochs=series)])
+        store = tmp_path / "store"
+        options = ("--to", store, "--into", page, "--table", "best")
+        assert call("publish", run, *options).returncode == 0
+        said = "\nNo trial has a speed.\n"
+        assert said in page.read_text()
+        assert said in (store / "README.md").read_text()
 
     def test_the_same_from_a_store_as_from_its_run(
         self, call: Any, run: Path, page: Path, tmp_path: Path

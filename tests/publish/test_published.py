@@ -321,6 +321,21 @@ def test_what_is_not_for_publication_is_refused_unless_allowed(
     assert files(to) == before
 
 
+def test_a_record_that_was_copied_in_is_not_known(
+    tmp_path: Path, store: Path, make_true: Callable[..., Record], runs: Any, files: Any
+) -> None:
+    """What lies in the store is what somebody put there; the manifest says what was published."""
+    run = runs(tmp_path / "run", [make_true(backend="other", dirty=True)])
+    publish([run], tmp_path / "dirty", allow_dirty=True)
+    (record,) = (tmp_path / "dirty" / "records").iterdir()
+    (store / "records" / record.name).write_bytes(record.read_bytes())
+    before = files(store)
+    with pytest.raises(UserError, match="no clean commit") as refused:
+        publish([], store)
+    assert record.name in str(refused.value)
+    assert files(store) == before
+
+
 def test_damaged_records_are_named_and_the_rest_is_published(
     tmp_path: Path, two_runs: list[Path]
 ) -> None:
