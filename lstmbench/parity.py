@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +58,14 @@ class ParityResult:
     @property
     def first_difference(self) -> str | None:
         """The first quantity beyond the tolerance, or ``None``."""
-        for quantity, error in self.errors.items():
-            if not error <= self.allowed.get(quantity, self.tolerance):
-                return quantity
-        return None
+        return next(iter(beyond(self.errors, self.allowed, self.tolerance)), None)
+
+
+def beyond(
+    errors: Mapping[str, float], allowed: Mapping[str, float], tolerance: float
+) -> list[str]:
+    """The quantities whose error is more than is allowed, or is no number."""
+    return [name for name, error in errors.items() if not error <= allowed.get(name, tolerance)]
 
 
 def rarest_targets(batches: Batches, vocabulary_size: int) -> Batches:

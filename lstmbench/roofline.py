@@ -15,6 +15,7 @@ from lstmbench.record import Record
 
 #: Sides of the matrix products: long enough to reach the peak, short enough to take turns.
 SIDES = {"cpu": 1024, "mps": 4096, "cuda": 8192}
+OTHER_SIDE = 1024
 #: Bytes of the copies in memory, more than caches hold.
 COPY_BYTES = 1 << 27
 #: Turns of products in a trial, at most, and what is done in each.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,10 +26,19 @@ MANIFEST = "store.json"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write so that a reader sees the old file, the new one, or none: never half of one."""
+    """Write so that a reader sees the old file, the new one, or none: never half of one.
+
+    Whoever might read and write the old file may do so with the new one.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class Run:
@@ -40,6 +50,8 @@ class Run:
     @classmethod
     def create(cls, store: Path, protocol: str) -> Run:
         """A new folder in ``store``, named by the time, the protocol and chance."""
+        if (store / MANIFEST).is_file():
+            raise UserError(f"store {store} is a published one: name another with --store")
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
         try:
@@ -173,15 +185,29 @@ def refuse_nothing(paths: Iterable[Path]) -> None:
             open_runs([path])
 
 
+def plans(folder: Path) -> list[Path]:
+    """The plans of the run that a folder is, or of the runs that it holds."""
+    return [*folder.glob(PLAN), *sorted(folder.glob(f"*/{PLAN}"))]
+
+
 def open_runs(paths: Iterable[Path]) -> list[Run]:
-    """Runs and published stores named by their folder, or all runs of a store named by its."""
+    """Runs and published stores named by their folder, or all runs of a store named by its.
+
+    Raises :class:`UserError` for a folder that is none of these, and for a published store with
+    runs in it, for reading either would leave the other out.
+    """
     runs = []
     for path in paths:
-        if (path / PLAN).is_file() or (path / MANIFEST).is_file():
+        published, planned = (path / MANIFEST).is_file(), plans(path)
+        if published and planned:
+            raise UserError(
+                f"{path} is a published store, yet holds the run {planned[0].parent}: "
+                "keep runs in another folder"
+            )
+        if published or (path / PLAN).is_file():
             runs.append(Run(path))
-            continue
-        inside = sorted(p.parent for p in path.glob(f"*/{PLAN}")) if path.is_dir() else []
-        if not inside:
+        elif planned:
+            runs += [Run(plan.parent) for plan in planned]
+        else:
             raise UserError(f"{path} is no run and no store: it holds no {PLAN} or {MANIFEST}")
-        runs += [Run(folder) for folder in inside]
     return runs

@@ -6,10 +6,14 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +59,31 @@ def test_every_figure_is_recomputed_from_the_raw_series(make_record: Make) -> No
     assert row["startup_seconds"] == pytest.approx(4.25)
     assert row["parity_worst"] == 5e-6
     assert row["status"] == "ok"
+
+
+def test_padding_does_not_depend_on_what_else_is_installed(tmp_path: Path) -> None:
+    """tabulate uses wcwidth if it happens to be there."""
+    (tmp_path / "wcwidth.py").write_text("def wcswidth(text): return 2 * len(text)")
+    draw = "from lstmbench.report.grid import grid; print(grid(['a', 'b'], [['xyz', 'b']]))"
+    paths = [str(tmp_path), *sys.path]
+    drawn = [
+        subprocess.run(
+            [sys.executable, "-c", draw],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for path in (paths[1:], paths)
+    ]
+    assert drawn[0] == drawn[1] != b""
+
+
+@pytest.mark.parametrize("name", ["[2em]", "*", "[", "  *x"])
+def test_no_row_of_latex_is_an_argument_of_the_line_s_end(make_record: Make, name: str) -> None:
+    r"""``\\`` and ``\midrule`` look for ``[`` and ``*`` beyond blanks and line ends."""
+    written = table(make_record(backend=name), "latex")
+    assert f"{{}}{name.strip()}" in written
+    assert not re.search(r"(\\\\|\\midrule)\s*[\[*]", written)
 
 
 def test_only_the_last_ten_epochs_count_in_their_median(make_record: Make) -> None:

@@ -67,6 +67,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     with pytest.raises(OSError, match="no space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
@@ -84,6 +85,22 @@ def test_a_run_or_a_store_of_runs_can_be_opened(run: Run, tmp_path: Path) -> Non
     (tmp_path / "store" / "notes").mkdir()
     assert [r.folder for r in open_runs([run.folder])] == [run.folder]
     assert {r.folder for r in open_runs([tmp_path / "store"])} == {run.folder, other.folder}
+
+
+def test_a_published_store_with_runs_in_it_is_refused(run: Run, tmp_path: Path) -> None:
+    """Reading one of them would leave the other out."""
+    (tmp_path / "store" / "store.json").write_text("{}")
+    with pytest.raises(UserError, match="keep runs in another folder") as refused:
+        open_runs([tmp_path / "store"])
+    assert str(run.folder) in str(refused.value)
+    assert [r.folder for r in open_runs([run.folder])] == [run.folder]
+
+
+def test_no_run_begins_in_a_published_store(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text("{}")
+    with pytest.raises(UserError, match="--store"):
+        Run.create(tmp_path, "quick")
+    assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "file"])

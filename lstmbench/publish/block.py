@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ def markers(block: str) -> tuple[str, str]:
 
 
 class Page:
-    """A Markdown file with a block between markers.
+    """A Markdown file with a block between markers, each on a line of its own.
 
     Raises :class:`UserError`, when it is opened, if there are none.
     """
@@ -36,23 +37,39 @@ class Page:
     def __init__(self, file: Path, block: str) -> None:
         self.file = file
         try:
-            self._before = file.read_text(encoding="utf-8")
+            self._before = file.read_bytes().decode()  # line ends stay what they are
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{file}: {reason}") from error
-        self._opening, self._closing = markers(block)
-        self._head, begin, rest = self._before.partition(self._opening)
-        _, end, self._tail = rest.partition(self._closing)
-        if not begin or not end:
-            raise UserError(
-                f"{file} has no lines {self._opening} and {self._closing} to write between"
-            )
+            raise self._trouble(error) from error
+        opening, closing = markers(block)
+        found = re.search(
+            rf"^{_line(opening)}(?P<end>\r?\n)(?P<old>.*?)^{_line(closing)}\r?$",
+            self._before,
+            re.MULTILINE | re.DOTALL,
+        )
+        if not found:
+            raise UserError(f"{file} has no lines {opening} and {closing} to write between")
+        self._head, self._tail = (
+            self._before[: found.start("old")],
+            self._before[found.end("old") :],
+        )
+        self._end = found["end"]
 
     def write(self, content: str) -> None:
         """Replace what stands between the markers."""
-        after = f"{self._head}{self._opening}\n{content}\n{self._closing}{self._tail}"
+        block = f"{content}\n".replace("\n", self._end)
+        after = f"{self._head}{block}{self._tail}"
         if after != self._before:
-            write_atomically(self.file, after)
+            try:
+                write_atomically(self.file.resolve(), after)  # of a link, what it leads to
+            except OSError as error:
+                raise self._trouble(error) from error
+
+    def _trouble(self, error: Exception) -> UserError:
+        return UserError(f"{self.file}: {getattr(error, 'strerror', None) or error}")
+
+
+def _line(marker: str) -> str:
+    return rf"[ \t]*{re.escape(marker)}[ \t]*"
 
 
 @dataclass(frozen=True)

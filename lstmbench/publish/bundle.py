@@ -1,18 +1,20 @@
 """A bundle: published records in one zip file, to give to somebody else.
 
 Nothing is ever unpacked: members are read one by one into memory, each checked before it is read.
-A bundle with a single fault is refused whole.
+A bundle with a single fault is refused whole, so nobody acts on its records before the last one.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import mmap
+import re
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lstmbench.errors import UserError
@@ -22,11 +24,12 @@ from lstmbench.store import Stored, parse
 MANIFEST = "bundle.json"
 #: Version of the layout below.
 FORMAT = 1
-#: Limits of what is read: members, bytes of one, bytes of all, how far one may be compressed.
+#: Limits: members, bytes of one, bytes of all and of the file, how far one may be compressed
+#: (records are to about a third).
 MOST_MEMBERS = 100_000
 MOST_BYTES = 16 * 2**20
-MOST_IN_ALL = 2**30
-MOST_RATIO = 100
+MOST_IN_ALL = 2**28
+MOST_RATIO = 20
 #: Everything that :mod:`zipfile` may raise about a file that somebody made up.
 FAULTS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
@@ -43,13 +46,26 @@ def manifest(digests: Mapping[str, str]) -> bytes:
 def make_bundle(records: Mapping[str, bytes]) -> bytes:
     """A zip of published records by file name; the same records give the same bytes.
 
-    Members are stored, not compressed, for what a compressor makes depends on its version.
+    Members are stored, not compressed, for what a compressor makes depends on its version. Raises
+    :class:`UserError` for more than :func:`read_bundle` takes.
     """
     digests = {name: canonical.digest(data) for name, data in records.items()}
+    members = {MANIFEST: manifest(digests)}
+    members |= {f"records/{name}": data for name, data in sorted(records.items())}
+    try:
+        _refuse_excess({name: len(data) for name, data in members.items()})
+        content = _zipped(members)
+        if len(content) > MOST_IN_ALL:
+            raise Refused(f"it is larger than {MOST_IN_ALL} bytes")
+    except Refused as fault:
+        raise UserError(f"too much for a bundle, name fewer runs: {fault}") from fault
+    return content
+
+
+def _zipped(members: Mapping[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        members = {f"records/{name}": data for name, data in sorted(records.items())}
-        for name, data in ({MANIFEST: manifest(digests)} | members).items():
+        for name, data in members.items():
             member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             member.create_system = 3  # Unix, wherever it is made
             member.external_attr = (stat.S_IFREG | 0o644) << 16
@@ -57,20 +73,25 @@ def make_bundle(records: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def read_bundle(path: Path) -> list[Stored]:
-    """All records of a bundle, in order of name. Raises :class:`UserError` for any fault."""
+def read_bundle(path: Path) -> Iterator[Stored]:
+    """The records of a bundle, in order of name. Raises :class:`UserError` for any fault."""
     refuse_other_files(path)
     try:
-        if path.stat().st_size > 2 * MOST_IN_ALL:
-            raise Refused(f"it is larger than {2 * MOST_IN_ALL} bytes")
+        _refuse_crowd(path)
         with zipfile.ZipFile(path) as archive:
             members = _checked(archive.infolist())
-            contents = {member.filename: _read(archive, member) for member in members}
+            listed = _read(archive, members.pop(MANIFEST))
+            digests = {}
+            for name, member in sorted(members.items()):
+                stored = _record(path, name, _read(archive, member))
+                digests[name.removeprefix("records/")] = canonical.digest(stored.content)
+                yield stored
+        if listed != manifest(digests):
+            raise Refused(f"{MANIFEST} does not list its records")
     except Refused as fault:
         raise UserError(f"bundle {path} is refused: {fault}") from fault
     except FAULTS as error:
         raise UserError(f"bundle {path} is refused: {error or type(error).__name__}") from error
-    return _records(path, contents)
 
 
 def refuse_other_files(path: Path) -> None:
@@ -88,10 +109,31 @@ class Refused(Exception):
     """What is wrong with a bundle."""
 
 
-def _checked(members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """The members, if every one may be read."""
-    if len(members) > MOST_MEMBERS:
-        raise Refused(f"it holds {len(members)} files, more than {MOST_MEMBERS}")
+def _refuse_crowd(path: Path) -> None:
+    """What only opening an archive would take too much memory for: :mod:`zipfile` lists it all."""
+    size = path.stat().st_size
+    if size > MOST_IN_ALL:
+        raise Refused(f"it is larger than {MOST_IN_ALL} bytes")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        # each entry of the directory begins like this, and no record holds it
+        count = sum(1 for _ in re.finditer(rb"PK\x01\x02", content))
+    if count > MOST_MEMBERS:
+        raise Refused(f"it holds {count} files, more than {MOST_MEMBERS}")
+
+
+def _refuse_excess(sizes: Mapping[str, int]) -> None:
+    """Raise :class:`Refused` for members that are too many or too long."""
+    if len(sizes) > MOST_MEMBERS:
+        raise Refused(f"it holds {len(sizes)} files, more than {MOST_MEMBERS}")
+    for name, size in sizes.items():
+        if size > MOST_BYTES:
+            raise Refused(f"{name!r}: {size} bytes, more than {MOST_BYTES}")
+    if sum(sizes.values()) > MOST_IN_ALL:
+        raise Refused(f"it holds more than {MOST_IN_ALL} bytes")
+
+
+def _checked(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """The members by name, if every one may be read."""
     seen: set[str] = set()
     for member in members:
         fault = _fault(member)
@@ -100,11 +142,11 @@ def _checked(members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
         if fault:
             raise Refused(f"{member.orig_filename!r}: {fault}")
         seen.add(member.filename.casefold())
-    if sum(member.file_size for member in members) > MOST_IN_ALL:
-        raise Refused(f"it holds more than {MOST_IN_ALL} bytes")
-    if MANIFEST not in {member.filename for member in members}:
+    found = {member.filename: member for member in members}
+    _refuse_excess({name: member.file_size for name, member in found.items()})
+    if MANIFEST not in found:
         raise Refused(f"it has no {MANIFEST}")
-    return members
+    return found
 
 
 def _fault(member: zipfile.ZipInfo) -> str | None:
@@ -122,8 +164,6 @@ def _fault(member: zipfile.ZipInfo) -> str | None:
         return "encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"compressed by an unusual method ({member.compress_type})"
-    if member.file_size > MOST_BYTES:
-        return f"{member.file_size} bytes, more than {MOST_BYTES}"
     if member.file_size > MOST_RATIO * max(member.compress_size, 1):
         return f"compressed to less than a {MOST_RATIO}th"
     return None
@@ -138,16 +178,8 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     return data
 
 
-def _records(path: Path, contents: dict[str, bytes]) -> list[Stored]:
-    listed = contents.pop(MANIFEST)
-    digests, found = {}, []
-    for member, data in sorted(contents.items()):
-        name = member.removeprefix("records/")
-        stored = parse(f"{path}: {member}", data)
-        if not canonical.is_canonical(stored.raw, data, name):
-            raise UserError(f"bundle {path} is refused: {member}: its name is not its content's")
-        digests[name] = canonical.digest(data)
-        found.append(stored)
-    if listed != manifest(digests):
-        raise UserError(f"bundle {path} is refused: {MANIFEST} does not list its records")
-    return found
+def _record(path: Path, member: str, data: bytes) -> Stored:
+    stored = parse(f"{path}: {member}", data)
+    if not canonical.is_canonical(stored.raw, data, member.removeprefix("records/")):
+        raise Refused(f"{member}: its name is not its content's")
+    return stored

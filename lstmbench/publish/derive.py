@@ -26,13 +26,13 @@ PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1
 class Made:
     """``files`` by path relative to the store; ``problems`` with plugins' formats, a line each.
 
-    ``plots`` lists the plots whether or not they were drawn, ``by_plugins`` the files that only
+    ``plots`` are there whether or not they were drawn; ``by_plugins`` lists the files that only
     some installations make.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     by_plugins: list[str] = field(default_factory=list)
-    plots: list[str] = field(default_factory=list)
+    plots: list[drawings.Plot] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -40,15 +40,14 @@ def derive(entries: Entries, draw: bool = True) -> Made:
     """All made files. Without ``draw`` no plots, whose bytes depend on the drawing library."""
     made = Made()
     tables = tabling.make(entry.record for entry in entries.values())
-    plots = drawings.plots(tables)
-    made.plots = [plot.path for plot in plots]
+    made.plots = drawings.plots(tables)
     texts = _foreign_tables(tables, made.problems)
     made.by_plugins = list(texts)
     texts["schema.json"] = schema_text()
-    texts["README.md"] = readme.readme(entries, tables, plots)
+    texts["README.md"] = readme.readme(entries, tables, made.plots)
     texts |= _tables(tables)
     pages = site.build({n.removesuffix(".json"): e.record for n, e in entries.items()})
-    texts |= {plot.path: plot.draw() for plot in plots if draw}
+    texts |= {plot.path: plot.draw() for plot in made.plots if draw}
     everything = texts | {f"site/{path}": page for path, page in pages.items()}
     made.files = {p: d.encode() if isinstance(d, str) else d for p, d in everything.items()}
     return made

@@ -14,7 +14,6 @@ from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 #: Tables that get plots, those with most rows, for a drawing takes a while; fewer in long stores.
 MOST_PLOTS = 40
 MOST_PLOTS_OF_LONG = 8
-KINDS = ("perplexity", "roofline", "scaling")
 
 
 @dataclass(frozen=True)

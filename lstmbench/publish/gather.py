@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstmbench.errors import UserError
+from lstmbench.parity import TOLERANCE, beyond
 from lstmbench.publish import canonical
 from lstmbench.record import Record, Status
 from lstmbench.store import Stored, parse, read_all
@@ -61,9 +62,16 @@ def unclean(record: Record) -> str | None:
     """Why a record is not for publication, or ``None``."""
     if record.source.dirty or record.source.commit is None:
         return "made by code that is no clean commit"
-    if record.status == Status.OK and record.parity is None:
+    if record.status == Status.OK and not _proven(record):
         return "ok without having shown parity"
     return None
+
+
+def _proven(record: Record) -> bool:
+    proof = record.parity
+    if proof is None or not proof.errors or proof.tolerance != TOLERANCE[record.trial.dtype]:
+        return False
+    return not beyond(proof.errors, proof.allowed, proof.tolerance)
 
 
 def refuse_unclean(entries: Entries, known: Collection[str]) -> None:

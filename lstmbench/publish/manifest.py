@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +20,12 @@ FORMAT = 1
 FOLDERS = ("plots", "site", "tables")
 FILES = ("README.md", "schema.json")
 #: Libraries that the bytes of made files depend on.
-LIBRARIES = ("jinja2", "matplotlib", "pydantic", "tabulate")
+LIBRARIES = ("jinja2", "matplotlib", "numpy", "pydantic", "scipy", "tabulate")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+#: A line that git writes into a file whose two sides it cannot merge.
+_CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
+#: A line of a manifest that lists a file.
+_LISTED = re.compile(r'^ *"([A-Za-z0-9_./-]+)": "([0-9a-f]{64})",?\r?$', re.MULTILINE)
 
 
 def is_made(path: str) -> bool:
@@ -58,10 +63,34 @@ class Manifest:
     @classmethod
     def parse(cls, place: str, content: bytes) -> Manifest:
         """The manifest in a file's bytes. Raises :class:`UserError` saying what is wrong."""
+        if cls.conflicting(content):
+            raise UserError(f"{place} holds a conflict: publish the store to itself")
         try:
             holds = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place} is damaged: {error}") from error
+        return cls._of(place, holds)
+
+    @staticmethod
+    def conflicting(content: bytes) -> bool:
+        """Whether git could not merge two manifests."""
+        return _CONFLICT.search(content) is not None
+
+    @classmethod
+    def of_both_sides(cls, place: str, content: bytes) -> Manifest:
+        """All files that either side of a conflict lists. Raises as :meth:`parse` does."""
+        text = content.decode(errors="replace")
+        listed = dict(_LISTED.findall(text))
+        listed.pop("sha256", None)  # of the manifest itself
+        records = {name: sha for name, sha in listed.items() if canonical.FILE.fullmatch(name)}
+        made = {path: sha for path, sha in listed.items() if path not in records}
+        formats = [int(number) for number in re.findall(r'^ "format": ([0-9]{1,9}),', text, re.M)]
+        other = next((number for number in formats if number != FORMAT), FORMAT)
+        holds = {"format": other, "lstmbench": "of one side", "libraries": {}}
+        return cls._of(place, {**holds, "records": records, "made": made})
+
+    @classmethod
+    def _of(cls, place: str, holds: Any) -> Manifest:
         if not isinstance(holds, dict) or type(holds.get("format")) is not int:
             raise UserError(f"{place} is damaged: it names no format")
         if holds["format"] != FORMAT:
@@ -86,5 +115,6 @@ def _strings(table: Any) -> bool:
 
 
 def installed() -> dict[str, str]:
-    """Versions of :data:`LIBRARIES` here."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+    """Versions of :data:`LIBRARIES`, and of Python, here."""
+    found = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return found | {"python": platform.python_version()}

@@ -12,7 +12,7 @@ from lstmbench.publish.drawings import Plot
 from lstmbench.publish.gather import Entries, unclean
 from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Setting
-from lstmbench.report.text import escape_markdown, render
+from lstmbench.report.text import escape_markdown_line, render
 
 #: Runs beyond which the rest is left to the records.
 MOST_RUNS = 100
@@ -31,7 +31,7 @@ def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[Plot]) -
         "All figures: [tables/all.csv](tables/all.csv), [tables/all.json](tables/all.json), and "
         "LaTeX in [tables/](tables). To sort and compare: [site/index.html](site/index.html).",
         "## Best of each backend and device",
-        tabling.best_markdown(tables) or "No trial is ok.",
+        tabling.best_markdown(tables),
         "## All tables",
         _all(tables),
     ]
@@ -43,7 +43,7 @@ def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[Plot]) -
 
 def text(value: object) -> str:
     """Anything as text of one line that GitHub shows as it is."""
-    return escape_markdown(one_line(str(value)))
+    return escape_markdown_line(one_line(str(value)))
 
 
 def _warnings(entries: Entries) -> list[str]:

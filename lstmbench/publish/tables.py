@@ -102,7 +102,7 @@ def best(tables: Iterable[Setting]) -> list[Best]:
 
 
 def best_markdown(tables: Iterable[Setting]) -> str:
-    """The tables of :func:`best` for GitHub."""
+    """The tables of :func:`best` for GitHub, or a sentence where there are none."""
     style, parts = STYLES["github"], []
     for group in best(tables):
         parts.append(style.heading(one_line(group.title)).rstrip("\n"))
@@ -112,4 +112,4 @@ def best_markdown(tables: Iterable[Setting]) -> str:
         rows = list(zip(*cells, strict=True))
         headings, align = [c.heading for c, _ in shown], [c.align for c, _ in shown]
         parts.append(grid(headings, rows, style.table, align))
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) or "No trial has a speed."

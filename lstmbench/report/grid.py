@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from tabulate import tabulate
+import tabulate
+
+#: Otherwise the padding depends on whether some other package has brought wcwidth.
+tabulate.WIDE_CHARS_MODE = False
+#: What LaTeX takes for an argument of the line's end above, or of the rule.
+_ARGUMENT = re.compile(r"^( *)(?=[\[*])", re.MULTILINE)
 
 
 def grid(
@@ -14,6 +20,7 @@ def grid(
     align: Sequence[str] | None = None,
 ) -> str:
     """A table of strings, taken as they are; ``style`` is one of tabulate's formats."""
-    return tabulate(
+    drawn: str = tabulate.tabulate(
         rows, header, style, disable_numparse=True, colalign=align if align and rows else None
     )
+    return _ARGUMENT.sub(r"\1{}", drawn) if style.startswith("latex") else drawn

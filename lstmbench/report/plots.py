@@ -158,7 +158,9 @@ def _size(row: Row) -> str:
 
 
 def _plain(text: str) -> str:
-    return one_line(text).replace("$", r"\$")  # no formula
+    """A label that is no formula, and none that is hidden, as those that begin with ``_`` are."""
+    label = one_line(text).replace("$", r"\$")
+    return f" {label}" if label.startswith("_") else label
 
 
 def _finish(figure: Figure, plots: Sequence[Axes]) -> str:

@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,11 @@ def escape_markdown(text: str) -> str:
     return "".join("\\" + c if c in "\\`*_{}[]()#!|~" else c for c in escaped)
 
 
+def escape_markdown_line(text: str) -> str:
+    """The same for a whole line, which begins no list and underlines no heading."""
+    return re.sub(r"^(?=[-+=])|^([0-9]+)(?=\.( |$))", r"\1\\", escape_markdown(text))
+
+
 def escape_latex(text: str) -> str:
     """``text`` so that LaTeX shows it as it is."""
     special = {
@@ -49,7 +55,7 @@ STYLES = {
     "github": Style(
         "github",
         lambda t: f"### {escape_markdown(t)}",
-        lambda t: f"{escape_markdown(t)}\n",
+        lambda t: f"{escape_markdown_line(t)}\n",
         escape_markdown,
     ),
     "plain": Style("simple", lambda t: f"{t}\n{'=' * min(len(t), 80)}", str),
@@ -152,12 +158,13 @@ def _relative(ratio: Interval | None) -> dict[str, float | None]:
 def _csv_cell(value: object) -> object:
     """Line ends become line feeds; what a spreadsheet would take for a formula gets an apostrophe.
 
-    (OWASP, "CSV injection".)
+    (OWASP, "CSV injection".) So does what would be one where cells are split at ``;``, tabs and
+    line ends: quotation marks do not help there, for a row does not begin with this cell's.
     """
     if not isinstance(value, str):
         return rounded(value)
     text = value.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+    return re.sub(r"""(^|[;\t\n])(?="*[=+@\t-])""", r"\1'", text)
 
 
 def _to_csv(tables: Sequence[Setting]) -> str:
@@ -183,7 +190,9 @@ def _to_csv(tables: Sequence[Setting]) -> str:
                 **figures,
             }
             if writer is None:
-                writer = csv.DictWriter(out, list(line), lineterminator="\n")
+                writer = csv.DictWriter(
+                    out, list(line), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
+                )
                 writer.writeheader()
             writer.writerow({key: _csv_cell(value) for key, value in line.items()})
     return out.getvalue().rstrip("\n")

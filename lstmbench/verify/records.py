@@ -13,7 +13,7 @@ from typing import Any
 
 import pydantic_core
 
-from lstmbench import __version__, parity, statistics
+from lstmbench import __version__, parity, roofline, statistics
 from lstmbench.migration import upgrade
 from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.record import Parity, Record, Status
@@ -145,11 +145,7 @@ def _parity(record: Record, known: Known) -> Iterator[Fault]:
     names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
     for name in sorted(names ^ proof.errors.keys()):
         yield f"parity.errors.{name}", "missing" if name in names else "is no quantity of the model"
-    beyond = [
-        name
-        for name, error in proof.errors.items()
-        if not error <= proof.allowed.get(name, proof.tolerance)
-    ]
+    beyond = parity.beyond(proof.errors, proof.allowed, proof.tolerance)
     if failed and not beyond:
         yield "reason", "parity, though every error is within its tolerance"
     for name in beyond if not failed else ():
@@ -250,8 +246,22 @@ def _source(record: Record, known: Known) -> Iterator[Fault]:
         yield "source.run", "is empty"
 
 
+def _peak(record: Record, known: Known) -> Iterator[Fault]:
+    """A share of a peak means something only where all peaks are measured alike."""
+    if record.peak is None:
+        return
+    side = roofline.SIDES.get(record.trial.device_kind, roofline.OTHER_SIDE)
+    if record.peak.product.side != side:
+        yield "peak.product.side", f"{record.peak.product.side}, on {record.trial.device} {side}"
+    if record.peak.product.dtype != record.trial.dtype:
+        yield "peak.product.dtype", f"{record.peak.product.dtype}, not {record.trial.dtype}"
+    copies = record.peak.copies
+    if copies is not None and copies.size != roofline.COPY_BYTES:
+        yield "peak.copies.size", f"{copies.size}, copies are of {roofline.COPY_BYTES} bytes"
+
+
 #: In the order of a record's fields, more or less.
 CHECKS: tuple[Check, ...] = (
     *(_source, _protocol, _corpus, _model, _status),
-    *(_series, _parity, _evaluations, _flags),
+    *(_series, _parity, _evaluations, _flags, _peak),
 )

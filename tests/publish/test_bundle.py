@@ -25,6 +25,7 @@ from lstmbench.record import Record
 from lstmbench.verify.stores import verify
 
 pytestmark = pytest.mark.usefixtures("no_plots")
+RESULTS = Path(__file__).parents[2] / "results" / "records"
 PROPERTY = settings(
     max_examples=150,
     deadline=None,
@@ -85,13 +86,13 @@ def test_a_bundle_that_was_packed_again_is_accepted(tmp_path: Path, sound: bytes
     ):
         for name in reversed(old.namelist()):
             new.writestr(name, old.read(name))
-    assert len(read_bundle(place)) == 7
+    assert len(list(read_bundle(place))) == 7
 
 
 Edit = Callable[[list[tuple[zipfile.ZipInfo, bytes]]], None]
 
 
-def packed(records: dict[str, bytes], edit: Edit) -> bytes:
+def packed(records: dict[str, bytes], edit: Edit, method: int = zipfile.ZIP_STORED) -> bytes:
     """A bundle with its members edited."""
     contents = {"bundle.json": manifest({n: digest(d) for n, d in records.items()})}
     contents |= {f"records/{name}": data for name, data in records.items()}
@@ -100,7 +101,7 @@ def packed(records: dict[str, bytes], edit: Edit) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for member, data in members:
-            archive.writestr(member, data)
+            archive.writestr(member, data, method or None)
     return out.getvalue()
 
 
@@ -216,7 +217,7 @@ def patched(sound: bytes, offset: int, code: str, value: int) -> bytes:
         (8, "<H", 0x40, "encrypted"),
         (10, "<H", 12, "unusual method"),
         (10, "<H", 99, "unusual method"),
-        (24, "<I", 2**31, "more than"),
+        (24, "<I", 2**31, "compressed to less than"),
         (24, "<I", 10**7, "compressed to less than"),
         (24, "<I", 10, "refused"),
         (20, "<I", 10, "refused"),
@@ -231,7 +232,7 @@ def test_an_entry_that_lies_refuses_the_whole(
     place = tmp_path / "bad.zip"
     place.write_bytes(patched(sound, offset, code, value))
     with pytest.raises(UserError, match=words):
-        read_bundle(place)
+        list(read_bundle(place))
 
 
 def test_a_bomb_is_refused_before_it_is_read(
@@ -248,31 +249,115 @@ def test_a_bomb_is_refused_before_it_is_read(
     place.write_bytes(bomb)
     monkeypatch.setattr(zipfile.ZipFile, "open", never)
     with pytest.raises(UserError, match="compressed to less than"):
-        read_bundle(place)
+        list(read_bundle(place))
 
 
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
     [
         ("MOST_MEMBERS", 3, "8 files, more than 3"),
-        ("MOST_BYTES", 100, "more than 100"),
-        ("MOST_IN_ALL", 16000, "it holds more than"),
-        ("MOST_IN_ALL", 600, "larger than"),
+        ("MOST_BYTES", 100, "bytes, more than 100"),
+        ("MOST_IN_ALL", 600, "more than 600|larger than 600"),
     ],
 )
-def test_limits(
-    path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str
+def test_limits_hold_for_who_reads_and_for_who_writes(
+    path: Path,
+    records: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
+    words: str,
 ) -> None:
     monkeypatch.setattr(bundles, limit, value)
     with pytest.raises(UserError, match=words):
-        read_bundle(path)
+        list(read_bundle(path))
+    with pytest.raises(UserError, match=f"too much for a bundle.*({words})"):
+        make_bundle(records)
+
+
+def test_what_may_be_written_may_be_read(
+    path: Path, records: dict[str, bytes], sound: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte: the file is longer than what it holds."""
+    monkeypatch.setattr(bundles, "MOST_IN_ALL", len(sound))
+    assert make_bundle(records) == sound
+    assert len(list(read_bundle(path))) == len(records)
+    monkeypatch.setattr(bundles, "MOST_IN_ALL", len(sound) - 1)
+    with pytest.raises(UserError, match=r"too much for a bundle.*larger than"):
+        make_bundle(records)
+
+
+def test_what_it_holds_is_limited_though_the_file_is_short(
+    tmp_path: Path, records: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "short.zip"
+    place.write_bytes(packed(records, lambda members: None, zipfile.ZIP_DEFLATED))
+    assert len(list(read_bundle(place))) == len(records)
+    monkeypatch.setattr(bundles, "MOST_IN_ALL", place.stat().st_size)
+    with pytest.raises(UserError, match="it holds more than"):
+        list(read_bundle(place))
+
+
+def test_a_crowd_of_members_is_refused_before_the_archive_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(bundles, "MOST_MEMBERS", 7)
+    monkeypatch.setattr(zipfile, "ZipFile", never)
+    with pytest.raises(UserError, match="8 files, more than 7"):
+        list(read_bundle(path))
+
+
+def test_only_one_member_is_in_memory_at_a_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    read = zipfile.ZipFile.open
+
+    def counted(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+        opened.append(member.filename)
+        return read(archive, member)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", counted)
+    found = read_bundle(path)
+    next(found)
+    assert len(opened) == 2  # the list of records is the first
+    assert len([*found]) == 6
+
+
+def test_two_records_of_one_trial_are_no_sound_bundle(
+    tmp_path: Path, make_true: Any, runs: Any, call: Any
+) -> None:
+    records = {}
+    for speed in (1.0, 2.0):
+        run = runs(tmp_path / f"run{speed}", [make_true(speed=speed)])
+        records |= {name: entry.content for name, entry in gather([run], []).items()}
+    place = tmp_path / "bundle.zip"
+    place.write_bytes(make_bundle(records))
+    (line,) = verify(place).mismatches
+    first, second = sorted(records)
+    assert line.startswith(f"{place}: records/{second}: contradicts {place}: records/{first}: ")
+    assert call("verify", place).returncode == 1
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="needs the repository's results")
+def test_real_records_stay_well_within_the_limits(tmp_path: Path) -> None:
+    records = {path.name: path.read_bytes() for path in RESULTS.iterdir()}
+    assert sum(map(len, records.values())) < bundles.MOST_IN_ALL / 100
+    place = tmp_path / "bundle.zip"
+    place.write_bytes(packed(records, lambda members: None, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(place) as archive:
+        ratios = [member.file_size / member.compress_size for member in archive.infolist()]
+    assert max(ratios) < bundles.MOST_RATIO / 4
 
 
 def test_a_program_in_front_of_the_archive_is_refused(tmp_path: Path, sound: bytes) -> None:
     place = tmp_path / "bundle.zip"
     place.write_bytes(b"#!/bin/sh\nexit\n" + sound)
     with pytest.raises(UserError, match="no bundle either"):
-        read_bundle(place)
+        list(read_bundle(place))
 
 
 @PROPERTY
@@ -288,7 +373,7 @@ def test_damage_anywhere_is_refused_or_changes_nothing(
     end = data.draw(st.just(len(sound)) | st.integers(0, len(sound)))
     path.write_bytes(bytes(changed[:end]))
     try:
-        came = read_bundle(path)
+        came = list(read_bundle(path))
     except UserError:
         return
     finally:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lstmbench.record import Record
+from lstmbench.record import Epochs, Record
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 MARKED = "before\n<!-- lstmbench:begin -->\nold\n<!-- lstmbench:end -->\nafter\n"
@@ -118,6 +119,19 @@ class TestInto:
         assert len(rows) == 1
         assert "| jit " in rows[0]
 
+    def test_without_a_speed_that_is_said(
+        self, call: Any, page: Path, tmp_path: Path, make_true: Any, runs: Any
+    ) -> None:
+        """An ok trial whose only epoch is the first one has none."""
+        series = Epochs(seconds=[1.0], nats=[1.0], tokens=[20])
+        run = runs(tmp_path / "run", [make_true(epochs=series)])
+        store = tmp_path / "store"
+        options = ("--to", store, "--into", page, "--table", "best")
+        assert call("publish", run, *options).returncode == 0
+        said = "\nNo trial has a speed.\n"
+        assert said in page.read_text()
+        assert said in (store / "README.md").read_text()
+
     def test_the_same_from_a_store_as_from_its_run(
         self, call: Any, run: Path, page: Path, tmp_path: Path
     ) -> None:
@@ -168,6 +182,54 @@ class TestInto:
         options = ("--to", tmp_path / "store", "--into", tmp_path / "PAGE.md")
         one_line(call("publish", run, *options), "PAGE.md", "lstmbench:begin")
         assert not (tmp_path / "store").exists()
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_the_rest_of_the_file_stays_as_it_is(
+        self, call: Any, run: Path, page: Path, end: str
+    ) -> None:
+        before = f"a\r\nb\n{MARKED}c\r\nd".replace("\nold", f"{end}old").encode()
+        page.write_bytes(before)
+        assert call("publish", run, "--into", page).returncode == 0
+        head, _, rest = page.read_bytes().partition(b"<!-- lstmbench:begin -->")
+        block, _, tail = rest.partition(b"<!-- lstmbench:end -->")
+        assert before.startswith(head)
+        assert before.endswith(tail)
+        assert block.count(b"\r\n") == (block.count(b"\n") if end == "\r\n" else 0)
+        assert block.count(b"| numpy") > 1
+
+    def test_markers_are_whole_lines(self, call: Any, one_line: Any, run: Path, page: Path) -> None:
+        """Whoever writes about them in a sentence means no block."""
+        said = "Between `<!-- lstmbench:begin -->` and `<!-- lstmbench:end -->` stand tables.\n"
+        page.write_text(said)
+        one_line(call("publish", run, "--into", page), "PAGE.md has no lines")
+        page.write_text(said + MARKED)
+        assert call("publish", run, "--into", page).returncode == 0
+        assert page.read_text().startswith(f"{said}before\n<!-- lstmbench:begin -->\n### ")
+
+    def test_a_link_stays_a_link_and_a_mode_stays(
+        self, call: Any, run: Path, page: Path, tmp_path: Path
+    ) -> None:
+        page.chmod(0o640)
+        link = tmp_path / "link.md"
+        link.symlink_to(page.name)
+        assert call("publish", run, "--into", link).returncode == 0
+        assert link.is_symlink()
+        assert "| numpy" in page.read_text()
+        assert stat.S_IMODE(page.stat().st_mode) == 0o640
+
+    def test_a_page_that_cannot_be_written(
+        self, call: Any, run: Path, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from lstmbench.publish import block
+
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(block, "write_atomically", full)
+        done = call("publish", run, "--to", tmp_path / "store", "--into", page)
+        assert done.returncode == 2
+        assert done.stderr == f"lstmbench: {page}: No space left on device\n"
+        assert page.read_text() == MARKED
 
 
 class TestSummary:

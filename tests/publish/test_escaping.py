@@ -22,7 +22,7 @@ from lstmbench.publish.published import publish
 from lstmbench.record import Continuation, Epochs
 from lstmbench.report.figures import settings as tables_of
 from lstmbench.report.plots import perplexity_svg
-from lstmbench.report.text import one_line, render
+from lstmbench.report.text import escape_markdown_line, one_line, render
 from lstmbench.verify.stores import verify
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -43,6 +43,15 @@ NASTY = [
     '=cmd|"/C calc"!A1',
     "@SUM(A1)\t+1-2",
     "&lt;b&gt; &amp;lt;",
+    "[1ex] * [",
+    "x;=1+1;y",
+    'x;"=1+1";\t"=2\n=3',
+    "- item",
+    "+ item",
+    "1. item",
+    "12) item",
+    "===",
+    "---",
     "* * *\n___\n***bold*** ~~gone~~ :smile: @user #1",
 ]
 
@@ -79,6 +88,7 @@ class Page(HTMLParser):
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.cells: list[str] = []
+        self.text = ""
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
@@ -92,6 +102,7 @@ class Page(HTMLParser):
         self.tags.add("comment")
 
     def handle_data(self, data: str) -> None:
+        self.text += data
         if self.cells:
             self.cells[-1] += data
 
@@ -138,9 +149,22 @@ LATEX = re.compile(r"\\(toprule|midrule|bottomrule|begin\{tabular\}\{[lr]+\}|end
 
 
 @every
+def test_a_line_of_markdown_is_a_paragraph(text: str) -> None:
+    """Beneath another, and as an item of a list."""
+    line = escape_markdown_line(one_line(text))
+    page = rendered(f"before\n{line}\n\n{line}\n")
+    assert page.tags <= {"p"}
+    page = rendered(f"- {line}\n")
+    assert page.tags <= {"ul", "li"}
+    assert squeezed(page.text) == squeezed(text)
+
+
+@every
 def test_latex(make_true: Any, text: str) -> None:
     for line in render(tables_of([nasty_record(make_true, text)]), "latex").splitlines():
         left = LATEX.sub("", re.sub(r"^\\subsection\*\{(.*)\}$", r"\1", line))
+        assert not re.match(r" *[\[*].*\\\\$", left), line  # an argument of the line's end above
+        left = re.sub(r"^( *)\{\}(?=[\[*])", r"\1", left)
         left = re.sub(
             r"\\\\$",
             "",
@@ -154,11 +178,26 @@ def test_csv(make_true: Any, text: str) -> None:
     written = render(tables_of([nasty_record(make_true, text)]), "csv")
     (line,) = csv.DictReader(io.StringIO(written, newline=""))
     expected = (text or "x").replace("\r\n", "\n").replace("\r", "\n")
-    assert line["message"] in (expected, f"'{expected}")
+    assert bare(line["message"]) == bare(expected)
     assert line["backend"] == line["message"]
-    for cell in line.values():
-        # no spreadsheet takes it for a formula
-        assert not re.match(r"[=+@\t\r]|-(?![0-9.])", cell), cell
+    for separator in ",;\t":
+        for row in csv.reader(io.StringIO(written, newline=""), delimiter=separator):
+            for cell in row:
+                # no spreadsheet takes it for a formula
+                assert not re.match(r"[=+@\t\r]|-(?![0-9.])", cell), (separator, cell)
+
+
+def bare(text: str) -> str:
+    """Without the apostrophes that keep formulas away."""
+    return re.sub(r"(^|[;\t\n])'", r"\1", text)
+
+
+def test_csv_quotes_texts_and_no_numbers(make_true: Any) -> None:
+    header, row = render(tables_of([make_true(backend="1e5")]), "csv").splitlines()
+    assert header.startswith('"protocol","overrides",')
+    assert ',"1e5",' in row
+    (line,) = csv.DictReader([header, row])
+    assert f",{line['tokens_per_second']}," in row
 
 
 @every
@@ -190,6 +229,11 @@ def test_a_whole_store(make_true: Any, runs: Any, text: str) -> None:
         assert page.tags <= headings | {"p", "table", "thead", "tbody", "tr", "th", "td"}
         found = verify(folder / "store").mismatches
         assert all(line.startswith("records/") for line in found), found
+
+
+def test_a_label_that_begins_with_an_underscore_is_in_the_legend(make_true: Any) -> None:
+    svg = perplexity_svg(tables_of([make_true(backend=name) for name in ("_mine", "other")]))
+    assert re.search(r"<!-- *_mine", svg)
 
 
 @settings(PROPERTY, max_examples=15)

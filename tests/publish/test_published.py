@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lstmbench.errors import UserError
 from lstmbench.publish import canonical
 from lstmbench.publish.published import publish
-from lstmbench.record import Record
+from lstmbench.record import Parity, Record
 from lstmbench.store import load, read_stored
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -186,6 +186,31 @@ def test_a_file_that_publishing_did_not_make_is_never_replaced(
     assert files(tmp_path / "store") == {path: b"mine"}
 
 
+@pytest.mark.parametrize("to", [".", "a"])
+def test_a_folder_that_is_or_holds_runs_is_refused(
+    tmp_path: Path, two_runs: list[Path], to: str, files: Any
+) -> None:
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="choose another folder") as refused:
+        publish(two_runs, tmp_path / to)
+    assert str(tmp_path / "a") in str(refused.value)
+    assert files(tmp_path) == before
+
+
+def test_records_that_no_store_lists_are_in_the_way(
+    tmp_path: Path, two_runs: list[Path], store: Path, files: Any
+) -> None:
+    """But those of the runs themselves are not, such as of a store that lost the rest."""
+    (tmp_path / "new").mkdir()
+    (store / "records").rename(tmp_path / "new" / "records")
+    before = files(tmp_path / "new")
+    with pytest.raises(UserError, match="in the way: choose another folder"):
+        publish(two_runs[:1], tmp_path / "new")
+    assert files(tmp_path / "new") == before
+    publish(two_runs, tmp_path / "new")
+    assert before.items() < files(tmp_path / "new").items()
+
+
 def test_a_store_whose_folder_leads_elsewhere_is_refused(
     tmp_path: Path, two_runs: list[Path]
 ) -> None:
@@ -249,12 +274,29 @@ def test_a_contradiction_with_what_is_published_is_refused(
     assert files(store) == before
 
 
+def proof(errors: dict[str, float] | None = None, **changes: Any) -> Parity:
+    shown = {"worst": 1e-6, "tolerance": 1e-4, "shape": (2, 4, 5), "cut": True}
+    return Parity(**{**shown, "errors": errors or {}, **changes})
+
+
+def test_an_error_that_rounding_explains_is_within_parity(
+    tmp_path: Path, make_true: Callable[..., Record], runs: Any
+) -> None:
+    shown = proof({"text: loss": 1e-6, "text: bias": 2e-3}, allowed={"text: bias": 5e-3})
+    run = runs(tmp_path / "run", [make_true(parity=shown)])
+    assert len(publish([run], tmp_path / "store").entries) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"dirty": True}, "no clean commit"),
         ({"commit": None, "dirty": None}, "no clean commit"),
         ({"parity": None}, "without having shown parity"),
+        ({"parity": proof()}, "without having shown parity"),
+        ({"parity": proof({"text: loss": 2e-4})}, "without having shown parity"),
+        ({"parity": proof({"text: loss": float("inf")})}, "without having shown parity"),
+        ({"parity": proof({"text: loss": 1e-6}, tolerance=1e-3)}, "without having shown parity"),
     ],
 )
 def test_what_is_not_for_publication_is_refused_unless_allowed(
@@ -277,6 +319,21 @@ def test_what_is_not_for_publication_is_refused_unless_allowed(
     before = files(to)
     publish([run], to)  # what was allowed once is there
     assert files(to) == before
+
+
+def test_a_record_that_was_copied_in_is_not_known(
+    tmp_path: Path, store: Path, make_true: Callable[..., Record], runs: Any, files: Any
+) -> None:
+    """What lies in the store is what somebody put there; the manifest says what was published."""
+    run = runs(tmp_path / "run", [make_true(backend="other", dirty=True)])
+    publish([run], tmp_path / "dirty", allow_dirty=True)
+    (record,) = (tmp_path / "dirty" / "records").iterdir()
+    (store / "records" / record.name).write_bytes(record.read_bytes())
+    before = files(store)
+    with pytest.raises(UserError, match="no clean commit") as refused:
+        publish([], store)
+    assert record.name in str(refused.value)
+    assert files(store) == before
 
 
 def test_damaged_records_are_named_and_the_rest_is_published(
