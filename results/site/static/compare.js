@@ -46,16 +46,18 @@
   /** Digits that one process each can carry. */
   const ratio = (value) => value.toPrecision(3);
 
-  function verdict(a, b) {
+  function verdict(a, b, slug) {
     const place = byId("verdict");
     if (!a.speed || !b.speed) {
       place.textContent = "At least one of them has no speed: no ratio.";
       return;
     }
+    const known = new Map(Object.entries(a.ratios)).get(slug);
     place.replaceChildren(
-      "A trains ", el("strong", {}, `${ratio(a.speed / b.speed)} ×`), " as many tokens/s as B. ",
-      el("span", { class: "note" }, "Of one process each, so without an interval; ",
-        el("code", {}, "lstmbench compare"), " gives one over all repeats."));
+      "A trains ", el("strong", {}, `${known ?? ratio(a.speed / b.speed)} ×`),
+      " as many tokens/s as B. ",
+      el("span", { class: "note" }, known ? "Over all repeats of both, with the 95 % interval."
+        : "Of one process each, so without an interval."));
   }
 
   function warn(found) {
@@ -102,7 +104,7 @@
     document.title = `${a.label} and ${b.label} · lstmbench`;
     byId("versus").replaceChildren(card(a, slugs[0], 0, "A"), card(b, slugs[1], 1, "B"));
     const found = sections(a, b);
-    verdict(a, b);
+    verdict(a, b, slugs[1]);
     warn(found);
     table(found, a, b);
     byId("only").onchange = () => table(found, a, b);
