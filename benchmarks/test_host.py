@@ -1,4 +1,4 @@
-"""What the host costs: starting, planning 10,000 trials, reporting 10,000 records."""
+"""What the host costs: starting it, planning 10,000 trials, reporting and publishing as many."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     machine = Machine(digest="m" * 64, facts=facts, versions={"python": "3.11.0"})
     product = Product(library="blas", side=1024, dtype="float32", seconds=[0.012] * 36)
     peak = Peak(product=product, copies=Copy(size=1 << 27, seconds=[0.02] * 18))
-    parity = Parity(worst=5e-6, tolerance=1e-4, errors={}, shape=(8, 32, 35), cut=False)
+    errors = {"text: loss": 5e-6}
+    parity = Parity(worst=5e-6, tolerance=1e-4, errors=errors, shape=(8, 32, 35), cut=False)
     for index, trial in enumerate(plan.trials):
         seconds = [0.1 + (index * 7919 + epoch * 104_729) % 1000 / 1e5 for epoch in range(60)]
         epochs = Epochs(seconds=seconds, nats=[25_000.0] * 60, tokens=[8960] * 60)
@@ -103,3 +104,13 @@ def test_reporting_10_000_records(big_run: Path, benchmark: Any) -> None:
         lambda: subprocess.run(command, check=True, capture_output=True, text=True), rounds=1
     )
     assert done.stdout.count("backend-3") > 100
+
+
+def test_publishing_10_000_records(big_run: Path, tmp_path: Path, benchmark: Any) -> None:
+    """Tables, plots, pages and all, into an empty folder."""
+    command = [sys.executable, "-m", "lstmbench", "publish", str(big_run), "--to"]
+    store = tmp_path / "results"
+    benchmark.pedantic(
+        lambda: subprocess.run([*command, str(store)], check=True, capture_output=True), rounds=1
+    )
+    assert len(list((store / "records").iterdir())) == 10_000
