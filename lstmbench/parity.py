@@ -76,13 +76,14 @@ def rarest_targets(batches: Batches, vocabulary_size: int) -> Batches:
 
 
 def probe_parameters(model: ModelConfig) -> Parameters:
-    """Parameters and biases at normal(0, 0.1), float32; above 256 units at 1.6 over their root.
+    """Parameters and biases at normal(0, 0.1), float32; above 256 units at one over their root.
 
-    The recurrent kernel's largest singular values grow with that root. Where they are much above
-    one, the state is chaotic: it blows up rounding until honest float32 looks like a mistake
-    (Sompolinsky, Crisanti & Sommers, "Chaos in random neural networks", 1988).
+    The eigenvalues of the recurrent kernel's gates reach out to that root times the entries' size.
+    Far above one the state of a wide model is chaotic: it blows up rounding until honest float32
+    looks like a mistake (Sompolinsky, Crisanti & Sommers, "Chaos in random neural networks", 1988).
     """
-    scale = 0.1 * min(1.0, math.sqrt(256 / model.hidden_size))
+    hidden = model.hidden_size
+    scale = 0.1 if hidden <= 256 else 1 / math.sqrt(hidden)
     return reference.draw_parameters(model, SEED, scale=scale, bias_scale=scale)
 
 

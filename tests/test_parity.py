@@ -209,7 +209,9 @@ def test_probe_parameters_are_large_biases_too() -> None:
 
 
 @pytest.mark.parametrize("hidden", [512, 1024])
-@pytest.mark.parametrize(("backend", "honest"), [(NumpyBackend, True), (StateLost, False)])
+@pytest.mark.parametrize(
+    ("backend", "honest"), [(NumpyBackend, True), (StateLost, False), (NoClipping, False)]
+)
 def test_wide_models_are_told_from_mistakes_too(
     backend: Callable[[Task], NumpyBackend], honest: bool, hidden: int
 ) -> None:
