@@ -15,7 +15,7 @@ from lstmbench import statistics
 from lstmbench.execution.channel import Channel, Executor, Launch, Lost
 from lstmbench.plan import Trial
 from lstmbench.record import Copy, Peak, Product
-from lstmbench.roofline import COPIES, COPY_BYTES, OTHER_SIDE, PRODUCTS, SIDES, TURNS
+from lstmbench.roofline import COPIES, COPY_BYTES, PRODUCTS, TURNS, product_side
 
 #: Seconds; OpenBLAS spins for about thirty milliseconds, others less.
 SETTLE = 0.1
@@ -37,7 +37,7 @@ class Peaks:
 
     @property
     def side(self) -> int:
-        return SIDES.get(self.trial.device_kind, OTHER_SIDE)
+        return product_side(self.trial.device_kind)
 
     @property
     def every(self) -> int:

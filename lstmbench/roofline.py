@@ -13,9 +13,9 @@ from lstmbench import statistics
 from lstmbench.backend import ModelConfig, TrainingConfig
 from lstmbench.record import Record
 
-#: Sides of the matrix products: long enough to reach the peak, short enough to take turns.
+#: Sides of the matrix products by kind of device, else 1024: long enough to reach the peak, short
+#: enough to take turns.
 SIDES = {"cpu": 1024, "mps": 4096, "cuda": 8192}
-OTHER_SIDE = 1024
 #: Bytes of the copies in memory, more than caches hold.
 COPY_BYTES = 1 << 27
 #: Turns of products in a trial, at most, and what is done in each.
@@ -64,6 +64,11 @@ def cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -
         update=4 * parameters / window,
         bytes=_ITEM_BYTES[dtype] * (activations + weights),
     )
+
+
+def product_side(device_kind: str) -> int:
+    """Rows and columns of the square matrices whose product is the peak."""
+    return SIDES.get(device_kind, 1024)
 
 
 def record_cost(record: Record) -> Cost:

@@ -250,7 +250,7 @@ def _peak(record: Record, known: Known) -> Iterator[Fault]:
     """A share of a peak means something only where all peaks are measured alike."""
     if record.peak is None:
         return
-    side = roofline.SIDES.get(record.trial.device_kind, roofline.OTHER_SIDE)
+    side = roofline.product_side(record.trial.device_kind)
     if record.peak.product.side != side:
         yield "peak.product.side", f"{record.peak.product.side}, on {record.trial.device} {side}"
     if record.peak.product.dtype != record.trial.dtype:
