@@ -9,7 +9,6 @@ from typing import Any
 
 from lstmbench import plugins, statistics
 from lstmbench.batches import draw_offsets
-from lstmbench.conductor import SETTLE
 from lstmbench.execution.channel import Channel
 from lstmbench.protocol import D2L
 from lstmbench.testing.bench import TIMEOUT, prepared_worker, start_worker
@@ -52,12 +51,12 @@ def pair(folder: Path) -> tuple[float, float]:
         sides: list[tuple[str, Channel]] = [("bare", bare), ("backend", backend)]
         for done, offset in enumerate(draw_offsets(0, ROUNDS, D2L.steps)):
             for name, channel in sides[:: 1 if done % 2 else -1]:
-                time.sleep(SETTLE)
                 begin = time.perf_counter()
                 answer = channel.ask({"do": "epoch", "offset": offset}, TIMEOUT)
                 if name == "backend":
                     asked.append(time.perf_counter() - begin)
                 seconds[name].append(answer["seconds"])
+                channel.ask({"do": "settle"}, TIMEOUT)
 
     def faster(values: list[float]) -> float:
         return statistics.faster_half_mean(values[WARM_UP:]) or float("nan")

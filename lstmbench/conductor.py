@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -30,10 +29,6 @@ from lstmbench.plan import Plan, Trial
 from lstmbench.record import Continuation, Evaluation, Machine, Record, Source, Status
 from lstmbench.statistics import given_up, perplexity
 from lstmbench.store import Run
-
-#: Seconds of silence before another worker's turn: threads that have just computed spin for a
-#: while in case there is more to do, and would take a core from whoever is next.
-SETTLE = 0.005
 
 T = TypeVar("T")
 
@@ -185,8 +180,6 @@ class Conductor:
             peaks.start()
         for done, offset in enumerate(offsets):
             for life in in_turn(ready, done):
-                if len(ready) > 1:
-                    time.sleep(SETTLE)
                 if not self._guarded(life, self._epoch, offset):
                     ready = [other for other in ready if other is not life]
             if self.products and ready and (done + 1) % peaks.every == 0:
@@ -204,13 +197,10 @@ class Conductor:
     def _products(self, peaks: Peaks, ready: list[Life], done: int) -> list[Life]:
         """Products by all who offer some. Returns the trials that are still alive."""
         lost = []
-        peaks.settle()
         peaks.turn()
         for life in in_turn(ready, done):
             if life.offers_product:
-                peaks.settle()
                 lost += [] if self._guarded(life, self._product) else [life]
-        peaks.settle()
         peaks.end_turn()
         return [life for life in ready if life not in lost]
 
@@ -219,6 +209,7 @@ class Conductor:
         answer = self._ask(life, **life.peaks.request())
         life.offers_product = answer["seconds"] is not None
         life.peaks.add(life.trial.label, answer["seconds"])
+        self._ask(life, do="settle")
 
     def _guarded(self, life: Life, step: Callable[..., None], *arguments: Any) -> bool:
         """Take a step of a trial; if its worker is lost, record that and return False."""
@@ -262,6 +253,7 @@ class Conductor:
         self.observer.epoch(life.trial, done, perplexity(nats, tokens), tokens / seconds)
         if every and done % every == 0:
             self._evaluate(life, "validation")
+        self._ask(life, do="settle")
 
     def _evaluate(self, life: Life, split: str) -> None:
         answer = self._ask(life, do="evaluate", split=split)

@@ -6,7 +6,6 @@ the same machine, and the share that a trial reaches does not depend on the hour
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +15,6 @@ from lstmbench.execution.channel import Channel, Executor, Launch, Lost
 from lstmbench.plan import Trial
 from lstmbench.record import Copy, Peak, Product
 from lstmbench.roofline import COPIES, COPY_BYTES, PRODUCTS, TURNS, product_side
-
-#: Seconds; OpenBLAS spins for about thirty milliseconds, others less.
-SETTLE = 0.1
 
 
 @dataclass
@@ -58,19 +54,16 @@ class Peaks:
         answer = self._ask(load)
         self._library = str(answer["library"]) if answer else ""
 
-    def settle(self) -> None:
-        """Silence, until threads that have just computed no longer spin."""
-        time.sleep(SETTLE)
-
     def turn(self) -> None:
         """Products and copies by NumPy."""
         answer = self._ask(self.request())
         if answer:
             self.add(self._library, answer["seconds"])
-            self.settle()
+            self._ask({"do": "settle"})
         answer = self._ask({"do": "copy", "size": COPY_BYTES, "count": COPIES})
         if answer:
             self.copies += answer["seconds"]
+            self._ask({"do": "settle"})
 
     def request(self) -> Mapping[str, Any]:
         """What everyone is asked in his turn."""

@@ -2,8 +2,8 @@
 
 ``python -m lstmbench.worker COMMANDS ANSWERS`` reads requests from one file descriptor and
 writes answers to another; standard output and error belong to the framework and go to the trial's
-log. Requests are ``{"do": VERB, ...}`` with the verbs load, prepare, epoch, product, evaluate,
-generate and finish; answers ``{"answer": {...}}`` or
+log. Requests are ``{"do": VERB, ...}`` with the verbs load, prepare, epoch, product, settle,
+evaluate, generate and finish; answers ``{"answer": {...}}`` or
 ``{"error": {"reason", "message", "detail"}}``.
 Needs the standard library and NumPy only, so that it can live in a foreign interpreter.
 
@@ -32,6 +32,7 @@ from lstmbench.batches import Batches, partition
 from lstmbench.contract import Refused, sound_ids, sound_loss, sound_parameters
 from lstmbench.errors import Unavailable
 from lstmbench.memory import peak_memory, resident, restart_peak
+from lstmbench.silence import settle
 
 Answer = dict[str, Any]
 
@@ -233,9 +234,16 @@ def die_with_parent() -> None:
 
 def serve(session: Any, commands: IO[str], answers: IO[str]) -> None:
     """Obey until ``finish`` or the end of ``commands``; a failed request ends it too."""
+
+    def obey(request: dict[str, Any]) -> Answer:
+        if request["do"] == "settle":
+            return {"silent": settle()}
+        done: Answer = getattr(session, request["do"])(request)
+        return done
+
     for line in commands:
         request = json.loads(line)
-        reply = answer(lambda request=request: getattr(session, request["do"])(request))  # type: ignore[misc]
+        reply = answer(lambda request=request: obey(request))  # type: ignore[misc]
         sys.stdout.flush()
         answers.write(json.dumps(reply) + "\n")
         answers.flush()

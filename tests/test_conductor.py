@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Stage:
         self.script = script
         self.asked: list[tuple[str, str]] = []
         self.products: list[tuple[str, str]] = []
+        self.turns: list[tuple[str, str]] = []
         self.offers: dict[str, float] = {}
         self.loads: dict[str, Mapping[str, Any]] = {}
         self.offsets: dict[str, list[int]] = {}
@@ -68,6 +70,8 @@ class PaperChannel:
         verb = request["do"]
         self.counts[verb] = self.counts.get(verb, 0) + 1
         stage = self.stage
+        if verb in ("epoch", "product", "settle", "evaluate"):
+            stage.turns.append((verb, self.name))
         if verb == "product":
             stage.products.append((self.name, verb))
             error = stage.script.get((self.name, verb, self.counts[verb]))
@@ -75,6 +79,8 @@ class PaperChannel:
                 raise error
             offer = stage.offers.get(self.name)
             return {"seconds": None if offer is None else [offer]}
+        if verb == "settle":
+            return {"silent": True}
         stage.asked.append((verb, self.name))
         stage.timeouts.setdefault(verb, set()).add(timeout)
         error = stage.script.get((self.name, verb, self.counts[verb]))
@@ -114,6 +120,9 @@ class PaperProbe:
         error = self.stage.script.get(("probe", verb, self.counts[verb]))
         if error:
             raise error
+        self.stage.turns.append((verb, "probe"))
+        if verb == "settle":
+            return {"silent": True}
         self.stage.products.append(("probe", verb))
         return {"library": "paper", "seconds": [1.0]}
 
@@ -197,6 +206,20 @@ def test_epochs_take_turns_in_rotating_order(conduct: Any) -> None:
     assert finished
     rounds = ["".join(epochs(stage)[i : i + 3]) for i in range(0, 15, 3)]
     assert rounds == ["abc", "cba", "bca", "acb", "cab"]
+
+
+def test_nobody_s_turn_begins_before_the_last_has_fallen_silent(conduct: Any) -> None:
+    stage = Stage({})
+    stage.offers = {"a": 0.5, "b": 2.0}
+    parts = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
+    conduct(stage=stage, protocol=replace(SMALL, train_tokens=None, **parts))
+    turns = [turn for turn in stage.turns if turn != ("load", "probe")]
+    assert {verb for verb, _ in turns} == {"epoch", "product", "copy", "evaluate", "settle"}
+    busy = None
+    for verb, name in turns:
+        assert busy in (None, name)
+        busy = None if verb == "settle" else name
+    assert busy is None
 
 
 def test_all_are_ready_before_the_first_epoch_and_none_ends_before_the_last(conduct: Any) -> None:
@@ -375,8 +398,6 @@ def test_an_interruption_while_a_record_is_written_does_not_spoil_it(
 
 
 def test_validation_and_test_where_the_protocol_has_them(conduct: Any) -> None:
-    from dataclasses import replace
-
     heldout = replace(
         SMALL,
         train_tokens=None,

@@ -13,7 +13,7 @@ FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "keras", "cupy", "mxnet")
 #: Needs the standard library and NumPy only.
 LEAN = (
     *("", ".worker", ".probe", ".memory", ".backend", ".batches"),
-    *(".protocol", ".reference", ".parity", ".errors"),
+    *(".protocol", ".reference", ".parity", ".errors", ".silence"),
 )
 
 

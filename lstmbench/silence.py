@@ -1,0 +1,31 @@
+"""Silence between turns: no thread of whoever has just computed may take a core from the next.
+
+Libraries let their threads spin for a while after their work, in case there is more to do: OpenMP
+for some milliseconds, OpenBLAS for 30 or for 100, by its version. So silence is seen, not assumed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+#: Seconds: the least silence there is, and how long is waited for it.
+PAUSE, PATIENCE = 0.005, 0.5
+#: The share of a pause that a silent process may spend on a processor.
+STIR = 0.1
+
+
+def settle() -> bool:
+    """Return once this process has slept through a pause; False if it never does.
+
+    Child processes are not seen.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        spent = time.process_time()
+        time.sleep(PAUSE)
+        if time.process_time() - spent < STIR * PAUSE:
+            return True
+        if time.monotonic() > deadline:
+            print(f"still computing {PATIENCE} s after its turn: slows others", file=sys.stderr)
+            return False
