@@ -114,3 +114,11 @@ def test_a_lone_row_is_known_by_its_own_interval(make_record: Make) -> None:
     (setting,) = settings(records)
     assert setting.rows[0].speed is not None
     assert widest(setting) == setting.rows[0].speed.half_width
+
+
+def test_a_flag_is_explained_with_how_many_processes_have_it(make_record: Make) -> None:
+    one = [make_record(repeat=n, flags=["unsettled"] if n == 1 else []) for n in range(3)]
+    shown = table(one)
+    assert "numpy:eager on cpu is unsettled (1 of 3 processes): the steady epochs still" in shown
+    assert "is unsettled" not in table([make_record()])
+    assert "is suspect: a perplexity is too good" in table([make_record(flags=["suspect"])])

@@ -30,7 +30,7 @@ def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[Plot]) -
         *_warnings(entries),
         "All figures: [tables/all.csv](tables/all.csv), [tables/all.json](tables/all.json), and "
         "LaTeX in [tables/](tables). To sort and compare: [site/index.html](site/index.html).",
-        "## Best of each backend and device",
+        "## Fastest of each backend and device",
         tabling.best_markdown(tables),
         "## All tables",
         _all(tables),
@@ -85,7 +85,7 @@ def _runs(entries: Entries) -> list[str]:
         (
             e.record.source.run,
             e.record.source.commit or "unknown",
-            shlex.join(e.record.source.command),
+            shlex.join(_anywhere(e.record.source.command)),
         )
         for e in entries.values()
     }
@@ -102,6 +102,17 @@ def _runs(entries: Entries) -> list[str]:
     if len(runs) > MOST_RUNS:
         parts.append(f"And {len(runs) - MOST_RUNS} more runs: see the records.")
     return parts
+
+
+def _anywhere(command: Sequence[str]) -> list[str]:
+    """Without the folder that it wrote to, of which a record knows no more than the name."""
+    kept, words = [], iter(command)
+    for word in words:
+        if word == "--store":
+            next(words, None)
+        elif not word.startswith("--store="):
+            kept.append(word)
+    return kept
 
 
 def _longest_ticks(line: str) -> int:

@@ -33,6 +33,7 @@ def notes(setting: Setting) -> list[str]:
     lines += _peak_notes(setting) + _aim_notes(setting)
     if setting.relative_to:
         lines.append(f"x {setting.relative_to}: speed relative to it on the same device.")
+    lines += _flag_notes(setting)
     lines += sorted({r.trial.protocol.note for row in setting.rows for r in row.records} - {""})
     messages: dict[str, int] = {}
     for row in setting.rows:
@@ -45,6 +46,25 @@ def notes(setting: Setting) -> list[str]:
     lines += [f"{line} ({n} times)" if n > 1 else line for line, n in messages.items()]
     if any(r.source.dirty or r.source.commit is None for row in setting.rows for r in row.records):
         lines.append("Made by code that is no clean commit: not for publication.")
+    return lines
+
+
+#: What the flags of a record mean.
+FLAGS = {
+    "unsettled": "the steady epochs still drift",
+    "suspect": "a perplexity is too good to be true",
+}
+
+
+def _flag_notes(setting: Setting) -> list[str]:
+    """What a row's flags mean, and how many of its processes have them."""
+    lines = []
+    for row in setting.rows:
+        for flag in sorted({flag for record in row.records for flag in record.flags}):
+            who = f"{row.label} on {row.first.trial.device}"
+            number = sum(flag in record.flags for record in row.records)
+            of = f" ({number} of {len(row.records)} processes)" if len(row.records) > 1 else ""
+            lines.append(f"{who} is {flag}{of}: {FLAGS.get(flag, flag)}.")
     return lines
 
 

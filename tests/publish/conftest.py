@@ -57,7 +57,7 @@ def true_record(preset: Protocol = D2L, text: corpus.CorpusSpec = corpus.BUNDLED
     source: dict[str, Any] = {
         "run": "20220519-120000-d2l-abcd",
         "started": "2022-05-19T12:00:00+00:00",
-        "command": ["lstmbench", "run", "--backends", "numpy"],
+        "command": ["lstmbench", "run", "--store", ".../runs", "--backends", "numpy"],
         "commit": "0" * 40,
         "dirty": False,
         "interleaved": True,
