@@ -68,6 +68,15 @@ def test_rows_meet_by_backend_and_device_and_what_failed_says_so(make_record: Ma
     assert by_label["b:eager"][1:] == ["", "failed: memory"]
 
 
+def test_it_says_of_how_many_processes_a_point_is(make_record: Make) -> None:
+    once = records(make_record, [128, 256])
+    again = records(make_record, [128], repeat=1)
+    assert sweeps(settings(once))[0].note == "Each point is one process, which gives no interval."
+    (mixed,) = sweeps(settings([*once, *again]))
+    assert mixed.note == "Each point is of 1 to 2 processes."
+    assert mixed.note in render(settings([*once, *again]), "plain")
+
+
 def test_the_share_of_the_peak_follows_the_size(make_record: Make) -> None:
     (sweep,) = sweeps(settings(records(make_record, [128, 256])))
     (row,) = sweep.rows().values()

@@ -50,6 +50,16 @@ class Sweep:
         ]
         return header, cells
 
+    @property
+    def note(self) -> str:
+        """What a point is."""
+        found = {len(row.sound) for rows in self.rows().values() for row in rows.values()} - {0}
+        least, most = min(found, default=0), max(found, default=0)
+        number = str(most) if least == most else f"{least} to {most}"
+        if most > 1:
+            return f"Each point is of {number} processes."
+        return "Each point is one process, which gives no interval."
+
 
 def _cell(row: Row | None) -> str:
     if row is None:

@@ -83,6 +83,7 @@ def render(tables: Sequence[Setting], form: str) -> str:
     for sweep in sweeps(tables):
         parts.append(style.heading(one_line(sweep.title)))
         parts.append(_table(*sweep.table(), style))
+        parts.append(style.line(sweep.note))
     elsewhere = [
         (what, str(perplexity), str(rate), "published elsewhere")
         for what, perplexity, rate in PUBLISHED_ELSEWHERE

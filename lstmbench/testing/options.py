@@ -37,8 +37,9 @@ def training_step(request: Any, tmp_path: Any) -> Iterator[Callable[[], None]]:
     """One training step of the default protocol, of each installed backend in turn.
 
     A call trains one window of 32 x 35 tokens in a worker process that has proven parity, and
-    returns when the updated parameters exist; asking costs about a tenth of a millisecond. Made
-    for pytest-benchmark::
+    returns when the updated parameters exist; asking costs about a tenth of a millisecond. A call
+    is an epoch of one window: a backend that compiles epochs may run a window of a longer one
+    faster, as ``jax`` does. Made for pytest-benchmark::
 
         def test_training_step(training_step, benchmark):
             benchmark(training_step)
