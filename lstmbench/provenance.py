@@ -65,16 +65,19 @@ def _same_files(folder: Path, distribution: importlib.metadata.Distribution) -> 
 def commit() -> tuple[str | None, bool | None]:
     """The commit of the checkout that host and plugins come from, and whether it was changed.
 
-    Changes under ``results/`` do not count. ``(None, None)`` if they come from no checkout.
+    New files count where host and plugins live, changed ones everywhere but under ``results/``.
+    ``(None, None)`` if they come from no checkout.
     """
     sources = _sources()
     root = next((r for f, d in sources if d.name == "lstmbench" for r in [_top(f)] if r), None)
     if root is None:
         return None, None
     head = _git(root, "rev-parse", "HEAD")
-    changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results")
+    changed = _git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)results")
     inside = [(f, d) for f, d in sources if f.is_relative_to(root)]
-    return head, bool(changed) or not all(_same_files(f, d) for f, d in inside)
+    homes = {root / "lstmbench", *(f for f, _ in inside)} - {root}
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *map(str, sorted(homes)))
+    return head, bool(changed or new) or not all(_same_files(f, d) for f, d in inside)
 
 
 def _top(folder: Path) -> Path | None:

@@ -112,11 +112,27 @@ def test_a_clean_checkout_is_named(checkout: Path) -> None:
 @needs_git
 @pytest.mark.parametrize(
     ("path", "dirty"),
-    [("code.py", True), ("new.py", True), ("results/table.md", False), ("results/new.json", False)],
+    [
+        *(("code.py", True), ("lstmbench/new.py", True), ("plugins/new.py", False)),
+        *(("results/table.md", False), ("results/new.json", False), ("mine.zip", False)),
+    ],
 )
-def test_changes_count_unless_they_are_results(checkout: Path, path: str, dirty: bool) -> None:
+def test_changes_count_where_they_can_matter(checkout: Path, path: str, dirty: bool) -> None:
+    (checkout / path).parent.mkdir(exist_ok=True)
     (checkout / path).write_text("changed\n")
     assert provenance.commit() == (git(checkout, "rev-parse", "HEAD"), dirty)
+
+
+@needs_git
+def test_a_new_file_of_an_installed_plugin_counts(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = checkout / "plugins" / "mine"
+    plugin.mkdir(parents=True)
+    (plugin / "new.py").write_text("pass\n")
+    found = provenance._sources()
+    monkeypatch.setattr(provenance, "_sources", lambda: [*found, (plugin, found[0][1])])
+    assert provenance.commit()[1] is True
 
 
 @needs_git
