@@ -1,7 +1,7 @@
 """Silence between turns: no thread of whoever has just computed may take a core from the next.
 
-Libraries let their threads spin for a while after their work, in case there is more to do: OpenMP
-for some milliseconds, OpenBLAS for 30 or for 100, by its version. So silence is seen, not assumed.
+Libraries let their threads spin for a while after their work, in case there is more to do; for how
+long differs from one to another and by version. So silence is seen, not assumed.
 """
 
 from __future__ import annotations

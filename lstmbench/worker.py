@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import IO, Any
 
 import numpy as np
@@ -243,7 +244,7 @@ def serve(session: Any, commands: IO[str], answers: IO[str]) -> None:
 
     for line in commands:
         request = json.loads(line)
-        reply = answer(lambda request=request: obey(request))  # type: ignore[misc]
+        reply = answer(partial(obey, request))
         sys.stdout.flush()
         answers.write(json.dumps(reply) + "\n")
         answers.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
@@ -10,30 +9,34 @@ import pytest
 from lstmbench import silence
 
 
-def spin(until: threading.Event, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not until.is_set():
-        pass
+@pytest.fixture
+def busy_for(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A process on a clock of its own, of which one thread computes for so many seconds."""
+    clock, busy = [0.0], [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "process_time", lambda: min(clock[0], busy[0]))
+    return busy
 
 
-@pytest.mark.parametrize(("seconds", "silent"), [(0.1, True), (60.0, False)])
-def test_a_spinning_thread_is_waited_for(
-    seconds: float, silent: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("seconds", [0.0, 0.004, 0.1])
+def test_a_thread_that_spins_is_waited_for(
+    busy_for: list[float], seconds: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    enough = threading.Event()
-    spinning = threading.Thread(target=spin, args=(enough, seconds))
-    spinning.start()
-    try:
-        assert silence.settle() is silent
-        assert spinning.is_alive() is not silent
-    finally:
-        enough.set()
-        spinning.join()
-    assert ("still computing" in capsys.readouterr().err) is not silent
-
-
-def test_a_silent_process_waits_for_one_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    busy_for[0] = seconds
     assert silence.settle()
-    assert pauses == [silence.PAUSE]
+    assert seconds + silence.PAUSE <= time.monotonic() + 1e-9 < seconds + 2 * silence.PAUSE + 1e-6
+    assert capsys.readouterr().err == ""
+
+
+def test_one_that_never_ends_is_told_and_not_waited_for(
+    busy_for: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy_for[0] = 60.0
+    assert not silence.settle()
+    assert silence.PATIENCE < time.monotonic() < silence.PATIENCE + 2 * silence.PAUSE
+    assert "still computing" in capsys.readouterr().err
