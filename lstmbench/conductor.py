@@ -24,6 +24,7 @@ from lstmbench.corpus import Corpus
 from lstmbench.execution.channel import Executor, Launch, Lost
 from lstmbench.interrupts import deferred_interrupts, interruptible, uninterruptible
 from lstmbench.life import Life
+from lstmbench.neighbours import Watch
 from lstmbench.peaks import Peaks
 from lstmbench.plan import Plan, Trial
 from lstmbench.record import Continuation, Evaluation, Machine, Record, Source, Status
@@ -178,6 +179,9 @@ class Conductor:
         ready = [life for life in group if self._guarded(life, self._prepare)]
         if ready and self.products:
             peaks.start()
+        watch = Watch()
+        for life in ready:
+            life.watch = watch
         for done, offset in enumerate(offsets):
             for life in in_turn(ready, done):
                 if not self._guarded(life, self._epoch, offset):

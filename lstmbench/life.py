@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmbench.execution.channel import Channel
+from lstmbench.neighbours import Watch
 from lstmbench.peaks import Peaks
 from lstmbench.plan import Trial
 from lstmbench.provenance import scrub
@@ -45,6 +46,7 @@ class Life:
     peaks: Peaks | None = None
     offers_product: bool = True
     companions: list[str] = field(default_factory=list)
+    watch: Watch | None = None
 
     def merge(self, answer: Mapping[str, Any]) -> None:
         """Take over what any answer, or an error's detail, may carry."""
@@ -94,6 +96,7 @@ class Life:
             runtime={key: scrub(value) for key, value in self.runtime.items()},
             peak=self.peaks.best() if self.peaks else None,
             companions=self.companions,
+            surroundings=self.watch.so_far() if self.watch else None,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,47 +13,108 @@ from pathlib import Path
 import psutil
 
 from lstmbench import machine
+from lstmbench.record import Surroundings
 
 GOVERNORS = Path("/sys/devices/system/cpu")
 #: Share of one processor above which a process is worth naming.
 BUSY = 0.05
+#: Processors that others use, and share of time that is stolen, from which on it is said.
+DISTURBING, STOLEN = 0.1, 0.01
+#: Seconds for which processes are looked at.
+LOOK = 0.3
+#: Processes that a warning names.
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Ticks:
-    """Processor seconds so far, of all processors together."""
+class Spent:
+    """Processor seconds so far, of all processors together.
+
+    ``busy``: computed by anybody; ``stolen``: given to other guests; ``own``: computed by this
+    process and its children.
+    """
 
     total: float
+    busy: float
     stolen: float
+    own: float
 
     @classmethod
-    def now(cls) -> Ticks:
+    def now(cls) -> Spent:
         times = psutil.cpu_times()
         total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        return cls(total, getattr(times, "steal", 0.0))
-
-    def stolen_since(self, before: Ticks) -> float:
-        """Share of processor time that the hypervisor gave to other guests."""
-        passed = self.total - before.total
-        return (self.stolen - before.stolen) / passed if passed > 0 else 0.0
+        kinds = ("user", "nice", "system", "irq", "softirq")
+        busy = sum(getattr(times, kind, 0.0) for kind in kinds)
+        return cls(total, busy, getattr(times, "steal", 0.0), _own())
 
 
-def busy_processes(seconds: float = 1.0) -> dict[str, float]:
-    """Name to share of one processor, of processes that are busy while this one sleeps."""
-    own = {os.getpid()}
-    # nobody can end the system's own threads (Linux: children of kthreadd, number 2)
-    watched = [p for p in psutil.process_iter(["ppid"]) if p.pid not in own and p.info["ppid"] != 2]
-    for process in watched:
+def _own() -> float:
+    """This process, the children that it has waited for, and those that are alive."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    spent = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            process.cpu_percent()
-    time.sleep(seconds)
-    found: dict[str, float] = {}
-    for process in watched:
-        with contextlib.suppress(psutil.Error):
-            share = process.cpu_percent() / 100
-            if share >= BUSY:
-                found[process.name()] = found.get(process.name(), 0.0) + share
-    return found
+            spent += sum(process.cpu_times()[:4])  # with the children that it has waited for
+    return spent
+
+
+class Watch:
+    """What others take of the machine from now on."""
+
+    def __init__(self) -> None:
+        self._began, self._before = time.monotonic(), Spent.now()
+
+    def so_far(self) -> Surroundings | None:
+        """``None`` for the first second: the system counts in hundredths of one, or fewer."""
+        seconds, now, before = time.monotonic() - self._began, Spent.now(), self._before
+        if seconds < 1.0:
+            return None
+        others = (now.busy - before.busy) - (now.own - before.own)
+        total = now.total - before.total
+        return Surroundings(
+            others=max(0.0, others / seconds),
+            stolen=(now.stolen - before.stolen) / total if total > 0 else 0.0,
+        )
+
+
+class Lookout:
+    """The processes of others, and how busy they are from now on."""
+
+    def __init__(self) -> None:
+        # nobody can end the system's own threads (Linux: children of kthreadd, number 2)
+        self._watched = [
+            process
+            for process in psutil.process_iter(["ppid"])
+            if process.pid != os.getpid() and process.info["ppid"] != 2
+        ]
+        for process in self._watched:
+            with contextlib.suppress(psutil.Error):
+                process.cpu_percent()
+        self._began = time.monotonic()
+
+    def busy(self, seconds: float = LOOK) -> dict[str, float]:
+        """Name to share of one processor, of busy processes; waits until so long was looked."""
+        time.sleep(max(0.0, self._began + seconds - time.monotonic()))
+        found: dict[str, float] = {}
+        for process in self._watched:
+            with contextlib.suppress(psutil.Error):
+                share = process.cpu_percent() / 100
+                if share >= BUSY:
+                    found[process.name()] = found.get(process.name(), 0.0) + share
+        return found
+
+
+def warning(busy: dict[str, float]) -> str | None:
+    """What to know before anything is measured beside busy processes."""
+    if sum(busy.values()) < DISTURBING:
+        return None
+    named = sorted(busy.items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in named[:MOST_NAMED])
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return (
+        f"other processes are busy ({shares}{more} of a processor): speeds may come out too low; "
+        "end them, or run again when they are done"
+    )
 
 
 def governors(root: Path = GOVERNORS) -> set[str]:
@@ -77,7 +139,7 @@ def advice(
     lines = []
     for name, share in sorted(busy.items(), key=lambda item: -item[1]):
         lines.append(f"{name} uses {share:.0%} of a processor: end it, or wait for it")
-    if stolen > 0.01:
+    if stolen > STOLEN:
         lines.append(
             f"the hypervisor gave {stolen:.1%} of the processor time to other guests: "
             "a machine of its own, or another hour, is steadier"

@@ -12,9 +12,13 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlparse
+
+#: Changed files that a line names.
+MOST_NAMED = 3
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -61,23 +65,46 @@ def _same_files(folder: Path, distribution: importlib.metadata.Distribution) -> 
     return True
 
 
-@cache
 def commit() -> tuple[str | None, bool | None]:
     """The commit of the checkout that host and plugins come from, and whether it was changed.
 
-    New files count where host and plugins live, changed ones everywhere but under ``results/``.
     ``(None, None)`` if they come from no checkout.
+    """
+    head, changed = _checkout()
+    return head, None if head is None else bool(changed)
+
+
+def remarks() -> list[str]:
+    """Why what is measured now will not be for publication."""
+    _, changed = _checkout()
+    if not changed:
+        return []
+    more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+    return [
+        f"changed since the commit: {', '.join(changed[:MOST_NAMED])}{more}; commit, or the "
+        "records will not be for publication"
+    ]
+
+
+@cache
+def _checkout() -> tuple[str | None, Sequence[str]]:
+    """The commit, and what was changed since.
+
+    New files count where host and plugins live, changed ones everywhere but under ``results/``.
     """
     sources = _sources()
     root = next((r for f, d in sources if d.name == "lstmbench" for r in [_top(f)] if r), None)
     if root is None:
-        return None, None
+        return None, ()
     head = _git(root, "rev-parse", "HEAD")
     changed = _git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)results")
     inside = [(f, d) for f, d in sources if f.is_relative_to(root)]
     homes = {root / "lstmbench", *(f for f, _ in inside)} - {root}
     new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *map(str, sorted(homes)))
-    return head, bool(changed or new) or not all(_same_files(f, d) for f, d in inside)
+    files = [line.split(maxsplit=1)[-1] for line in (changed or "").splitlines()]
+    files += (new or "").splitlines()
+    files += [f"{d.name} as installed" for f, d in inside if not _same_files(f, d)]
+    return head, files
 
 
 def _top(folder: Path) -> Path | None:

@@ -107,6 +107,17 @@ class Peak(_Part):
     copies: Copy | None = None
 
 
+class Surroundings(_Part):
+    """What others took of the machine from the first epoch of the trial's group to its own end.
+
+    ``others``: processors that other processes used, on average; ``stolen``: the share of all
+    processor time that the hypervisor gave to other guests.
+    """
+
+    others: float
+    stolen: float
+
+
 class Evaluation(_Part):
     """One untimed pass over a split after ``epoch`` epochs of training.
 
@@ -139,7 +150,7 @@ class Record(_Part):
     took turns with this one. ``flags``: suspect, unsettled.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     trial: Trial
     source: Source
     machine: Machine
@@ -159,6 +170,7 @@ class Record(_Part):
     runtime: dict[str, str] = Field(default_factory=dict)
     peak: Peak | None = None
     companions: list[str] = Field(default_factory=list)
+    surroundings: Surroundings | None = None
     log_tail: str = ""
 
     @model_validator(mode="before")

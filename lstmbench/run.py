@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lstmbench import estimate, plugins, provenance
+from lstmbench import estimate, neighbours, plugins, provenance
 from lstmbench import selection as select
 from lstmbench.backend import BackendSpec
 from lstmbench.conductor import Conductor, Limits, Sampler
@@ -57,6 +57,7 @@ class Options:
 
 def execute(options: Options) -> int:
     """Run it all. Returns the exit code; raises :class:`UserError` before anything is written."""
+    lookout = neighbours.Lookout()
     host = plugins.load()
     backends = select.choose_backends(host, options.backends)
     devices = select.choose_devices(options.devices)
@@ -93,11 +94,11 @@ def execute(options: Options) -> int:
     if not options.yes:
         estimate.refuse_explosion(selection, aim, len(corpus.ids), len(corpus.vocabulary))
     plan = make_plan(selection, interleave=not options.no_interleave)
-    for problem in host.problems.values():
-        print(f"lstmbench: {problem}", file=sys.stderr)
+    warning = neighbours.warning(lookout.busy())
+    remarks = [*host.problems.values(), *provenance.remarks(), *filter(None, [warning])]
     sampling = Sampling(aim) if aim else None
     done = carry_out(
-        Work(plan, {spec.name: spec for spec, _ in backends}, corpus, limits, environment),
+        Work(plan, {spec.name: spec for spec, _ in backends}, corpus, limits, environment, remarks),
         options.store,
         sampling,
         interleaved=not options.no_interleave,
@@ -117,13 +118,14 @@ def execute(options: Options) -> int:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done, all of it checked."""
+    """What is to be done, all of it checked; ``remarks`` are lines for standard error."""
 
     plan: Plan
     specs: Mapping[str, BackendSpec]
     corpus: Corpus
     limits: Limits
     environment: Mapping[str, str]
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def carry_out(
     first = next(iter([*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]))
     run = Run.create(store, first.protocol.name)
     run.write_plan(work.plan.to_json())
+    for remark in work.remarks:
+        print(f"lstmbench: {remark}", file=sys.stderr)
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,

@@ -193,11 +193,13 @@ def plans(folder: Path) -> list[Path]:
 def open_runs(paths: Iterable[Path]) -> list[Run]:
     """Runs and published stores named by their folder, or all runs of a store named by its.
 
-    Raises :class:`UserError` for a folder that is none of these, and for a published store with
-    runs in it, for reading either would leave the other out.
+    Raises :class:`UserError` for a path that is missing or none of these, and for a published
+    store with runs in it, for reading either would leave the other out.
     """
     runs = []
     for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} is missing: name a run, a store or a bundle")
         published, planned = (path / MANIFEST).is_file(), plans(path)
         if published and planned:
             raise UserError(

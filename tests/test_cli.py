@@ -164,7 +164,8 @@ def test_a_folder_that_is_no_run(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    one_line(call(*verb, tmp_path / what), what, "no run and no store")
+    reason = "is missing" if what == "missing" else "no run and no store"
+    one_line(call(*verb, tmp_path / what), what, reason)
     assert not (tmp_path / "README.md").exists()
 
 
@@ -271,7 +272,8 @@ def test_publish_writes_between_the_markers_only(
 ) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(MARKED)
-    assert call("publish", run_folder, "--into", readme).returncode == 0
+    done = call("publish", run_folder, "--into", readme)
+    assert (done.returncode, done.stdout) == (0, f"{readme}: 1 table\n")
     first = readme.read_text()
     assert first.startswith("before\n<!-- lstmbench:begin -->\n")
     assert first.endswith("\n<!-- lstmbench:end -->\nafter\n")
@@ -292,7 +294,11 @@ def test_publish_without_markers_changes_nothing(
 
 
 def test_publish_into_no_file(call: Call, one_line: Any, run_folder: Path, tmp_path: Path) -> None:
-    one_line(call("publish", run_folder, "--into", tmp_path / "none.md"), "none.md", "No such file")
+    one_line(
+        call("publish", run_folder, "--into", tmp_path / "none.md"),
+        "none.md is missing",
+        "lstmbench:begin",
+    )
 
 
 def test_a_second_name_of_the_program_is_the_same(cli: Any) -> None:

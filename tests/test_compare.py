@@ -158,6 +158,13 @@ def test_what_differs_is_refused_or_labelled(cli: Cli, two_runs: tuple[Path, Pat
     assert "Not the same protocol" in labelled.stdout
 
 
+def test_a_backend_that_is_not_there_has_a_nearest(
+    cli: Cli, one_line: Any, two_runs: tuple[Path, Path]
+) -> None:
+    first, _ = two_runs
+    one_line(cli("compare", f"{first}@nunpy", first), "did you mean 'numpy'?")
+
+
 def test_the_gate_fails_only_on_a_decided_slowdown(cli: Cli, two_runs: tuple[Path, Path]) -> None:
     first, _ = two_runs
     assert "undecided" in cli("compare", first, first).stdout

@@ -45,7 +45,7 @@ def test_a_busy_neighbour_is_named_and_a_sleeping_one_is_not() -> None:
         for code in ("while True: pass", "import time; time.sleep(60)")
     ]
     try:
-        busy = neighbours.busy_processes(0.5)
+        busy = neighbours.Lookout().busy()
     finally:
         for process in loops:
             process.kill()
@@ -62,7 +62,46 @@ def test_governors_are_read_where_the_system_says(tmp_path: Path) -> None:
     assert neighbours.governors(tmp_path / "nowhere") == set()
 
 
-def test_stolen_time_is_a_share_of_all() -> None:
-    before, after = neighbours.Ticks(100.0, 1.0), neighbours.Ticks(110.0, 3.0)
-    assert after.stolen_since(before) == pytest.approx(0.2)
-    assert before.stolen_since(before) == 0.0
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds of two processors: 12 s busy, 7 of them this process's, 2 s stolen."""
+    clock = iter([50.0, 60.0])
+    spent = iter(
+        [neighbours.Spent(100.0, 40.0, 1.0, 30.0), neighbours.Spent(120.0, 52.0, 3.0, 37.0)]
+    )
+    monkeypatch.setattr(neighbours.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(neighbours.Spent, "now", classmethod(lambda cls: next(spent)))
+
+
+@pytest.mark.usefixtures("readings")
+def test_what_others_took_is_what_is_not_ours() -> None:
+    around = neighbours.Watch().so_far()
+    assert around is not None
+    assert around.others == pytest.approx(0.5)
+    assert around.stolen == pytest.approx(0.1)
+
+
+def test_nothing_is_said_of_less_than_a_second() -> None:
+    assert neighbours.Watch().so_far() is None
+
+
+def test_children_are_ours_alive_and_dead() -> None:
+    """What a child computes is not taken for somebody else's."""
+    before = neighbours.Spent.now()
+    code = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        alive = neighbours.Spent.now()
+        child.kill()
+    dead = neighbours.Spent.now()
+    assert alive.own - before.own > 0.45
+    assert dead.own - before.own > 0.45
+    assert alive.busy - before.busy > 0.4
+
+
+def test_a_warning_names_the_busiest() -> None:
+    assert neighbours.warning({"editor": 0.06}) is None
+    told = neighbours.warning({"a": 0.1, "compiler": 1.5, "b": 0.2, "c": 0.06})
+    assert told is not None
+    assert "(compiler 150%, b 20%, a 10% and 1 more of a processor)" in told

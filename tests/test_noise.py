@@ -158,7 +158,7 @@ def test_the_verb_measures_and_tells_and_tells_again(cli: Cli) -> None:
         (("--backend", "nmpy"), ("unknown backend 'nmpy'",)),
         (("--device", "cuda:0"), ("numpy does not run on cuda",)),
         (("--hidden-size", "8,16"), ("noise is that of one trial",)),
-        (("--from", "nowhere"), ("nowhere", "no run and no store")),
+        (("--from", "nowhere"), ("nowhere is missing",)),
     ],
 )
 def test_bad_input_is_one_line(

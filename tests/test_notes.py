@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.record import Aim, Copy, Epochs, Peak, Product, Source
+from lstmbench.record import Aim, Copy, Epochs, Peak, Product, Source, Surroundings
 from lstmbench.report.figures import settings, widest
 from lstmbench.report.text import render
 
@@ -114,6 +114,24 @@ def test_a_lone_row_is_known_by_its_own_interval(make_record: Make) -> None:
     (setting,) = settings(records)
     assert setting.rows[0].speed is not None
     assert widest(setting) == setting.rows[0].speed.half_width
+
+
+def around(make_record: Make, *pairs: tuple[float, float]) -> str:
+    """The table of a row whose processes were measured beside that much."""
+    found = [Surroundings(others=others, stolen=stolen) for others, stolen in pairs]
+    return table([make_record(repeat=n, surroundings=s) for n, s in enumerate(found)])
+
+
+def test_busy_neighbours_are_told(make_record: Make) -> None:
+    shown = around(make_record, (0.02, 0.0), (1.85, 0.0), (0.5, 0.0))
+    assert "Other processes used up to 1.9 processors meanwhile (2 of 3 trials)" in shown
+    assert "hypervisor" not in shown
+
+
+def test_stolen_time_is_told(make_record: Make) -> None:
+    shown = around(make_record, (0.02, 0.005), (0.05, 0.123))
+    assert "gave up to 12.3% of the processor time to other guests (1 of 2 trials)" in shown
+    assert "Other processes" not in shown
 
 
 def test_a_flag_is_explained_with_how_many_processes_have_it(make_record: Make) -> None:

@@ -91,9 +91,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}})
     )
     monkeypatch.syspath_prepend(str(site))
-    provenance.commit.cache_clear()
+    provenance._checkout.cache_clear()
     yield folder
-    provenance.commit.cache_clear()
+    provenance._checkout.cache_clear()
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -121,6 +121,9 @@ def test_changes_count_where_they_can_matter(checkout: Path, path: str, dirty: b
     (checkout / path).parent.mkdir(exist_ok=True)
     (checkout / path).write_text("changed\n")
     assert provenance.commit() == (git(checkout, "rev-parse", "HEAD"), dirty)
+    assert (
+        any(f"changed since the commit: {path};" in line for line in provenance.remarks()) is dirty
+    )
 
 
 @needs_git
@@ -141,6 +144,17 @@ def test_an_installed_copy_that_differs_is_dirty(checkout: Path, tmp_path: Path)
     info = tmp_path / "site" / "lstmbench-0.1.0.dist-info"
     (info / "RECORD").write_text("code.py,,\n")
     assert provenance.commit()[1] is True
+    (line,) = provenance.remarks()
+    assert "lstmbench as installed" in line
+
+
+@needs_git
+def test_many_changes_are_counted(checkout: Path) -> None:
+    (checkout / "lstmbench").mkdir()
+    for number in range(5):
+        (checkout / "lstmbench" / f"new{number}.py").write_text("")
+    (line,) = provenance.remarks()
+    assert "new2.py and 2 more; commit" in line
 
 
 @needs_git
@@ -152,6 +166,6 @@ def test_without_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.Monk
 def test_an_installation_from_no_checkout_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere: list[Any] = []
     monkeypatch.setattr(provenance, "_sources", lambda: nowhere)
-    provenance.commit.cache_clear()
+    provenance._checkout.cache_clear()
     assert provenance.commit() == (None, None)
-    provenance.commit.cache_clear()
+    provenance._checkout.cache_clear()

@@ -60,7 +60,7 @@ def test_records_are_frozen(make_record: Make) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 3},
+        {"schema_version": 4},
         {"status": "splendid"},
         {"reason": "bad luck"},
         {"unheard_of": 1},
@@ -93,7 +93,7 @@ def test_records_are_json_only(make_record: Make, tmp_path: Path) -> None:
     run.write_record(make_record())
     (path,) = (run.folder / "records").iterdir()
     assert path.suffix == ".json"
-    assert json.loads(path.read_text())["schema_version"] == 2
+    assert json.loads(path.read_text())["schema_version"] == 3
 
 
 def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(make_record):
@@ -102,7 +102,7 @@ def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(make_record
     old["memory"] = {"imported": 1, "peak": 5}
     for later in ("joules",):
         del old["epochs"][later]
-    del old["peak"], old["source"]["aim"]
+    del old["peak"], old["source"]["aim"], old["surroundings"]
     record = Record.model_validate(old)
-    assert record.schema_version == 2
+    assert record.schema_version == 3
     assert record == make_record(memory={"imported": 1, "peak_with_parity": 5})

@@ -107,7 +107,8 @@ def test_no_run_begins_in_a_published_store(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path, what: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="no run and no store"):
+    reason = "is missing" if what == "missing" else "no run and no store"
+    with pytest.raises(UserError, match=reason):
         open_runs([tmp_path / what])
 
 

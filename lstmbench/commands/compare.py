@@ -25,6 +25,7 @@ FORMATS = ("plain", "github")
 
 def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
     """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run, a store or a bundle."""
+    from lstmbench import plugins
     from lstmbench.conditions import only
     from lstmbench.store import load, read_record
 
@@ -39,9 +40,12 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
         damaged += loaded.damaged
         records = loaded.records
     if label:
+        names = {name for r in records for name in (r.trial.label, r.trial.backend)}
         records = [r for r in records if label in (r.trial.label, r.trial.backend)]
+        if not records:
+            raise UserError(f"{path}: {plugins.unknown('backend', label, names)}")
     if not records:
-        raise UserError(f"{text}: no record of that backend")
+        raise UserError(f"{text}: no record")
     records = only(records, conditions)
     if not records:
         raise UserError(f"{text}: no record meets every --only")

@@ -109,14 +109,19 @@ def noise(
     plan = make_plan(chosen)
     for _, reason in plan.unavailable:
         raise UserError(reason)
-    busy, before = neighbours.busy_processes(), neighbours.Ticks.now()
-    work = Work(
-        plan_pairs(plan.trials[0], MOST_PAIRS), {spec.name: spec}, text, Limits(), environment={}
-    )
+    busy, watch = neighbours.Lookout().busy(), neighbours.Watch()
+    pairs, warning = plan_pairs(plan.trials[0], MOST_PAIRS), neighbours.warning(busy)
+    work = Work(pairs, {spec.name: spec}, text, Limits(), {}, [warning] if warning else [])
     done = carry_out(work, store, UntilTime(seconds), products=False)
-    stolen = neighbours.Ticks.now().stolen_since(before)
+    around = watch.so_far()
     told = tell(done.records, repeats)
-    advice = neighbours.advice(count, busy, stolen, neighbours.governors(), neighbours.on_battery())
+    advice = neighbours.advice(
+        count,
+        busy,
+        around.stolen if around else 0.0,
+        neighbours.governors(),
+        neighbours.on_battery(),
+    )
     click.echo("\nWhat would make it steadier:" if advice else "\nNothing in the way was found.")
     for line in advice:
         click.echo(f"- {line}")

@@ -97,7 +97,10 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
         lines |= dict.fromkeys(_bundle(shown, bundle, options["allow_dirty"] or to is not None))
     if page or summary:
         show = block.Show(wanted, options["table"] == "best", options["relative_to"])
-        lines |= dict.fromkeys(show.write(shown, page, options["plots"], summary))
+        count, damaged = show.write(shown, page, options["plots"], summary)
+        lines |= dict.fromkeys(damaged)
+        for file in filter(None, (into, summary)):
+            click.echo(f"{file}: {count} table{'s' * (count != 1)}")
     if to is not None:
         lines |= dict.fromkeys(targets.deliver(to, chosen))
     tell(list(lines))

@@ -36,11 +36,13 @@ class Page:
 
     def __init__(self, file: Path, block: str) -> None:
         self.file = file
+        opening, closing = markers(block)
+        if not file.exists():
+            raise UserError(f"{file} is missing: make it, with lines {opening} and {closing}")
         try:
             self._before = file.read_bytes().decode()  # line ends stay what they are
         except (OSError, UnicodeDecodeError) as error:
             raise self._trouble(error) from error
-        opening, closing = markers(block)
         found = re.search(
             rf"^{_line(opening)}(?P<end>\r?\n)(?P<old>.*?)^{_line(closing)}\r?$",
             self._before,
@@ -82,11 +84,11 @@ class Show:
 
     def write(
         self, paths: Sequence[Path], page: Page | None, plots: Sequence[str], summary: Path | None
-    ) -> list[str]:
+    ) -> tuple[int, list[str]]:
         """Write tables into ``page`` and append them to ``summary``.
 
-        Returns a line for each damaged record. Raises :class:`UserError` if nothing meets the
-        conditions.
+        Returns how many there are, and a line for each damaged record. Raises
+        :class:`UserError` if nothing meets the conditions.
         """
         loaded = load(paths)
         records = only(loaded.records, self.conditions)
@@ -103,7 +105,7 @@ class Show:
             page.write(content)
         if summary:
             _append(summary, tables, self.best)
-        return loaded.damaged
+        return len(tables), loaded.damaged
 
 
 def _markdown(tables: Sequence[Setting], best: bool) -> str:

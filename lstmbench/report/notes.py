@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from lstmbench import roofline
+from lstmbench import neighbours, roofline
 from lstmbench.report.columns import significant
 from lstmbench.report.figures import Setting, widest
 from lstmbench.statistics import LEAST
@@ -30,7 +30,7 @@ def notes(setting: Setting) -> list[str]:
         "Tokens/s is the mean over the faster half of the steady epochs, for noise only slows "
         "down; mean and quartiles are over all of them."
     )
-    lines += _peak_notes(setting) + _aim_notes(setting)
+    lines += _peak_notes(setting) + _neighbour_notes(setting) + _aim_notes(setting)
     if setting.relative_to:
         lines.append(f"x {setting.relative_to}: speed relative to it on the same device.")
     lines += _flag_notes(setting)
@@ -89,6 +89,25 @@ def _peak_notes(setting: Setting) -> list[str]:
         )
     if any(row.sound and row.energy is None for row in setting.rows):
         lines.append("No joules where no energy counter could be read.")
+    return lines
+
+
+def _neighbour_notes(setting: Setting) -> list[str]:
+    """What others took of the machine meanwhile, where it was enough to matter."""
+    seen = [r.surroundings for row in setting.rows for r in row.sound if r.surroundings]
+    lines = []
+    others = [s.others for s in seen if s.others >= neighbours.DISTURBING]
+    if others:
+        lines.append(
+            f"Other processes used up to {significant(max(others), 2)} processors meanwhile "
+            f"({len(others)} of {len(seen)} trials): speeds may be too low."
+        )
+    stolen = [s.stolen for s in seen if s.stolen >= neighbours.STOLEN]
+    if stolen:
+        lines.append(
+            f"The hypervisor gave up to {max(stolen):.1%} of the processor time to other guests "
+            f"({len(stolen)} of {len(seen)} trials): speeds may be too low."
+        )
     return lines
 
 

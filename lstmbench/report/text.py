@@ -126,7 +126,7 @@ def _sections(setting: Setting, style: Style) -> list[str]:
         parts.append(_columns(details, DETAILS, style))
     parts += [style.line(one_line(note)) for note in notes(setting)]
     written = [
-        (row.label, row.first.trial.device, c.prefix, c.text)
+        (row.label, row.first.trial.device, c.prefix, c.text if c.text.strip() else "(blanks)")
         for row in setting.rows
         for c in row.first.continuations
     ]

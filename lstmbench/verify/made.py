@@ -48,6 +48,9 @@ def _files(report: Report, folder: Path, manifest: Manifest, made: Made) -> None
     """Every made file, against what the records give."""
     report.mismatches += made.problems
     found = _found(folder)
+    for path in found:
+        if (folder / path).is_symlink():
+            report.wrong(path, "is a symbolic link: whoever copies the store may not get its file")
     listed(report, "", manifest.made, {p: canonical.digest(data) for p, data in found.items()})
     expected = {p: data for p, data in made.files.items() if not _foreign(p, made, manifest)}
     for path in sorted(expected.keys() & found.keys()):

@@ -260,8 +260,18 @@ def _peak(record: Record, known: Known) -> Iterator[Fault]:
         yield "peak.copies.size", f"{copies.size}, copies are of {roofline.COPY_BYTES} bytes"
 
 
+def _surroundings(record: Record, known: Known) -> Iterator[Fault]:
+    around = record.surroundings
+    if around is None:
+        return
+    if not 0 <= around.others < math.inf:
+        yield "surroundings.others", f"{around.others} is no number of processors"
+    if not 0 <= around.stolen <= 1:
+        yield "surroundings.stolen", f"{around.stolen} is no share"
+
+
 #: In the order of a record's fields, more or less.
 CHECKS: tuple[Check, ...] = (
     *(_source, _protocol, _corpus, _model, _status),
-    *(_series, _parity, _evaluations, _flags, _peak),
+    *(_series, _parity, _evaluations, _flags, _peak, _surroundings),
 )

@@ -58,7 +58,8 @@ def test_what_is_nothing_is_refused(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    one_line(call(verb, tmp_path / what), what, "no run and no store")
+    reason = "is missing" if what == "missing" else "no run and no store"
+    one_line(call(verb, tmp_path / what), what, reason)
     assert not (tmp_path / "results").exists()
 
 

@@ -19,7 +19,7 @@ from lstmbench.protocol import D2L, HELDOUT
 from lstmbench.publish import canonical
 from lstmbench.publish.manifest import Manifest
 from lstmbench.publish.published import publish
-from lstmbench.record import Copy, Peak, Product, Record
+from lstmbench.record import Copy, Peak, Product, Record, Surroundings
 from lstmbench.report import figures, site
 from lstmbench.report.text import render
 from lstmbench.roofline import COPY_BYTES, SIDES
@@ -92,6 +92,13 @@ def test_every_file_that_is_missing_is_named(published: Path) -> None:
         path.write_bytes(content)
         name = path.relative_to(published).as_posix()
         assert any(line.startswith(f"{name}: missing") for line in mismatches), name
+
+
+def test_a_link_to_an_equal_file_is_named(store: Path, tmp_path: Path) -> None:
+    readme = store / "README.md"
+    readme.rename(tmp_path / "elsewhere.md")
+    readme.symlink_to(tmp_path / "elsewhere.md")
+    assert any(line.startswith("README.md: is a symbolic") for line in verify(store).mismatches)
 
 
 @pytest.mark.parametrize("name", ["tables/more.tex", "plots/x.svg", "site/x.html"])
@@ -325,6 +332,8 @@ LIES: list[tuple[str, Any, str]] = [
     ("peak.product.side", 64, "peak.product.side"),
     ("peak.product.dtype", "float64", "peak.product.dtype"),
     ("peak.copies.size", 4096, "peak.copies.size"),
+    ("surroundings.others", -0.5, "surroundings.others"),
+    ("surroundings.stolen", 1.5, "surroundings.stolen"),
 ]
 
 
@@ -340,7 +349,8 @@ def truth(make_true: Any) -> str:
     """A record with something in every part."""
     product = Product(library="BLAS", side=SIDES["cpu"], dtype="float32", seconds=[0.1, 0.2])
     peak = Peak(product=product, copies=Copy(size=COPY_BYTES, seconds=[0.1]))
-    record: Record = make_true(HELDOUT, corpus.MARKOV, peak=peak)
+    around = Surroundings(others=0.5, stolen=0.25)
+    record: Record = make_true(HELDOUT, corpus.MARKOV, peak=peak, surroundings=around)
     return record.model_dump_json()
 
 

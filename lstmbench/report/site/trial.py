@@ -85,6 +85,7 @@ def sections(record: Record) -> list[Section]:
                 ("took turns", plain(source.interleaved)),
                 ("took turns with", ", ".join(record.companions)),
                 ("aim", _aim(record)),
+                *_surroundings(record),
             ],
         ),
         Section(
@@ -100,6 +101,16 @@ def sections(record: Record) -> list[Section]:
     ]
     filled = [Section(s.title, [(k, v) for k, v in s.pairs if v != ""]) for s in found]
     return [section for section in filled if section.pairs]
+
+
+def _surroundings(record: Record) -> Pairs:
+    around = record.surroundings
+    if around is None:
+        return []
+    return [
+        ("processors used by others", f"{around.others:.2f}"),
+        ("processor time stolen", f"{around.stolen:.1%}"),
+    ]
 
 
 def _phases(record: Record) -> Pairs:
