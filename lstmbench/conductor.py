@@ -180,16 +180,19 @@ class Conductor:
         if ready and self.products:
             peaks.start()
         watch = Watch()
-        for life in ready:
-            life.watch = watch
         for done, offset in enumerate(offsets):
+            before = ready
             for life in in_turn(ready, done):
                 if not self._guarded(life, self._epoch, offset):
                     ready = [other for other in ready if other is not life]
             if self.products and ready and (done + 1) % peaks.every == 0:
                 ready = self._products(peaks, ready, done)
+            if len(ready) < len(before):
+                watch = Watch()  # what a lost worker leaves behind is nobody else's
+        around = watch.so_far()
         peaks.close()
         for life in ready:
+            life.surroundings = around
             self._guarded(life, self._end)
 
     def _peaks(self, trial: Trial) -> Peaks:

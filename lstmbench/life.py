@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lstmbench.execution.channel import Channel
-from lstmbench.neighbours import Watch
 from lstmbench.peaks import Peaks
 from lstmbench.plan import Trial
 from lstmbench.provenance import scrub
@@ -21,6 +20,7 @@ from lstmbench.record import (
     Record,
     Source,
     Status,
+    Surroundings,
 )
 from lstmbench.statistics import suspect, unsettled
 
@@ -46,7 +46,7 @@ class Life:
     peaks: Peaks | None = None
     offers_product: bool = True
     companions: list[str] = field(default_factory=list)
-    watch: Watch | None = None
+    surroundings: Surroundings | None = None
 
     def merge(self, answer: Mapping[str, Any]) -> None:
         """Take over what any answer, or an error's detail, may carry."""
@@ -96,7 +96,7 @@ class Life:
             runtime={key: scrub(value) for key, value in self.runtime.items()},
             peak=self.peaks.best() if self.peaks else None,
             companions=self.companions,
-            surroundings=self.watch.so_far() if self.watch else None,
+            surroundings=self.surroundings,
         )
 
 

@@ -14,6 +14,7 @@ import psutil
 
 from lstmbench import machine
 from lstmbench.record import Surroundings
+from lstmbench.report.columns import one_line
 
 GOVERNORS = Path("/sys/devices/system/cpu")
 #: Share of one processor above which a process is worth naming.
@@ -40,7 +41,15 @@ class Spent:
     own: float
 
     @classmethod
-    def now(cls) -> Spent:
+    def now(cls) -> Spent | None:
+        """``None`` where the system does not tell, or not to everybody."""
+        try:
+            return cls._read()
+        except (psutil.Error, OSError):
+            return None
+
+    @classmethod
+    def _read(cls) -> Spent:
         times = psutil.cpu_times()
         total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
         kinds = ("user", "nice", "system", "irq", "softirq")
@@ -54,39 +63,45 @@ def _own() -> float:
     spent = sum(usage.ru_utime + usage.ru_stime for usage in usages)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            spent += sum(process.cpu_times()[:4])  # with the children that it has waited for
+            # with the children that it has waited for (macOS does not count those)
+            spent += sum(process.cpu_times()[:4])
     return spent
 
 
 class Watch:
-    """What others take of the machine from now on."""
+    """What others take of the machine from now on.
+
+    For as long as no child is killed: what its own children had computed would be taken for
+    somebody else's.
+    """
 
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), Spent.now()
 
     def so_far(self) -> Surroundings | None:
-        """``None`` for the first second: the system counts in hundredths of one, or fewer."""
+        """``None`` for the first second, for the system counts in hundredths, or if it is mute."""
         seconds, now, before = time.monotonic() - self._began, Spent.now(), self._before
-        if seconds < 1.0:
+        if seconds < 1.0 or now is None or before is None:
             return None
         others = (now.busy - before.busy) - (now.own - before.own)
         total = now.total - before.total
-        return Surroundings(
-            others=max(0.0, others / seconds),
-            stolen=(now.stolen - before.stolen) / total if total > 0 else 0.0,
-        )
+        share = (now.stolen - before.stolen) / total if total > 0 else 0.0
+        # counters may go back a little
+        return Surroundings(others=max(0.0, others / seconds), stolen=min(1.0, max(0.0, share)))
 
 
 class Lookout:
     """The processes of others, and how busy they are from now on."""
 
     def __init__(self) -> None:
-        # nobody can end the system's own threads (Linux: children of kthreadd, number 2)
-        self._watched = [
-            process
-            for process in psutil.process_iter(["ppid"])
-            if process.pid != os.getpid() and process.info["ppid"] != 2
-        ]
+        self._watched: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error, OSError):
+            # nobody can end the system's own threads (Linux: children of kthreadd, number 2)
+            self._watched = [
+                process
+                for process in psutil.process_iter(["ppid"])
+                if process.pid != os.getpid() and process.info["ppid"] != 2
+            ]
         for process in self._watched:
             with contextlib.suppress(psutil.Error):
                 process.cpu_percent()
@@ -110,10 +125,10 @@ def warning(busy: dict[str, float]) -> str | None:
         return None
     named = sorted(busy.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{name} {share:.0%}" for name, share in named[:MOST_NAMED])
-    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    more = f", and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return (
-        f"other processes are busy ({shares}{more} of a processor): speeds may come out too low; "
-        "end them, or run again when they are done"
+        f"other processes are busy (in shares of a processor: {one_line(shares)}{more}): speeds "
+        "may come out too low; end them, or run again when they are done"
     )
 
 
@@ -133,13 +148,26 @@ def on_battery() -> bool:
 
 
 def advice(
-    threads: int, busy: dict[str, float], stolen: float, governed: Iterable[str], battery: bool
+    threads: int,
+    busy: dict[str, float],
+    around: Surroundings | None,
+    governed: Iterable[str],
+    battery: bool,
 ) -> list[str]:
-    """What to change for steadier figures, a line each; empty if nothing is found."""
+    """What to change for steadier figures, a line each; empty if nothing is found.
+
+    ``busy`` is from before measuring, ``around`` from meanwhile.
+    """
     lines = []
+    others, stolen = (around.others, around.stolen) if around else (0.0, 0.0)
+    if others >= DISTURBING and not busy:
+        lines.append(
+            f"other processes used {others:.0%} of a processor meanwhile: see which, with 'top', "
+            "and end them"
+        )
     for name, share in sorted(busy.items(), key=lambda item: -item[1]):
-        lines.append(f"{name} uses {share:.0%} of a processor: end it, or wait for it")
-    if stolen > STOLEN:
+        lines.append(f"{one_line(name)} uses {share:.0%} of a processor: end it, or wait for it")
+    if stolen >= STOLEN:
         lines.append(
             f"the hypervisor gave {stolen:.1%} of the processor time to other guests: "
             "a machine of its own, or another hour, is steadier"

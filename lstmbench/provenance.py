@@ -75,7 +75,7 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 def remarks() -> list[str]:
-    """Why what is measured now will not be for publication."""
+    """What was changed, and so keeps what is measured now from publication."""
     _, changed = _checkout()
     if not changed:
         return []

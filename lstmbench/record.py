@@ -108,10 +108,10 @@ class Peak(_Part):
 
 
 class Surroundings(_Part):
-    """What others took of the machine from the first epoch of the trial's group to its own end.
+    """What others took of the machine while the trial's group trained.
 
-    ``others``: processors that other processes used, on average; ``stolen``: the share of all
-    processor time that the hypervisor gave to other guests.
+    ``others``: processors that were busy, on average, with anything but this run; ``stolen``: the
+    share of all processor time that the hypervisor gave to other guests.
     """
 
     others: float

@@ -21,7 +21,7 @@ from lstmbench.execution.channel import Launch, Lost
 from lstmbench.life import LOG_TAIL
 from lstmbench.plan import Selection, make_plan
 from lstmbench.protocol import D2L, Protocol
-from lstmbench.record import Source
+from lstmbench.record import Source, Surroundings
 from lstmbench.store import Run
 from lstmbench.vocabulary import Vocabulary
 
@@ -559,3 +559,30 @@ def test_sampling_goes_on_without_a_row_that_failed_twice(conduct: Callable[...,
     assert (loads.count("a"), loads.count("b")) == (4, 2)
     stage, _, _, _ = conduct(script, backends="ab", repeats=4)
     assert [name for verb, name in stage.asked if verb == "load"].count("b") == 4
+
+
+class PaperWatch:
+    """Says the how-manieth watch it is."""
+
+    number = 0
+
+    def __init__(self) -> None:
+        type(self).number += 1
+        self.own = self.number
+
+    def so_far(self) -> Surroundings:
+        return Surroundings(others=float(self.own), stolen=0.0)
+
+
+def test_what_others_took_is_counted_anew_after_a_loss(
+    conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed worker's children had computed would be taken for somebody else's."""
+    monkeypatch.setattr(conducting, "Watch", PaperWatch)
+    monkeypatch.setattr(PaperWatch, "number", 0)
+    records = conduct()[1]
+    assert {name: r.surroundings.others for name, r in records.items()} == dict.fromkeys("abc", 1)
+    monkeypatch.setattr(PaperWatch, "number", 0)
+    records = conduct({("b", "epoch", 2): Lost("exit", "gone")})[1]
+    assert records["b"].surroundings is None
+    assert {records[name].surroundings.others for name in "ac"} == {2.0}

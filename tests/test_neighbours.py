@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lstmbench import machine, neighbours
+from lstmbench.record import Surroundings
 
-QUIET = {"threads": 1, "busy": {}, "stolen": 0.0, "governed": (), "battery": False}
+QUIET = {"threads": 1, "busy": {}, "around": None, "governed": (), "battery": False}
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,8 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     ("change", "words"),
     [
         ({"busy": {"compiler": 1.5}}, "compiler uses 150%"),
-        ({"stolen": 0.08}, "hypervisor gave 8.0%"),
+        ({"around": Surroundings(others=0.0, stolen=0.08)}, "hypervisor gave 8.0%"),
+        ({"around": Surroundings(others=0.8, stolen=0.0)}, "other processes used 80%"),
         ({"governed": {"powersave"}}, "governed by powersave"),
         ({"battery": True}, "plug the power supply in"),
         ({"threads": 4}, "--threads 3 leaves"),
@@ -95,8 +97,11 @@ def test_children_are_ours_alive_and_dead() -> None:
         alive = neighbours.Spent.now()
         child.kill()
     dead = neighbours.Spent.now()
+    assert before is not None
+    assert alive is not None
+    assert dead is not None
     assert alive.own - before.own > 0.45
-    assert dead.own - before.own > 0.45
+    assert dead.own - before.own == pytest.approx(alive.own - before.own, abs=0.2)
     assert alive.busy - before.busy > 0.4
 
 
@@ -104,4 +109,28 @@ def test_a_warning_names_the_busiest() -> None:
     assert neighbours.warning({"editor": 0.06}) is None
     told = neighbours.warning({"a": 0.1, "compiler": 1.5, "b": 0.2, "c": 0.06})
     assert told is not None
-    assert "(compiler 150%, b 20%, a 10% and 1 more of a processor)" in told
+    assert "(in shares of a processor: compiler 150%, b 20%, a 10%, and 1 more)" in told
+
+
+def test_a_name_is_one_line() -> None:
+    told = neighbours.warning({"x\n\x1b[31mred": 1.0})
+    assert told is not None
+    assert told.isprintable()
+
+
+def test_a_system_that_does_not_tell_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise neighbours.psutil.AccessDenied
+
+    monkeypatch.setattr(neighbours.psutil, "pids", denied)
+    monkeypatch.setattr(neighbours.psutil.Process, "children", denied)
+    assert neighbours.Watch().so_far() is None
+    assert neighbours.Lookout().busy(0.0) == {}
+
+
+def test_counters_that_go_back_make_no_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 2.0])
+    spent = iter([neighbours.Spent(10.0, 5.0, 1.0, 1.0), neighbours.Spent(12.0, 5.0, 0.5, 3.0)])
+    monkeypatch.setattr(neighbours.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(neighbours.Spent, "now", classmethod(lambda cls: next(spent)))
+    assert neighbours.Watch().so_far() == Surroundings(others=0.0, stolen=0.0)

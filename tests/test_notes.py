@@ -124,14 +124,14 @@ def around(make_record: Make, *pairs: tuple[float, float]) -> str:
 
 def test_busy_neighbours_are_told(make_record: Make) -> None:
     shown = around(make_record, (0.02, 0.0), (1.85, 0.0), (0.5, 0.0))
-    assert "Other processes used up to 1.9 processors meanwhile (2 of 3 trials)" in shown
+    assert "Something else kept up to 1.9 processors busy meanwhile (2 of 3 trials)" in shown
     assert "hypervisor" not in shown
 
 
 def test_stolen_time_is_told(make_record: Make) -> None:
     shown = around(make_record, (0.02, 0.005), (0.05, 0.123))
     assert "gave up to 12.3% of the processor time to other guests (1 of 2 trials)" in shown
-    assert "Other processes" not in shown
+    assert "Something else" not in shown
 
 
 def test_a_flag_is_explained_with_how_many_processes_have_it(make_record: Make) -> None:

@@ -49,13 +49,6 @@ def test_it_succeeds_and_keeps_progress_off_the_output(ran: Any) -> None:
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_what_else_the_machine_does_is_recorded(ran: Any) -> None:
-    _, _, folder = ran
-    found = [record["surroundings"] for record in records(folder)]
-    # a run of four epochs may be over within a second, of which nothing is said
-    assert all(s is None or (s["others"] >= 0 and 0 <= s["stolen"] <= 1) for s in found)
-
-
 def test_a_busy_machine_is_told_before_and_beneath(cli: Any) -> None:
     code = "while True: pass"
     with subprocess.Popen([sys.executable, "-c", code]) as neighbour:
@@ -67,8 +60,9 @@ def test_a_busy_machine_is_told_before_and_beneath(cli: Any) -> None:
     (line,) = [line for line in done.stderr.splitlines() if "other processes are busy" in line]
     assert "python" in line
     (record,) = records(*cli.runs())
-    assert record["surroundings"]["others"] > 0.1
-    assert "Other processes used up to" in done.stdout
+    assert record["surroundings"]["others"] > 0.3
+    assert 0 <= record["surroundings"]["stolen"] <= 1
+    assert "Something else kept up to" in done.stdout
 
 
 def test_the_folder_holds_plan_records_table_plot_and_logs(ran: Any) -> None:

@@ -39,7 +39,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
         tell(loaded.damaged)
         damaged += loaded.damaged
         records = loaded.records
-    if label:
+    if label and records:
         names = {name for r in records for name in (r.trial.label, r.trial.backend)}
         records = [r for r in records if label in (r.trial.label, r.trial.backend)]
         if not records:

@@ -109,19 +109,13 @@ def noise(
     plan = make_plan(chosen)
     for _, reason in plan.unavailable:
         raise UserError(reason)
-    busy, watch = neighbours.Lookout().busy(), neighbours.Watch()
+    busy, watch = neighbours.Lookout().busy(1.0), neighbours.Watch()
     pairs, warning = plan_pairs(plan.trials[0], MOST_PAIRS), neighbours.warning(busy)
     work = Work(pairs, {spec.name: spec}, text, Limits(), {}, [warning] if warning else [])
     done = carry_out(work, store, UntilTime(seconds), products=False)
     around = watch.so_far()
     told = tell(done.records, repeats)
-    advice = neighbours.advice(
-        count,
-        busy,
-        around.stolen if around else 0.0,
-        neighbours.governors(),
-        neighbours.on_battery(),
-    )
+    advice = neighbours.advice(count, busy, around, neighbours.governors(), neighbours.on_battery())
     click.echo("\nWhat would make it steadier:" if advice else "\nNothing in the way was found.")
     for line in advice:
         click.echo(f"- {line}")

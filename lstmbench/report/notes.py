@@ -99,7 +99,7 @@ def _neighbour_notes(setting: Setting) -> list[str]:
     others = [s.others for s in seen if s.others >= neighbours.DISTURBING]
     if others:
         lines.append(
-            f"Other processes used up to {significant(max(others), 2)} processors meanwhile "
+            f"Something else kept up to {significant(max(others), 2)} processors busy meanwhile "
             f"({len(others)} of {len(seen)} trials): speeds may be too low."
         )
     stolen = [s.stolen for s in seen if s.stolen >= neighbours.STOLEN]

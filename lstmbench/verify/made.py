@@ -27,6 +27,8 @@ def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) ->
     """The manifest against itself, then all that is made."""
     actual = (folder / MANIFEST).read_bytes()
     report.mismatches += differences(MANIFEST, actual, manifest.to_bytes())
+    for path in _links(folder):
+        report.wrong(path, "is a symbolic link: what it leads to is no part of the store")
     _files(report, folder, manifest, derive(entries, draw=False))
     _others(report, folder)
 
@@ -48,9 +50,6 @@ def _files(report: Report, folder: Path, manifest: Manifest, made: Made) -> None
     """Every made file, against what the records give."""
     report.mismatches += made.problems
     found = _found(folder)
-    for path in found:
-        if (folder / path).is_symlink():
-            report.wrong(path, "is a symbolic link: whoever copies the store may not get its file")
     listed(report, "", manifest.made, {p: canonical.digest(data) for p, data in found.items()})
     expected = {p: data for p, data in made.files.items() if not _foreign(p, made, manifest)}
     for path in sorted(expected.keys() & found.keys()):
@@ -102,6 +101,13 @@ def _others(report: Report, folder: Path) -> None:
 def _foreign(path: str, made: Made, manifest: Manifest) -> bool:
     """Whether only a plugin that is installed here, but was not there, makes the file."""
     return path in made.by_plugins and path not in manifest.made
+
+
+def _links(folder: Path) -> list[str]:
+    """Symbolic links where there should be files and folders."""
+    own = [folder / name for name in (MANIFEST, "records", *FILES, *FOLDERS)]
+    inside = [path for place in own if place.is_dir() for path in place.rglob("*")]
+    return [p.relative_to(folder).as_posix() for p in [*own, *inside] if p.is_symlink()]
 
 
 def _found(folder: Path) -> dict[str, bytes]:

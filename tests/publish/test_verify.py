@@ -94,11 +94,11 @@ def test_every_file_that_is_missing_is_named(published: Path) -> None:
         assert any(line.startswith(f"{name}: missing") for line in mismatches), name
 
 
-def test_a_link_to_an_equal_file_is_named(store: Path, tmp_path: Path) -> None:
-    readme = store / "README.md"
-    readme.rename(tmp_path / "elsewhere.md")
-    readme.symlink_to(tmp_path / "elsewhere.md")
-    assert any(line.startswith("README.md: is a symbolic") for line in verify(store).mismatches)
+@pytest.mark.parametrize("name", ["README.md", "plots", "store.json", "records", "site/index.html"])
+def test_a_link_to_something_equal_is_named(store: Path, tmp_path: Path, name: str) -> None:
+    (store / name).rename(tmp_path / "elsewhere")
+    (store / name).symlink_to(tmp_path / "elsewhere")
+    assert any(line.startswith(f"{name}: is a symbolic") for line in verify(store).mismatches)
 
 
 @pytest.mark.parametrize("name", ["tables/more.tex", "plots/x.svg", "site/x.html"])
