@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmbench.execution.channel import Channel
+from lstmbench.neighbours import disturbed
 from lstmbench.peaks import Peaks
 from lstmbench.plan import Trial
 from lstmbench.provenance import scrub
@@ -74,7 +75,11 @@ class Life:
         epochs = Epochs(
             seconds=seconds, nats=nats, tokens=tokens, joules=[] if None in joules else joules
         )
-        found = {"suspect": suspect(nats, self.evaluations), "unsettled": unsettled(epochs)}
+        found = {
+            "disturbed": disturbed(self.surroundings),
+            "suspect": suspect(nats, self.evaluations),
+            "unsettled": unsettled(epochs),
+        }
         return Record(
             trial=self.trial,
             source=source,

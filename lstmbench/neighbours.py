@@ -68,6 +68,11 @@ def _own() -> float:
     return spent
 
 
+def disturbed(around: Surroundings | None) -> bool:
+    """Whether others took so much of the machine that speeds may be too low."""
+    return around is not None and (around.others >= DISTURBING or around.stolen >= STOLEN)
+
+
 class Watch:
     """What others take of the machine from now on.
 

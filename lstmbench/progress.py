@@ -75,7 +75,7 @@ class Bars:
 
 
 class Lines:
-    """One line per phase and per tenth of the epochs."""
+    """One line per phase, for the first epoch, and per tenth of the epochs."""
 
     def __init__(self) -> None:
         self._tenths: dict[str, int] = {}
@@ -86,7 +86,7 @@ class Lines:
     def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None:
         total = trial.protocol.epochs
         tenth = done * 10 // total
-        if tenth > self._tenths.get(trial.name, 0):
+        if done == 1 or tenth > self._tenths.get(trial.name, 0):
             self._tenths[trial.name] = tenth
             self._print(
                 trial,

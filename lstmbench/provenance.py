@@ -81,8 +81,8 @@ def remarks() -> list[str]:
         return []
     more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
     return [
-        f"changed since the commit: {', '.join(changed[:MOST_NAMED])}{more}; commit, or the "
-        "records will not be for publication"
+        f"changed since the commit: {', '.join(changed[:MOST_NAMED])}{more}; commit, or install "
+        "again, or the records will not be for publication"
     ]
 
 

@@ -147,7 +147,7 @@ class Record(_Part):
     timed instance to the first matrix product, or to the end where there was none, and
     ``device_peak`` where a device has memory of its own.
     ``parameters`` counts trainable scalars by the formula. ``companions`` names the trials that
-    took turns with this one. ``flags``: suspect, unsettled.
+    took turns with this one. ``flags``: disturbed, suspect, unsettled.
     """
 
     schema_version: Literal[3] = 3

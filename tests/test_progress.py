@@ -20,7 +20,7 @@ def terminal() -> tuple[Console, io.StringIO]:
     return Console(file=shown, force_terminal=True, width=200, color_system=None), shown
 
 
-def test_lines_tell_phases_every_tenth_and_the_end(
+def test_lines_tell_phases_the_first_epoch_every_tenth_and_the_end(
     make_record: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = make_record(status="failed", reason="exit", message="gone")
@@ -33,10 +33,11 @@ def test_lines_tell_phases_every_tenth_and_the_end(
     assert out == ""
     said = err.splitlines()
     assert said[0] == "numpy:eager cpu: loading"
-    assert len(said) == 12
-    assert "epoch 50/500, perplexity 16.744, 1,234 tokens/s" in said[1]
-    assert "epoch 500/500" in said[10]
-    assert said[11] == "numpy:eager cpu: failed (exit): gone"
+    assert len(said) == 13
+    assert "epoch 1/500" in said[1]
+    assert "epoch 50/500, perplexity 16.744, 1,234 tokens/s" in said[2]
+    assert "epoch 500/500" in said[11]
+    assert said[12] == "numpy:eager cpu: failed (exit): gone"
 
 
 def test_a_few_epochs_are_each_told_once(

@@ -62,6 +62,8 @@ def test_a_busy_machine_is_told_before_and_beneath(cli: Any) -> None:
     (record,) = records(*cli.runs())
     assert record["surroundings"]["others"] > 0.3
     assert 0 <= record["surroundings"]["stolen"] <= 1
+    assert record["flags"][0] == "disturbed"
+    assert "ok, disturbed" in done.stdout
     assert "Something else kept up to" in done.stdout
 
 

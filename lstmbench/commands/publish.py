@@ -115,7 +115,8 @@ def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
         f"{to}: {len(outcome.entries)} records; files written: {outcome.written}, "
         f"removed: {outcome.removed}"
     )
-    return [*outcome.damaged, *outcome.problems]
+    empty = [] if outcome.entries else [f"{', '.join(map(str, runs))}: no record yet"]
+    return [*empty, *outcome.damaged, *outcome.problems]
 
 
 def _bundle(paths: Sequence[Path], bundle: Path, allow_dirty: bool) -> list[str]:

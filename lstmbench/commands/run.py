@@ -25,7 +25,8 @@ class Several(click.ParamType[Any]):
         try:
             return [self.kind(part) for part in value.split(",")]
         except ValueError:
-            self.fail(f"{value!r} is not {self.kind.__name__}, nor several with commas", param, ctx)
+            number = "a whole number" if self.kind is int else "a number"
+            self.fail(f"{value!r} is not {number}, nor several with commas", param, ctx)
 
 
 class Share(click.ParamType[Any]):

@@ -47,6 +47,15 @@ def refuse_runs(to: Path) -> None:
         )
 
 
+def refuse_inside(to: Path) -> None:
+    """Raise :class:`UserError` for a folder that is part of a published store."""
+    place = to.absolute()
+    for store in place.parents:
+        part = place.relative_to(store).parts[0]
+        if part in ("records", *FOLDERS) and (store / MANIFEST).is_file():
+            raise UserError(f"{to} is part of the published store {store}: choose another folder")
+
+
 def refuse_others(to: Path, files: Mapping[str, bytes], before: Manifest | None) -> None:
     """Raise :class:`UserError` for what publishing did not make, or what is not in the folder."""
     listed: Collection[str] = before.made if before else ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from lstmbench.errors import UserError
 from lstmbench.publish import canonical
 from lstmbench.publish.derive import derive
-from lstmbench.publish.folder import put, read_manifest, refuse_others, refuse_runs
+from lstmbench.publish.folder import put, read_manifest, refuse_inside, refuse_others, refuse_runs
 from lstmbench.publish.gather import Entries, gather, refuse_unclean
 from lstmbench.publish.manifest import Manifest, installed
 
@@ -30,11 +30,12 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
 
     What is there already and as it should be is not written again. Raises :class:`UserError`, with
     nothing written, for records that contradict each other or are not for publication, for a store
-    with a damaged record, for a folder that holds runs, and for files in the way that were not made
-    by publishing.
+    with a damaged record, for a folder that holds runs or is part of another store, and for files
+    in the way that were not made by publishing.
     """
     before = read_manifest(to)
     if before is None:
+        refuse_inside(to)
         refuse_runs(to)
     damaged: list[str] = []
     if before:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
+from lstmbench.corpus import DEFAULT
 from lstmbench.publish import tables as tabling
 from lstmbench.publish.drawings import Plot
 from lstmbench.publish.gather import Entries, unclean
+from lstmbench.record import Record
 from lstmbench.report.columns import one_line
 from lstmbench.report.figures import Setting
 from lstmbench.report.text import escape_markdown_line, render
@@ -63,20 +63,21 @@ def _all(tables: Sequence[Setting]) -> str:
 
 
 def _machines(entries: Entries) -> list[str]:
-    """Facts and versions, each combination once."""
-    found: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
+    """Each machine, with the versions that were installed on it."""
+    found: dict[str, set[str]] = {}
     for entry in entries.values():
-        machine = entry.record.machine
-        key = json.dumps([machine.facts, machine.versions], sort_keys=True, default=str)
-        found.setdefault(key, (machine.facts, machine.versions))
-    lines = []
-    for _, (facts, versions) in sorted(found.items()):
+        facts, versions = entry.record.machine.facts, entry.record.machine.versions
         hardware = ", ".join(
             f"{name.replace('_', ' ')}: {value}" for name, value in sorted(facts.items())
         )
         software = ", ".join(f"{name} {value}" for name, value in sorted(versions.items()))
-        lines.append(f"- {text(hardware)}\n  - {text(software)}")
-    return ["\n".join(lines)]
+        found.setdefault(hardware, set()).add(software)
+    return [
+        "\n".join(
+            "\n  - ".join([f"- {text(hardware)}", *map(text, sorted(software))])
+            for hardware, software in sorted(found.items())
+        )
+    ]
 
 
 def _runs(entries: Entries) -> list[str]:
@@ -85,7 +86,7 @@ def _runs(entries: Entries) -> list[str]:
         (
             e.record.source.run,
             e.record.source.commit or "unknown",
-            shlex.join(_anywhere(e.record.source.command)),
+            shlex.join(_anywhere(e.record)),
         )
         for e in entries.values()
     }
@@ -104,14 +105,20 @@ def _runs(entries: Entries) -> list[str]:
     return parts
 
 
-def _anywhere(command: Sequence[str]) -> list[str]:
-    """Without the folder that it wrote to, of which a record knows no more than the name."""
-    kept, words = [], iter(command)
+def _anywhere(record: Record) -> list[str]:
+    """A run's command without the folder that it wrote to, and with the text that it fell back to.
+
+    Of the folder a record knows no more than the name.
+    """
+    kept, words = [], iter(record.source.command)
     for word in words:
         if word == "--store":
             next(words, None)
         elif not word.startswith("--store="):
             kept.append(word)
+    named = any(word.partition("=")[0] == "--corpus" for word in kept)
+    if not named and record.trial.corpus != DEFAULT.name:
+        kept.append(f"--corpus={record.trial.corpus}")
     return kept
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, product
 from statistics import quantiles
@@ -215,6 +215,8 @@ class Setting:
     facts: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     relative_to: str | None = None
+    #: What tells it from another table that has all else in common.
+    own: Sequence[str] = ()
 
     def relative(self, row: Row) -> statistics.Interval | None:
         """Speed relative to the row of :attr:`relative_to` on the same device.
@@ -257,6 +259,7 @@ class Setting:
                 *environment,
                 f"{machine.get('processor')} ({machine.get('physical_cores')} cores)",
                 f"commit {(self.first.source.commit or 'unknown')[:8]}",
+                *self.own,
             ]
         )
 
@@ -342,7 +345,7 @@ def settings(records: Iterable[Record], relative_to: str | None = None) -> list[
     for key, setting in tables.items():
         setting.rows.extend(Row(group) for group in rows[key].values())
         setting.rows.sort(key=lambda r: (-(r.speed.value if r.speed else 0), r.label))
-    found = list(tables.values())
+    found = _told_apart(list(tables.values()))
     rows_found = [row for table in found for row in table.rows]
     names = {
         n for r in rows_found for n in (r.label, r.first.trial.backend, f":{r.first.trial.mode}")
@@ -351,3 +354,25 @@ def settings(records: Iterable[Record], relative_to: str | None = None) -> list[
         labels = ", ".join(sorted({row.label for row in rows_found}))
         raise UserError(f"--relative-to {relative_to}: no row is that; there are {labels}")
     return found
+
+
+def _told_apart(tables: Sequence[Setting]) -> list[Setting]:
+    """The same tables; those of equal titles say in which versions or machines they differ."""
+    alike: dict[str, list[Setting]] = {}
+    titles = [table.title for table in tables]
+    for title, table in zip(titles, tables, strict=True):
+        alike.setdefault(title, []).append(table)
+    return [
+        replace(table, own=_own(alike[title], table)) if len(alike[title]) > 1 else table
+        for title, table in zip(titles, tables, strict=True)
+    ]
+
+
+def _own(alike: Sequence[Setting], table: Setting) -> list[str]:
+    versions = [other.facts["versions"] for other in alike]
+    mine = table.facts["versions"]
+    names = sorted({n for v in versions for n in v if any(o.get(n) != v[n] for o in versions)})
+    words = [f"{name} {mine[name]}" if name in mine else f"without {name}" for name in names]
+    if len({other.facts["machine"] for other in alike}) > 1:
+        words.append(f"machine {table.facts['machine'][:8]}")
+    return words

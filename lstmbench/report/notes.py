@@ -51,6 +51,7 @@ def notes(setting: Setting) -> list[str]:
 
 #: What the flags of a record mean.
 FLAGS = {
+    "disturbed": "something else took of the machine meanwhile",
     "unsettled": "the steady epochs still drift",
     "suspect": "a perplexity is too good to be true",
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import pydantic_core
 
-from lstmbench import __version__, parity, roofline, statistics
+from lstmbench import __version__, neighbours, parity, roofline, statistics
 from lstmbench.migration import upgrade
 from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.record import Parity, Record, Status
@@ -203,14 +203,17 @@ def _evaluations(record: Record, known: Known) -> Iterator[Fault]:
 
 def _flags(record: Record, known: Known) -> Iterator[Fault]:
     """Too good to be true is said, and so is what had not settled."""
-    found = {"suspect": statistics.suspect(record.epochs.nats, record.evaluations)}
+    found = {
+        "disturbed": neighbours.disturbed(record.surroundings),
+        "suspect": statistics.suspect(record.epochs.nats, record.evaluations),
+    }
     if record.machine.versions.get("lstmbench") == __version__:  # others may judge drift otherwise
         found["unsettled"] = statistics.unsettled(record.epochs)
     for flag, raised in found.items():
         if raised != (flag in record.flags):
             stated = "not stated" if raised else "stated"
             yield "flags", f"{flag} is {stated}, but the series say otherwise"
-    for flag in sorted(set(record.flags) - {"suspect", "unsettled"}):
+    for flag in sorted(set(record.flags) - {"disturbed", "suspect", "unsettled"}):
         yield "flags", f"{flag!r} is no flag"
 
 

@@ -63,6 +63,12 @@ def test_what_is_nothing_is_refused(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_run_without_a_record_is_told(call: Any, runs: Any, tmp_path: Path) -> None:
+    done = call("publish", runs(tmp_path / "begun", []), "--to", tmp_path / "store")
+    assert done.returncode == 1
+    assert done.stderr.endswith("begun: no record yet\n")
+
+
 def test_damage_is_named_and_the_rest_published(call: Any, run: Path, tmp_path: Path) -> None:
     (run / "records" / "bad.json").write_text("{")
     done = call("publish", run, "--to", tmp_path / "store", "--bundle", tmp_path / "b.zip")

@@ -52,6 +52,45 @@ def test_the_layout(store: Path, files: Any) -> None:
     assert all(canonical.digest(names[path]) == digest for path, digest in made.items())
 
 
+def test_a_folder_of_a_store_is_no_place_for_another(store: Path, two_runs: list[Path]) -> None:
+    before = sorted(store.rglob("*"))
+    for inside in ("records", "site/mine"):
+        with pytest.raises(UserError, match=f"is part of the published store {store}"):
+            publish(two_runs, store / inside)
+    assert sorted(store.rglob("*")) == before
+    publish(two_runs[:1], store / "mine")  # which is no folder of the store's own
+
+
+def test_the_text_that_a_run_fell_back_to_is_in_its_command(
+    make_true: Any, runs: Any, tmp_path: Path
+) -> None:
+    publish([runs(tmp_path / "run", [make_true()])], tmp_path / "store")
+    page = (tmp_path / "store" / "README.md").read_text()
+    assert "lstmbench run --backends numpy --corpus=bundled # commit" in page
+
+
+def test_tables_of_equal_titles_say_what_differs(make_true: Any, runs: Any, tmp_path: Path) -> None:
+    record = make_true()
+    machine = record.machine
+    more = machine.model_copy(update={"versions": {**machine.versions, "lstmbench-mine": "2.0"}})
+    other = record.model_copy(
+        update={
+            "machine": more,
+            "source": record.source.model_copy(update={"run": "20220520-120000-d2l-abcd"}),
+        }
+    )
+    paths = [runs(tmp_path / "one", [record]), runs(tmp_path / "two", [other])]
+    publish(paths, tmp_path / "store")
+    page = (tmp_path / "store" / "README.md").read_text()
+    headings = [line for line in page.splitlines() if line.startswith("### ") and "commit" in line]
+    assert sorted(line.rpartition(", ")[2] for line in headings) == [
+        "lstmbench-mine 2.0",
+        "without lstmbench-mine",
+    ]
+    assert page.count("processor: Some CPU") == 1
+    assert page.count("python 3.11.0") == 2
+
+
 def test_a_record_s_name_begins_with_its_trial_s(store: Path) -> None:
     for path in (store / "records").iterdir():
         assert path.name.startswith(read_stored(path).record.trial.name)
@@ -66,7 +105,7 @@ def test_the_readme_shows_the_best_and_everything(store: Path) -> None:
     assert not re.search(r"\| fast +\| eager", best)
     assert "| broken " in text
     assert "it broke" in text
-    assert "lstmbench run --backends numpy # commit 000000000000" in text
+    assert "lstmbench run --backends numpy --corpus=bundled # commit 000000000000" in text
     assert "python 3.11.0" in text
 
 

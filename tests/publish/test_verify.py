@@ -299,6 +299,7 @@ LIES: list[tuple[str, Any, str]] = [
     ("flags", ["suspect"], "flags"),
     ("flags", ["unsettled"], "flags"),
     ("flags", ["splendid"], "flags"),
+    ("flags", [], "flags"),
     ("phases.import", "1.5", "phases.import"),
     ("memory.peak", True, "memory.peak"),
     ("parity", None, "parity"),
@@ -350,7 +351,9 @@ def truth(make_true: Any) -> str:
     product = Product(library="BLAS", side=SIDES["cpu"], dtype="float32", seconds=[0.1, 0.2])
     peak = Peak(product=product, copies=Copy(size=COPY_BYTES, seconds=[0.1]))
     around = Surroundings(others=0.5, stolen=0.25)
-    record: Record = make_true(HELDOUT, corpus.MARKOV, peak=peak, surroundings=around)
+    record: Record = make_true(
+        HELDOUT, corpus.MARKOV, peak=peak, surroundings=around, flags=["disturbed"]
+    )
     return record.model_dump_json()
 
 
