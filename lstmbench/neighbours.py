@@ -19,7 +19,8 @@ from lstmbench.report.columns import one_line
 GOVERNORS = Path("/sys/devices/system/cpu")
 #: Share of one processor above which a process is worth naming.
 BUSY = 0.05
-#: Processors that others use, and share of time that is stolen, from which on it is said.
+#: Processors that others use, and share of time that is stolen, from which on a record is flagged:
+#: part of the record format.
 DISTURBING, STOLEN = 0.1, 0.01
 #: Seconds for which processes are looked at.
 LOOK = 0.3

@@ -115,7 +115,11 @@ def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
         f"{to}: {len(outcome.entries)} records; files written: {outcome.written}, "
         f"removed: {outcome.removed}"
     )
-    empty = [] if outcome.entries else [f"{', '.join(map(str, runs))}: no record yet"]
+    empty = (
+        []
+        if outcome.entries or outcome.damaged
+        else [f"{', '.join(map(str, runs))}: no record yet"]
+    )
     return [*empty, *outcome.damaged, *outcome.problems]
 
 

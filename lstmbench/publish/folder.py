@@ -49,11 +49,19 @@ def refuse_runs(to: Path) -> None:
 
 def refuse_inside(to: Path) -> None:
     """Raise :class:`UserError` for a folder that is part of a published store."""
-    place = to.absolute()
+    place = to.resolve()
     for store in place.parents:
         part = place.relative_to(store).parts[0]
-        if part in ("records", *FOLDERS) and (store / MANIFEST).is_file():
+        if part in ("records", *FOLDERS) and _is_store(store):
             raise UserError(f"{to} is part of the published store {store}: choose another folder")
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether it has a manifest that can be read; others have files of that name, too."""
+    try:
+        return read_manifest(folder) is not None
+    except UserError:
+        return False
 
 
 def refuse_others(to: Path, files: Mapping[str, bytes], before: Manifest | None) -> None:

@@ -357,7 +357,7 @@ def settings(records: Iterable[Record], relative_to: str | None = None) -> list[
 
 
 def _told_apart(tables: Sequence[Setting]) -> list[Setting]:
-    """The same tables; those of equal titles say in which versions or machines they differ."""
+    """The same tables; those of equal titles say in which versions, sizes, machines they differ."""
     alike: dict[str, list[Setting]] = {}
     titles = [table.title for table in tables]
     for title, table in zip(titles, tables, strict=True):
@@ -373,6 +373,8 @@ def _own(alike: Sequence[Setting], table: Setting) -> list[str]:
     mine = table.facts["versions"]
     names = sorted({n for v in versions for n in v if any(o.get(n) != v[n] for o in versions)})
     words = [f"{name} {mine[name]}" if name in mine else f"without {name}" for name in names]
+    protocols, own = [other.facts["protocol"] for other in alike], table.facts["protocol"]
+    words += [f"{n} {own[n]}" for n in sorted(own) if any(p.get(n) != own[n] for p in protocols)]
     if len({other.facts["machine"] for other in alike}) > 1:
         words.append(f"machine {table.facts['machine'][:8]}")
     return words

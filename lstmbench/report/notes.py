@@ -51,17 +51,19 @@ def notes(setting: Setting) -> list[str]:
 
 #: What the flags of a record mean.
 FLAGS = {
-    "disturbed": "something else took of the machine meanwhile",
     "unsettled": "the steady epochs still drift",
     "suspect": "a perplexity is too good to be true",
 }
 
 
 def _flag_notes(setting: Setting) -> list[str]:
-    """What a row's flags mean, and how many of its processes have them."""
+    """What a row's flags mean, and how many of its processes have them.
+
+    But for ``disturbed``, of which all rows that took turns tell the same.
+    """
     lines = []
     for row in setting.rows:
-        for flag in sorted({flag for record in row.records for flag in record.flags}):
+        for flag in sorted({flag for r in row.records for flag in r.flags} - {"disturbed"}):
             who = f"{row.label} on {row.first.trial.device}"
             number = sum(flag in record.flags for record in row.records)
             of = f" ({number} of {len(row.records)} processes)" if len(row.records) > 1 else ""

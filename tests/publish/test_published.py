@@ -59,6 +59,13 @@ def test_a_folder_of_a_store_is_no_place_for_another(store: Path, two_runs: list
             publish(two_runs, store / inside)
     assert sorted(store.rglob("*")) == before
     publish(two_runs[:1], store / "mine")  # which is no folder of the store's own
+    publish(two_runs[:1], store / "tables" / ".." / ".." / "beside")
+    link = store.parent / "link"
+    link.symlink_to(store / "tables")
+    with pytest.raises(UserError, match="is part of the published store"):
+        publish(two_runs, link / "below")
+    (store.parent / "store.json").write_text("{}")  # somebody else's
+    publish(two_runs[:1], store.parent / "site")
 
 
 def test_the_text_that_a_run_fell_back_to_is_in_its_command(
