@@ -29,8 +29,15 @@
     return devices.size > 1 ? `${line.label} ${line.device}` : line.label;
   }
 
+  /** Names in alphabetical order, as on the first page, so that a backend keeps its colour. */
+  function hues(lines) {
+    return [...new Set(lines.map((line) => lineName(line, lines)))].sort();
+  }
+
   function sweepTraces(sweep, figure) {
-    return sweep.series.map((line, i) => {
+    const names = hues(sweep.series);
+    return sweep.series.map((line) => {
+      const i = names.indexOf(lineName(line, sweep.series));
       const points = line.points.filter((point) => point[figure] !== null);
       const bounded = figure === "speed" && points.some((point) => point.low !== null);
       return {
@@ -95,8 +102,11 @@
     const key = el("ul", { class: "key" });
     const show = () => {
       panel.querySelector("[data-note]").textContent = sweep.about;
-      key.replaceChildren(...sweep.series.map((line, i) =>
-        charts.keyItem({ name: lineName(line, sweep.series), hue: i })));
+      const names = hues(sweep.series);
+      key.replaceChildren(...sweep.series.map((line) => {
+        const name = lineName(line, sweep.series);
+        return charts.keyItem({ name, hue: names.indexOf(name) });
+      }));
       panel.querySelector("[data-body]").replaceChildren(place, key, sweepTable(sweep, figure));
       charts.draw(place, () => ({
         traces: sweepTraces(sweep, figure),
@@ -133,19 +143,21 @@
     const show = () => {
       panel.querySelector("[data-note]").textContent = chosen.about;
       const labels = [...new Set(chosen.points.map((point) => point.label))];
+      const names = hues(chosen.points);
       const reached = (point) => [point.changed, `${digits(point.gflops)} GFLOP/s`,
         `${digits(point.share)} %`].filter(Boolean).join(", ");
-      key.replaceChildren(...labels.map((label, i) => {
+      key.replaceChildren(...labels.map((label) => {
         const own = chosen.points.filter((point) => point.label === label);
         return charts.keyItem({
-          name: label, hue: i, note: own.length > 1 ? "" : reached(own[0]),
+          name: label, hue: names.indexOf(label), note: own.length > 1 ? "" : reached(own[0]),
         });
       }));
       panel.querySelector("[data-body]").replaceChildren(place, key);
       charts.draw(place, () => ({
         traces: [
           { ...roof(chosen), mode: "lines", line: { color: charts.colour(6), width: 1.5 }, hoverinfo: "skip" },
-          ...labels.map((label, i) => {
+          ...labels.map((label) => {
+            const i = names.indexOf(label);
             const own = chosen.points.filter((point) => point.label === label);
             return {
               x: own.map((point) => point.intensity), y: own.map((point) => point.gflops),

@@ -4,7 +4,7 @@
   const { charts, data, el, remember, remembered, trial } = lstmbench;
   const rows = data("rows");
   const byId = (id) => document.getElementById(id);
-  const CURVES = 6;
+  const CURVES = 8;
   const filters = byId("filters");
   const table = lstmbench.table(rows, changed);
   const { columns, state, text } = table;
@@ -149,7 +149,7 @@
     const slugs = plotted.map((row) => rows.trials[row][rows.curve[row]]);
     const trials = await Promise.all(slugs.map(trial));
     if (String(plotted) !== drawn) return;
-    const labels = [...new Set(plotted.map((row) => text(columns[0], row)))];
+    const labels = [...new Set(plotted.map((row) => text(columns[0], row)))].sort();
     const seen = new Map();
     const titles = names(plotted);
     const entries = plotted.map((row, i) => {
