@@ -12,13 +12,14 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lstmbench.protocol import QUICK
+from lstmbench.protocol import D2L, QUICK
 from lstmbench.record import Continuation, Epochs, Machine, Source
 from lstmbench.report.columns import significant
 from lstmbench.report.figures import Setting, settings
@@ -45,6 +46,13 @@ def steady_speed(epochs: Epochs, first: int = 1) -> float:
     fast = sorted(epochs.seconds[first:])
     fast = fast[: math.ceil(len(fast) / 2)]
     return epochs.tokens[0] * len(fast) / sum(fast)
+
+
+def test_tables_that_differ_in_an_untitled_size_say_so(make_record: Make) -> None:
+    protocols = (D2L, replace(D2L, clip_norm=0.5))
+    titles = [table.title for table in settings([make_record(protocol=p) for p in protocols])]
+    assert [title.rpartition(", ")[2] for title in titles] == ["clip_norm 1.0", "clip_norm 0.5"]
+    assert "clip_norm" not in settings([make_record()])[0].title
 
 
 def test_every_figure_is_recomputed_from_the_raw_series(make_record: Make) -> None:

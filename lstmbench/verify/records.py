@@ -202,7 +202,7 @@ def _evaluations(record: Record, known: Known) -> Iterator[Fault]:
 
 
 def _flags(record: Record, known: Known) -> Iterator[Fault]:
-    """Too good to be true is said, and so is what had not settled."""
+    """Too good to be true is said, and so is what had not settled or not been alone."""
     found = {
         "disturbed": neighbours.disturbed(record.surroundings),
         "suspect": statistics.suspect(record.epochs.nats, record.evaluations),
@@ -212,7 +212,7 @@ def _flags(record: Record, known: Known) -> Iterator[Fault]:
     for flag, raised in found.items():
         if raised != (flag in record.flags):
             stated = "not stated" if raised else "stated"
-            yield "flags", f"{flag} is {stated}, but the series say otherwise"
+            yield "flags", f"{flag} is {stated}, but the record says otherwise"
     for flag in sorted(set(record.flags) - {"disturbed", "suspect", "unsettled"}):
         yield "flags", f"{flag!r} is no flag"
 
