@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lstmbench.batches import Batches, partition
-from lstmbench.worker import main, set_cpus
+from lstmbench.worker.loop import main, set_cpus
 
 
 class BareLoop:

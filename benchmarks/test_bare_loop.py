@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lstmbench import plugins, statistics
+from lstmbench.analysis import intervals, metrics
 from lstmbench.batches import draw_offsets
-from lstmbench.execution.channel import Channel
+from lstmbench.plugin import manager
 from lstmbench.protocol import D2L
+from lstmbench.runner.channel import Channel
 from lstmbench.testing.bench import TIMEOUT, prepared_worker, start_worker
 
 PAIRS, ROUNDS, WARM_UP = 6, 35, 5
@@ -26,14 +27,14 @@ def test_torch_against_a_bare_loop(tmp_path: Path, benchmark: Any, monkeypatch: 
         ratio, share = pair(folder)
         ratios.append(ratio)
         shares.append(share)
-    ratio, share = statistics.interval(ratios), statistics.interval(shares)
+    ratio, share = intervals.interval(ratios), intervals.interval(shares)
     assert ratio is not None
     assert share is not None
     benchmark.extra_info["speed_relative_to_bare_loop"] = ratio.value
     benchmark.extra_info["interval"] = [ratio.low, ratio.high]
     benchmark.extra_info["share_of_a_round_spent_training"] = share.value
     benchmark.extra_info["share_interval"] = [share.low, share.high]
-    spec = plugins.find_backend(plugins.load(), "torch")
+    spec = manager.find_backend(manager.load(), "torch")
     with prepared_worker(spec, "eager", "cpu", D2L, tmp_path) as channel:
         benchmark.pedantic(
             lambda: channel.ask({"do": "epoch", "offset": 0}, TIMEOUT), rounds=10, warmup_rounds=1
@@ -42,7 +43,7 @@ def test_torch_against_a_bare_loop(tmp_path: Path, benchmark: Any, monkeypatch: 
 
 def pair(folder: Path) -> tuple[float, float]:
     """Speed of the backend over the bare loop's, and the share of a round that is training."""
-    spec = plugins.find_backend(plugins.load(), "torch")
+    spec = manager.find_backend(manager.load(), "torch")
     seconds: dict[str, list[float]] = {"bare": [], "backend": []}
     asked: list[float] = []
     with ExitStack() as stack:
@@ -59,7 +60,7 @@ def pair(folder: Path) -> tuple[float, float]:
                 channel.ask({"do": "settle"}, TIMEOUT)
 
     def faster(values: list[float]) -> float:
-        return statistics.faster_half_mean(values[WARM_UP:]) or float("nan")
+        return metrics.faster_half_mean(values[WARM_UP:]) or float("nan")
 
     return faster(seconds["bare"]) / faster(seconds["backend"]), (
         faster(seconds["backend"]) / faster(asked)

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lstmbench import compare
-from lstmbench.store import open_runs
+from lstmbench.analysis import compare
+from lstmbench.records.store import open_runs
 
 SLOWER = 0.05
 BUDGET = 300

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from lstmbench.backend import BackendSpec
-from lstmbench.plan import Selection, make_plan
 from lstmbench.protocol import SPEED
-from lstmbench.record import (
+from lstmbench.records.record import (
     Aim,
     Copy,
     Epochs,
@@ -24,7 +23,8 @@ from lstmbench.record import (
     Record,
     Source,
 )
-from lstmbench.store import Run
+from lstmbench.records.store import Run
+from lstmbench.runner.plan import Selection, make_plan
 
 SIZES = range(16, 16 + 125)
 BACKENDS = [BackendSpec(f"backend-{i}", "", "x:Y", {"cpu": ("eager", "jit")}) for i in range(4)]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstmbench import statistics
-from lstmbench.conductor import in_turn
+from lstmbench.analysis import metrics
+from lstmbench.analysis.roofline import product_side
 from lstmbench.protocol import D2L
-from lstmbench.roofline import product_side
-from lstmbench.silence import settle
+from lstmbench.runner.conductor import in_turn
+from lstmbench.worker.idle import settle
 
 GATES, SIDE = 4 * D2L.hidden_size, product_side("cpu")
 SHAPES = {
@@ -67,7 +67,7 @@ def test_orders_of_a_step(library: Callable[[Any, Any], Multiply], benchmark: An
                 calls[name]()
             seconds[name].append((time.perf_counter() - begin) / OPERATIONS)
     speed = {
-        name: 1e-9 / (statistics.faster_half_mean(series[WARM_UP:]) or float("nan"))
+        name: 1e-9 / (metrics.faster_half_mean(series[WARM_UP:]) or float("nan"))
         for name, series in seconds.items()
     }
     benchmark.extra_info["gflop_per_s"] = speed

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
         TrainingConfig,
     )
     from lstmbench.batches import Batches
-    from lstmbench.corpus import CorpusSpec
+    from lstmbench.corpora.corpus import CorpusSpec
     from lstmbench.errors import Unavailable, UserError
-    from lstmbench.extensions import Format, Target
-    from lstmbench.hookspecs import hookimpl
+    from lstmbench.plugin.extensions import Format, Target
+    from lstmbench.plugin.hookspecs import hookimpl
     from lstmbench.protocol import Protocol
 
 __version__ = "0.1.0"
@@ -33,19 +33,19 @@ _HOME = {
     "Backend": "backend",
     "BackendSpec": "backend",
     "Batches": "batches",
-    "CorpusSpec": "corpus",
+    "CorpusSpec": "corpora.corpus",
     "EpochLoss": "backend",
-    "Format": "extensions",
+    "Format": "plugin.extensions",
     "LayerParameters": "backend",
     "ModelConfig": "backend",
     "Parameters": "backend",
     "Protocol": "protocol",
-    "Target": "extensions",
+    "Target": "plugin.extensions",
     "Task": "backend",
     "TrainingConfig": "backend",
     "Unavailable": "errors",
     "UserError": "errors",
-    "hookimpl": "hookspecs",
+    "hookimpl": "plugin.hookspecs",
 }
 __all__ = [
     "Backend",

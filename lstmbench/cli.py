@@ -7,22 +7,23 @@ from typing import Any
 
 import click
 
-from lstmbench import __version__, plugins
+from lstmbench import __version__
+from lstmbench.plugin import manager
 
 
 class Verbs(click.Group):
     """Takes its commands from the plugins."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(plugins.load().commands())
+        return sorted(manager.load().commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        command: click.Command | None = plugins.load().commands().get(cmd_name)
+        command: click.Command | None = manager.load().commands().get(cmd_name)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise plugins.unknown("command", args[0], self.list_commands(ctx))
+            raise manager.unknown("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
 

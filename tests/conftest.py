@@ -156,13 +156,13 @@ def module_cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 @pytest.fixture
 def here(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """In this process too, of all plugins only ``numpy`` and those of ``cli`` are seen."""
-    from lstmbench import plugins
+    from lstmbench.plugin import manager
 
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(cli.site))
-    plugins.load.cache_clear()
+    manager.load.cache_clear()
     yield cli
-    plugins.load.cache_clear()
+    manager.load.cache_clear()
     for name in set(sys.modules) - before:
         origin = getattr(sys.modules[name], "__file__", None) or ""
         if origin.startswith(str(cli.site)):
@@ -174,8 +174,8 @@ def call(
     here: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., SimpleNamespace]:
     """``lstmbench`` in this process: faster than :class:`Cli`, for what starts no worker."""
-    from lstmbench import plugins
     from lstmbench.cli import main
+    from lstmbench.plugin import manager
 
     monkeypatch.chdir(here.folder)
     monkeypatch.delenv("LSTMBENCH_DATA_DIR", raising=False)
@@ -183,7 +183,7 @@ def call(
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str | Path) -> SimpleNamespace:
-        plugins.load.cache_clear()
+        manager.load.cache_clear()
         monkeypatch.setattr(sys, "argv", ["lstmbench", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -219,9 +219,9 @@ def corpus_file() -> Path:
 @pytest.fixture
 def make_record() -> Callable[..., Any]:
     """A sound record; keywords replace fields of the trial or of the record."""
-    from lstmbench.plan import Trial
     from lstmbench.protocol import D2L
-    from lstmbench.record import Epochs, Machine, Parity, Record, Source
+    from lstmbench.records.record import Epochs, Machine, Parity, Record, Source
+    from lstmbench.records.trial import Trial
 
     def make(**changes: Any) -> Any:
         trial: dict[str, Any] = {

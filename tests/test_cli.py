@@ -238,7 +238,7 @@ MARKED = "before\n<!-- lstmbench:begin -->\nold\n<!-- lstmbench:end -->\nafter\n
 
 @pytest.fixture
 def run_folder(tmp_path: Path, make_record: Callable[..., Any]) -> Path:
-    from lstmbench.store import Run
+    from lstmbench.records.store import Run
 
     run = Run.create(tmp_path / "runs", "d2l")
     run.write_plan({})
@@ -249,9 +249,9 @@ def run_folder(tmp_path: Path, make_record: Callable[..., Any]) -> Path:
 
 @pytest.mark.parametrize("form", ["github", "plain", "latex", "html", "csv", "json"])
 def test_report_prints_every_format(call: Call, run_folder: Path, form: str) -> None:
-    from lstmbench.report.figures import settings
+    from lstmbench.analysis.tables import settings
+    from lstmbench.records.store import Run
     from lstmbench.report.text import render
-    from lstmbench.store import Run
 
     done = call("report", run_folder, "--format", form)
     assert done.returncode == 0
@@ -316,7 +316,7 @@ def test_a_gate_that_is_no_ratio_is_refused(call: Call, one_line: Any) -> None:
 def test_relative_to_no_row_names_the_rows(
     call: Call, one_line: Any, tmp_path: Path, make_record: Any
 ) -> None:
-    from lstmbench.store import Run
+    from lstmbench.records.store import Run
 
     run = Run.create(tmp_path / "store", "d2l")
     run.write_plan({})

@@ -59,7 +59,7 @@ def test_the_estimators_in_the_protocol_come_from_the_records(tmp_path: Path) ->
 
 
 def test_published_records_name_a_clean_commit() -> None:
-    from lstmbench.store import open_runs
+    from lstmbench.records.store import open_runs
 
     for run in open_runs([ROOT / "results"]):
         for record in run.records():

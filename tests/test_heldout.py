@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lstmbench import corpus
 from lstmbench.batches import partition
+from lstmbench.corpora import corpus
 from lstmbench.protocol import HELDOUT
 
 if TYPE_CHECKING:

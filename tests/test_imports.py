@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import lstmbench.worker
+
 FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "keras", "cupy", "mxnet")
 #: Needs the standard library and NumPy only.
 LEAN = (
-    *("", ".worker", ".probe", ".memory", ".backend", ".batches"),
-    *(".protocol", ".reference", ".parity", ".errors", ".silence"),
+    *("", ".backend", ".batches", ".protocol", ".reference", ".errors"),
+    *(
+        f".worker.{path.stem}"
+        for path in sorted(Path(lstmbench.worker.__path__[0]).glob("*.py"))
+        if path.stem != "__init__"
+    ),
 )
 
 

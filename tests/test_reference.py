@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lstmbench import reference
 from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
 from lstmbench.batches import Batches, partition
-from lstmbench.vocabulary import Vocabulary, normalise
+from lstmbench.corpora.vocabulary import Vocabulary, normalise
 
 MODELS = st.builds(
     ModelConfig,

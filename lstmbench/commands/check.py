@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from lstmbench import plugins
 from lstmbench.errors import UserError
-from lstmbench.hookspecs import hookimpl
+from lstmbench.plugin import manager
+from lstmbench.plugin.hookspecs import hookimpl
 
 
 @click.command()
@@ -21,10 +21,10 @@ from lstmbench.hookspecs import hookimpl
 def check(backend: str, device: str, mode: str, dtype: str) -> None:
     """Check that BACKEND computes what the reference computes."""
     from lstmbench.report.grid import grid
-    from lstmbench.selection import choose_devices, choose_dtype, choose_modes
+    from lstmbench.runner.selection import choose_devices, choose_dtype, choose_modes
     from lstmbench.testing.runner import nothing_checked, run_checks
 
-    spec = plugins.find_backend(plugins.load(), backend)
+    spec = manager.find_backend(manager.load(), backend)
     device, *_ = choose_devices(device)
     choose_dtype(dtype)
     kind = device.partition(":")[0]

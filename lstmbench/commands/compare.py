@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lstmbench.commands.report import tell
 from lstmbench.errors import UserError
-from lstmbench.hookspecs import hookimpl
+from lstmbench.messages import tell
+from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lstmbench.compare import Comparison
-    from lstmbench.record import Record
+    from lstmbench.analysis.compare import Comparison
+    from lstmbench.records.record import Record
 
 FORMATS = ("plain", "github")
 
 
 def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
     """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run, a store or a bundle."""
-    from lstmbench import plugins
-    from lstmbench.conditions import only
-    from lstmbench.store import load, read_record
+    from lstmbench.plugin import manager
+    from lstmbench.records.filters import only
+    from lstmbench.records.parse import read_record
+    from lstmbench.records.store import load
 
     path, at, label = text.rpartition("@")
     if not at or Path(text).exists():
@@ -43,7 +44,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
         names = {name for r in records for name in (r.trial.label, r.trial.backend)}
         records = [r for r in records if label in (r.trial.label, r.trial.backend)]
         if not records:
-            raise UserError(f"{path}: {plugins.unknown('backend', label, names)}")
+            raise UserError(f"{path}: {manager.unknown('backend', label, names)}")
     if not records:
         raise UserError(f"{text}: no record")
     records = only(records, conditions)
@@ -57,7 +58,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
 
 def _which(records: list[Record]) -> str:
     """What rows differ in, and how to say which is meant."""
-    from lstmbench.compare import differences
+    from lstmbench.analysis.compare import differences
     from lstmbench.protocol import identity
 
     labels = sorted({record.trial.label for record in records})
@@ -98,16 +99,17 @@ def compare(
     Every ratio is A's value over B's, with its 95 % interval and a verdict for A: better, worse or
     undecided.
     """
-    from lstmbench import compare as comparing
-    from lstmbench import conditions
-    from lstmbench.report.columns import one_line, ratio_text
+    from lstmbench.analysis import compare as comparing
+    from lstmbench.messages import one_line
+    from lstmbench.records import filters
     from lstmbench.report.grid import grid
+    from lstmbench.report.numbers import ratio_text
     from lstmbench.report.text import escape_markdown
 
     if fail_below is not None and not math.isfinite(fail_below):
         raise UserError(f"--fail-below {fail_below}: a ratio such as 0.97")
     damaged: list[str] = []
-    wanted = conditions.parse(only)
+    wanted = filters.parse(only)
     sides = tuple(read_side(text, wanted, damaged) for text in (a, b))
     first = [side[0].trial for side in sides]
     different = comparing.differences(*sides)
@@ -151,7 +153,7 @@ def _fails(found: list[Comparison], sides: tuple[list[Record], ...], least: floa
 
     Raises :class:`UserError` if there is nothing to judge by.
     """
-    from lstmbench.record import Status
+    from lstmbench.records.record import Status
 
     if any(record.status == Status.FAILED for record in sides[0]):
         return True
@@ -172,7 +174,7 @@ def _measured(comparison: Comparison) -> str:
 
 def _conditions(*sides: list[Record]) -> Iterator[str]:
     """What is not well with a side, beneath a table that shows sound processes only."""
-    from lstmbench.record import Status
+    from lstmbench.records.record import Status
 
     for letter, records in zip("AB", sides, strict=True):
         bad = Counter(

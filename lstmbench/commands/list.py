@@ -6,9 +6,9 @@ import importlib.util
 
 import click
 
-from lstmbench import plugins
 from lstmbench.backend import BackendSpec
-from lstmbench.hookspecs import hookimpl
+from lstmbench.plugin import manager
+from lstmbench.plugin.hookspecs import hookimpl
 
 
 def state(spec: BackendSpec) -> str:
@@ -29,21 +29,21 @@ def _present(module: str) -> bool:
 @click.command("list")
 def list_command() -> None:
     """Show backends, modes, devices, corpora, protocols, formats and targets."""
-    from lstmbench import machine
+    from lstmbench.machine import facts
     from lstmbench.report.grid import grid
 
-    host = plugins.load()
+    host = manager.load()
     specs = host.backends()
     rows = []
     for spec in specs.values():
         modes = "; ".join(f"{kind}: {', '.join(modes)}" for kind, modes in spec.modes.items())
         where = state(spec) + (f"; not in 'all': {spec.out_of_all}" if spec.out_of_all else "")
         rows.append((spec.name, modes, where, spec.summary))
-    for name, install in plugins.KNOWN.items():
+    for name, install in manager.KNOWN.items():
         if name not in specs:
             rows.append((name, "", f"not installed: {install}", ""))
     click.echo(grid(("backend", "modes (the default first)", "state", "summary"), rows))
-    found = [("cpu", machine.processor()), *machine.gpus().items()]
+    found = [("cpu", facts.processor()), *facts.gpus().items()]
     click.echo("\n" + grid(("device", "model"), found))
     corpora = [(c.name, c.summary) for c in host.corpora().values()]
     click.echo("\n" + grid(("corpus", "text"), corpora))

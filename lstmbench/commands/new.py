@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lstmbench.hookspecs import hookimpl
+from lstmbench.plugin.hookspecs import hookimpl
 
 
 @click.command()
@@ -16,7 +16,7 @@ from lstmbench.hookspecs import hookimpl
 )
 def new(name: str, into: Path) -> None:
     """Write a plugin package for a backend called NAME, made from the NumPy example."""
-    from lstmbench.scaffold import write_plugin
+    from lstmbench.plugin.scaffold import write_plugin
 
     folder = write_plugin(name, into)
     click.echo(f"{folder} is a working plugin. Next:")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from lstmbench.commands.run import override_options
-from lstmbench.hookspecs import hookimpl
+from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lstmbench.noise import Repeatability
-    from lstmbench.record import Record
+    from lstmbench.analysis.noise import Repeatability
+    from lstmbench.records.record import Record
 
 #: Whose noise is looked at if nobody is named: the first that is installed.
 PREFERRED = ("torch", "jax", "tf-scratch", "keras", "numpy")
@@ -69,17 +69,19 @@ def noise(
 
         loaded = load_and_tell([earlier])
         sys.exit(0 if tell(loaded.records, repeats) and not loaded.damaged else 1)
-    from lstmbench import neighbours, plugins
-    from lstmbench import selection as select
-    from lstmbench.conductor import Limits
     from lstmbench.errors import UserError
-    from lstmbench.noise import UntilTime, plan_pairs
-    from lstmbench.plan import Selection, make_plan
+    from lstmbench.machine import load
+    from lstmbench.plugin import manager
     from lstmbench.protocol import SPEED
-    from lstmbench.run import Work, carry_out
+    from lstmbench.runner import advice
+    from lstmbench.runner import selection as select
+    from lstmbench.runner.aa_test import UntilTime, plan_pairs
+    from lstmbench.runner.conductor import Limits
+    from lstmbench.runner.plan import Selection, make_plan
+    from lstmbench.runner.run import Work, carry_out
 
     seconds = 60 * select.positive_seconds(minutes, "--minutes")
-    host = plugins.load()
+    host = manager.load()
     name = backend or next((n for n in PREFERRED if n in host.backends()), "torch")
     ((spec, mode), *more) = select.choose_backends(host, name)
     if more:
@@ -109,15 +111,15 @@ def noise(
     plan = make_plan(chosen)
     for _, reason in plan.unavailable:
         raise UserError(reason)
-    busy, watch = neighbours.Lookout().busy(1.0), neighbours.Watch()
-    pairs, warning = plan_pairs(plan.trials[0], MOST_PAIRS), neighbours.warning(busy)
+    busy, watch = load.Lookout().busy(1.0), load.Watch()
+    pairs, warning = plan_pairs(plan.trials[0], MOST_PAIRS), advice.warning(busy)
     work = Work(pairs, {spec.name: spec}, text, Limits(), {}, [warning] if warning else [])
     done = carry_out(work, store, UntilTime(seconds), products=False)
     around = watch.so_far()
     told = tell(done.records, repeats)
-    advice = neighbours.advice(count, busy, around, neighbours.governors(), neighbours.on_battery())
-    click.echo("\nWhat would make it steadier:" if advice else "\nNothing in the way was found.")
-    for line in advice:
+    lines = advice.advice(count, busy, around, load.governors(), load.on_battery())
+    click.echo("\nWhat would make it steadier:" if lines else "\nNothing in the way was found.")
+    for line in lines:
         click.echo(f"- {line}")
     click.echo(f"\nRecords: {done.run.folder}")
     sys.exit(130 if not done.finished else 0 if told else 1)
@@ -125,7 +127,7 @@ def noise(
 
 def tell(records: Sequence[Record], repeats: int | None) -> bool:
     """Print what the pairs say; False if there are too few."""
-    from lstmbench.noise import refuse_others, repeatability
+    from lstmbench.analysis.noise import refuse_others, repeatability
     from lstmbench.report.grid import grid
 
     refuse_others(records)
@@ -145,7 +147,7 @@ def tell(records: Sequence[Record], repeats: int | None) -> bool:
 
 
 def summary(way: Repeatability) -> tuple[str, ...]:
-    from lstmbench.report.columns import ratio_text
+    from lstmbench.report.numbers import ratio_text
 
     low, high = way.ratio.low or 0.0, way.ratio.high or 0.0
     verdict = (
@@ -164,7 +166,7 @@ def summary(way: Repeatability) -> tuple[str, ...]:
 
 def outlook(ways: Sequence[Repeatability], repeats: int | None) -> list[tuple[str, ...]]:
     """What so many repeats of two trials would show, and how long they take."""
-    from lstmbench.noise import REPEATS
+    from lstmbench.analysis.noise import REPEATS
 
     numbers = sorted({*REPEATS, *([repeats] if repeats else [])})
     return [

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from lstmbench.commands.report import relative_option, tell
+from lstmbench.commands.report import relative_option
 from lstmbench.errors import UserError
-from lstmbench.hookspecs import hookimpl
+from lstmbench.messages import tell
+from lstmbench.plugin.hookspecs import hookimpl
 
 
 @click.command()
@@ -73,11 +74,11 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     --to merges their records into a published store and makes its tables, plots and pages anew;
     doing so again changes nothing. "lstmbench verify" checks such a store.
     """
-    from lstmbench import conditions
     from lstmbench.publish import block, targets
-    from lstmbench.store import refuse_nothing
+    from lstmbench.records import filters
+    from lstmbench.records.store import refuse_nothing
 
-    wanted = conditions.parse(options["only"])
+    wanted = filters.parse(options["only"])
     into, summary, bundle = options["into"], options["summary"], options["bundle"]
     if to is None and not (into or summary or bundle):
         to = Path("results")
@@ -108,7 +109,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
 
 
 def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
-    from lstmbench.publish.published import publish as merge
+    from lstmbench.publish.merge import publish as merge
 
     outcome = merge(runs, to, allow_dirty)
     click.echo(
@@ -124,9 +125,9 @@ def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
 
 
 def _bundle(paths: Sequence[Path], bundle: Path, allow_dirty: bool) -> list[str]:
-    from lstmbench.publish.bundle import make_bundle
     from lstmbench.publish.gather import gather, refuse_unclean
-    from lstmbench.store import write_atomically
+    from lstmbench.records.bundle import make_bundle
+    from lstmbench.records.store import write_atomically
 
     damaged: list[str] = []
     entries = gather(paths, damaged)

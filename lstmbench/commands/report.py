@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lstmbench.hookspecs import hookimpl
+from lstmbench.messages import tell
+from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lstmbench.store import Loaded
+    from lstmbench.records.store import Loaded
 
 relative_option = click.option(
     "--relative-to",
@@ -23,17 +24,11 @@ relative_option = click.option(
 
 def load_and_tell(paths: Sequence[Path]) -> Loaded:
     """All records in ``paths``; each damaged file is named on standard error."""
-    from lstmbench.store import load
+    from lstmbench.records.store import load
 
     loaded = load(paths)
     tell(loaded.damaged)
     return loaded
-
-
-def tell(lines: Sequence[str]) -> None:
-    """What went wrong, a line each, on standard error."""
-    for line in lines:
-        click.echo(f"lstmbench: {' '.join(line.split())}", err=True)
 
 
 @click.command()
@@ -52,8 +47,8 @@ def report(runs: tuple[Path, ...], form: str, relative_to: str | None) -> None:
 
     Damaged records are named and left out; the exit code is 1 then.
     """
+    from lstmbench.analysis.tables import settings
     from lstmbench.report import formats
-    from lstmbench.report.figures import settings
 
     chosen = formats.find(form)
     loaded = load_and_tell(runs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lstmbench.hookspecs import hookimpl
+from lstmbench.plugin.hookspecs import hookimpl
 
 
 class Several(click.ParamType[Any]):
@@ -139,7 +139,7 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 def run(**options: Any) -> None:
     """Train each backend on each device and tabulate perplexity and tokens/s."""
-    from lstmbench.run import Options, execute
+    from lstmbench.runner.run import Options, execute
 
     sys.exit(execute(Options(**options)))
 

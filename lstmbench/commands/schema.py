@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from lstmbench.hookspecs import hookimpl
+from lstmbench.plugin.hookspecs import hookimpl
 
 
 @click.command()
 def schema() -> None:
     """Print the JSON Schema of records."""
-    from lstmbench.publish.schema import schema_text
+    from lstmbench.records.schema import schema_text
 
     click.echo(schema_text(), nl=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lstmbench.hookspecs import hookimpl
+from lstmbench.plugin.hookspecs import hookimpl
 
 
 @click.command()
@@ -19,7 +19,7 @@ def verify(path: Path) -> None:
     against itself. Prints "verified", or each mismatch with its file and field; then the exit code
     is 1.
     """
-    from lstmbench.report.columns import one_line
+    from lstmbench.messages import one_line
     from lstmbench.verify.stores import verify as check
 
     report = check(path)

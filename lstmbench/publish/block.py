@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lstmbench.conditions import only
+from lstmbench.analysis.tables import Setting, settings
 from lstmbench.errors import UserError
-from lstmbench.publish import drawings
 from lstmbench.publish import tables as tabling
+from lstmbench.publish.plots import plots as plots_of
 from lstmbench.publish.readme import text
-from lstmbench.report.figures import Setting, settings
+from lstmbench.records.filters import only
+from lstmbench.records.store import Run, load, open_runs, write_atomically
 from lstmbench.report.text import render
-from lstmbench.store import Run, load, open_runs, write_atomically
 
 #: Pages of jobs take a mebibyte; the best rows alone are shown where all would be more.
 MOST_SUMMARY = 2**20 - 2**14
@@ -126,8 +126,8 @@ def _plot_links(
     found: list[tuple[Path, str]] = []
     for run in _runs(paths):
         if run.published:
-            plots = [plot for plot in drawings.plots(tables) if plot.kind in kinds]
-            found += [(run.folder / plot.path, plot.title) for plot in plots]
+            own_plots = [plot for plot in plots_of(tables) if plot.kind in kinds]
+            found += [(run.folder / plot.path, plot.title) for plot in own_plots]
         else:
             own = [svg for kind in kinds for svg in sorted(run.folder.glob(f"{kind}*.svg"))]
             found += [(svg, f"{svg.stem} of {run.name}") for svg in own]

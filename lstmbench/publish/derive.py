@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lstmbench.analysis.tables import Setting
 from lstmbench.errors import UserError
-from lstmbench.publish import drawings, readme
+from lstmbench.messages import one_line
+from lstmbench.publish import plots, readme
 from lstmbench.publish import tables as tabling
 from lstmbench.publish.gather import Entries
-from lstmbench.publish.schema import schema_text
+from lstmbench.records.schema import schema_text
 from lstmbench.report import formats, site
-from lstmbench.report.columns import one_line
-from lstmbench.report.figures import Setting
 from lstmbench.report.grid import grid
 from lstmbench.report.sweeps import sweeps
 from lstmbench.report.text import render
@@ -32,7 +32,7 @@ class Made:
 
     files: dict[str, bytes] = field(default_factory=dict)
     by_plugins: list[str] = field(default_factory=list)
-    plots: list[drawings.Plot] = field(default_factory=list)
+    plots: list[plots.Plot] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -40,7 +40,7 @@ def derive(entries: Entries, draw: bool = True) -> Made:
     """All made files. Without ``draw`` no plots, whose bytes depend on the drawing library."""
     made = Made()
     tables = tabling.make(entry.record for entry in entries.values())
-    made.plots = drawings.plots(tables)
+    made.plots = plots.plots(tables)
     texts = _foreign_tables(tables, made.problems)
     made.by_plugins = list(texts)
     texts["schema.json"] = schema_text()
@@ -63,7 +63,7 @@ def _tables(tables: Sequence[Setting]) -> dict[str, str]:
     for sweep in sweeps(tables):
         header, rows = sweep.table()
         cells = [[one_line(cell) for cell in row] for row in rows]
-        found[f"tables/{drawings.sweep_name(sweep)}.tex"] = (
+        found[f"tables/{plots.sweep_name(sweep)}.tex"] = (
             f"{PREAMBLE}\n{grid(header, cells, 'latex_booktabs')}\n"
         )
     return found

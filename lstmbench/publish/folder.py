@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lstmbench.errors import UserError
 from lstmbench.publish.manifest import FILES, FOLDERS, Manifest
-from lstmbench.store import MANIFEST, Run, plans, write_atomically
+from lstmbench.records.store import MANIFEST, Run, plans, write_atomically
 
-#: What :func:`lstmbench.store.write_atomically` leaves when it is killed.
+#: What :func:`lstmbench.records.store.write_atomically` leaves when it is killed.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9]+")
 #: Made files whose names hold a digest: nobody else names files like that.
 _DIGESTED = re.compile(

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstmbench.errors import UserError
-from lstmbench.parity import TOLERANCE, beyond
-from lstmbench.publish import canonical
-from lstmbench.record import Record, Status
-from lstmbench.store import Stored, parse, read_all
+from lstmbench.records import canonical
+from lstmbench.records.parse import Stored, parse
+from lstmbench.records.record import Record, Status
+from lstmbench.records.store import read_all
+from lstmbench.worker.parity import TOLERANCE, beyond
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lstmbench import __version__
 from lstmbench.errors import UserError
-from lstmbench.publish import canonical
+from lstmbench.records import canonical
 
 #: Version of the layout of published stores.
 FORMAT = 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from lstmbench.corpus import DEFAULT
+from lstmbench.analysis.tables import Setting
+from lstmbench.corpora.corpus import DEFAULT
+from lstmbench.messages import one_line
 from lstmbench.publish import tables as tabling
-from lstmbench.publish.drawings import Plot
 from lstmbench.publish.gather import Entries, unclean
-from lstmbench.record import Record
-from lstmbench.report.columns import one_line
-from lstmbench.report.figures import Setting
+from lstmbench.publish.plots import Plot
+from lstmbench.records.record import Record
 from lstmbench.report.text import escape_markdown_line, render
 
 #: Runs beyond which the rest is left to the records.

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lstmbench.publish import canonical
-from lstmbench.record import Record
-from lstmbench.report.columns import COLUMNS, Column, one_line
-from lstmbench.report.figures import Row, Setting, settings
+from lstmbench.analysis.tables import Row, Setting, settings
+from lstmbench.messages import one_line
+from lstmbench.records import canonical
+from lstmbench.records.record import Record
+from lstmbench.report.columns import COLUMNS, Column
 from lstmbench.report.grid import grid
 from lstmbench.report.text import STYLES
 

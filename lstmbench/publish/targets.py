@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lstmbench import plugins
 from lstmbench.errors import UserError
-from lstmbench.extensions import Target
+from lstmbench.plugin import manager
+from lstmbench.plugin.extensions import Target
 
 Chosen = tuple[Target, Mapping[str, str]]
 
 
 def choose(texts: Sequence[str]) -> list[Chosen]:
     """``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE`` each."""
-    known = plugins.load().targets()
+    known = manager.load().targets()
     chosen: list[Chosen] = []
     for text in texts:
         name, _, rest = text.partition(":")
         if name not in known:
-            raise plugins.unknown("target", name, known)
+            raise manager.unknown("target", name, known)
         pairs = [part.partition("=") for part in rest.split(",") if part]
         if not all(equals for _, equals, _ in pairs):
             raise UserError(f"--target {text!r}: expected NAME:KEY=VALUE,KEY=VALUE")

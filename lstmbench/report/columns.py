@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import floor, isfinite, log10
 
-from lstmbench.compare import TARGETS
-from lstmbench.report.figures import Row
-from lstmbench.statistics import Interval
+from lstmbench.analysis.compare import TARGETS
+from lstmbench.analysis.tables import Row
+from lstmbench.report.numbers import _digits, scaled, significant
 
 
 @dataclass(frozen=True)
@@ -19,31 +18,6 @@ class Column:
     heading: str
     cell: Callable[[Row], str]
     align: str = "right"
-
-
-def significant(value: float | None, digits: int) -> str:
-    """``value`` with so many significant digits, thousands separated; empty for ``None``."""
-    if value is None:
-        return ""
-    if not isfinite(value):
-        return "infinite"
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.{digits - 1}e}")
-    magnitude = floor(log10(abs(rounded)))
-    return f"{rounded:,.{max(0, digits - 1 - magnitude)}f}"
-
-
-def one_line(text: str) -> str:
-    """``text`` on one line and without control characters, which terminals would obey."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
-
-
-def _digits(speed: Interval) -> int:
-    """Significant digits that the interval leaves meaningful; three without one."""
-    if not speed.half_width:
-        return 3
-    return min(5, max(2, 1 - floor(log10(speed.half_width))))
 
 
 def rate(row: Row) -> str:
@@ -65,28 +39,12 @@ def _quartiles(row: Row) -> str:
     return " to ".join(significant(value, 3) for value in row.quartiles)
 
 
-def scaled(value: float | None, factor: float, digits: int) -> str:
-    """``value`` in another unit."""
-    return "" if value is None else significant(value * factor, digits)
-
-
 def _seconds_to(row: Row, target: float) -> str:
     """Without and, in brackets, with start-up."""
     training = row.seconds_to(target, start_up=False)
     if training is None:
         return ""
     return f"{significant(training, 3)} ({significant(row.seconds_to(target, True), 3)})"
-
-
-def ratio_text(ratio: Interval | None) -> str:
-    """A ratio with its interval, such as ``1.31 (1.29 to 1.33)``."""
-    if ratio is None:
-        return ""
-    digits = _digits(ratio)
-    text = significant(ratio.value, digits)
-    if ratio.low is None or ratio.high is None:
-        return text
-    return f"{text} ({significant(ratio.low, digits)} to {significant(ratio.high, digits)})"
 
 
 #: The main table.

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lstmbench import builtins, plugins
+from lstmbench.analysis.tables import Setting
 from lstmbench.errors import UserError
-from lstmbench.extensions import Format
-from lstmbench.report.figures import Setting
+from lstmbench.plugin import builtins, manager
+from lstmbench.plugin.extensions import Format
 
 
 def find(name: str) -> Format:
     """The format of that name. Raises :class:`UserError` naming those that there are."""
-    formats = plugins.load().formats()
+    formats = manager.load().formats()
     if name not in formats:
-        raise plugins.unknown("format", name, formats)
+        raise manager.unknown("format", name, formats)
     return formats[name]
 
 
 def of_plugins() -> list[Format]:
     """Formats that are not the host's own, by name."""
-    formats = plugins.load().formats()
+    formats = manager.load().formats()
     return [formats[name] for name in sorted(formats) if name not in builtins.FORMATS]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from lstmbench import neighbours, roofline
-from lstmbench.report.columns import significant
-from lstmbench.report.figures import Setting, widest
-from lstmbench.statistics import LEAST
+from lstmbench.analysis import flags, roofline
+from lstmbench.analysis.metrics import LEAST
+from lstmbench.analysis.tables import Setting, widest
+from lstmbench.report.numbers import significant
 
 
 def notes(setting: Setting) -> list[str]:
@@ -99,13 +99,13 @@ def _neighbour_notes(setting: Setting) -> list[str]:
     """What others took of the machine meanwhile, where it was enough to matter."""
     seen = [r.surroundings for row in setting.rows for r in row.sound if r.surroundings]
     lines = []
-    others = [s.others for s in seen if s.others >= neighbours.DISTURBING]
+    others = [s.others for s in seen if s.others >= flags.DISTURBING]
     if others:
         lines.append(
             f"Something else kept up to {significant(max(others), 2)} processors busy meanwhile "
             f"({len(others)} of {len(seen)} trials): speeds may be too low."
         )
-    stolen = [s.stolen for s in seen if s.stolen >= neighbours.STOLEN]
+    stolen = [s.stolen for s in seen if s.stolen >= flags.STOLEN]
     if stolen:
         lines.append(
             f"The hypervisor gave up to {max(stolen):.1%} of the processor time to other guests "

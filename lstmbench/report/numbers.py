@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import floor, isfinite, log10
 from typing import Any
+
+from lstmbench.analysis.intervals import Interval
 
 #: More than any measurement gives, and few enough that the last bit, in which logarithms and
 #: exponentials of two systems may differ, shows nowhere: whoever verifies gets the same digits.
@@ -22,3 +24,39 @@ def published(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [published(part) for part in value]
     return None if isinstance(value, float) and not isfinite(value) else rounded(value)
+
+
+def significant(value: float | None, digits: int) -> str:
+    """``value`` with so many significant digits, thousands separated; empty for ``None``."""
+    if value is None:
+        return ""
+    if not isfinite(value):
+        return "infinite"
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits - 1}e}")
+    magnitude = floor(log10(abs(rounded)))
+    return f"{rounded:,.{max(0, digits - 1 - magnitude)}f}"
+
+
+def _digits(speed: Interval) -> int:
+    """Significant digits that the interval leaves meaningful; three without one."""
+    if not speed.half_width:
+        return 3
+    return min(5, max(2, 1 - floor(log10(speed.half_width))))
+
+
+def scaled(value: float | None, factor: float, digits: int) -> str:
+    """``value`` in another unit."""
+    return "" if value is None else significant(value * factor, digits)
+
+
+def ratio_text(ratio: Interval | None) -> str:
+    """A ratio with its interval, such as ``1.31 (1.29 to 1.33)``."""
+    if ratio is None:
+        return ""
+    digits = _digits(ratio)
+    text = significant(ratio.value, digits)
+    if ratio.low is None or ratio.high is None:
+        return text
+    return f"{text} ({significant(ratio.low, digits)} to {significant(ratio.high, digits)})"

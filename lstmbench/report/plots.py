@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from lstmbench import roofline, statistics
-from lstmbench.report.columns import one_line
-from lstmbench.report.figures import Row, Setting
+from lstmbench.analysis import metrics, roofline
+from lstmbench.analysis.tables import Row, Setting
+from lstmbench.messages import one_line
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
 #: Okabe & Ito's colours, told apart with any kind of colour vision.
@@ -45,7 +45,7 @@ def perplexity_svg(tables: Sequence[Setting]) -> str:
                 continue
             series = [
                 value if math.isfinite(value) else math.nan
-                for value in statistics.perplexities(row.first.epochs)
+                for value in metrics.perplexities(row.first.epochs)
             ]
             name = _name(row)
             if len(tables) > 1:
@@ -82,8 +82,8 @@ def roofline_svg(tables: Sequence[Setting]) -> str | None:
         roofs.setdefault(_roof(row), []).append(row)
     for name, beneath in roofs.items():
         sound = [record for row in beneath for record in row.sound]
-        flat = statistics.median_of(roofline.peak(record) for record in sound)
-        slope = statistics.median_of(roofline.bandwidth(record) for record in sound)
+        flat = metrics.median_of(roofline.peak(record) for record in sound)
+        slope = metrics.median_of(roofline.bandwidth(record) for record in sound)
         assert flat is not None
         roof = np.minimum(flat, reach * slope) if slope else np.full_like(reach, flat)
         axes.plot(reach, roof / 1e9, color="#777777", linewidth=1.2, label=_plain(name))

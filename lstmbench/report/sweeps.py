@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstmbench.report.columns import rate, scaled
-from lstmbench.report.figures import Row, Setting
+from lstmbench.analysis.tables import Row, Setting
+from lstmbench.report.columns import rate
+from lstmbench.report.numbers import scaled
 
 #: What a sweep may run over, with its name on the command line.
 SIZES = {

@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lstmbench.report.columns import ALWAYS, COLUMNS, DETAILS, Column, one_line, ratio_text
-from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, Setting
+from lstmbench.analysis.intervals import Interval
+from lstmbench.analysis.tables import PUBLISHED_ELSEWHERE, Row, Setting
+from lstmbench.messages import one_line
+from lstmbench.report.columns import ALWAYS, COLUMNS, DETAILS, Column
 from lstmbench.report.grid import grid
 from lstmbench.report.notes import notes
-from lstmbench.report.numbers import published, rounded
+from lstmbench.report.numbers import published, ratio_text, rounded
 from lstmbench.report.sweeps import sweeps
-from lstmbench.statistics import Interval
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lstmbench.testing.pytest_door import Conformance
+    from lstmbench.testing.conformance import Conformance
 
 __all__ = ["Conformance"]
 
@@ -24,6 +24,6 @@ __all__ = ["Conformance"]
 def __getattr__(name: str) -> Any:
     if name != "Conformance":
         raise AttributeError(name)
-    from lstmbench.testing.pytest_door import Conformance
+    from lstmbench.testing.conformance import Conformance
 
     return Conformance

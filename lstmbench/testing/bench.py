@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmbench import corpus, machine
 from lstmbench.backend import BackendSpec
-from lstmbench.conductor import load_request
-from lstmbench.execution.channel import Channel, Launch
-from lstmbench.execution.local import LocalExecutor
-from lstmbench.plan import Selection, make_plan
+from lstmbench.corpora import corpus
+from lstmbench.machine import facts
 from lstmbench.protocol import Protocol
+from lstmbench.runner.channel import Channel, Launch
+from lstmbench.runner.local import LocalExecutor
+from lstmbench.runner.plan import Selection, make_plan
+from lstmbench.runner.requests import load_request
 
 #: Seconds for any answer.
 TIMEOUT = 900.0
@@ -41,7 +42,7 @@ def start_worker(
         corpus=text.name,
         corpus_digest=text.digest,
         seed=0,
-        threads=[machine.physical_cores()],
+        threads=[facts.physical_cores()],
         environment={},
     )
     (trial,) = make_plan(selection).trials
@@ -65,7 +66,7 @@ def prepared_worker(
 ) -> Iterator[Channel]:
     """A worker that has proven parity and compiled; it trains on the bundled text.
 
-    Raises :class:`lstmbench.execution.channel.Lost` if it does not get that far.
+    Raises :class:`lstmbench.runner.channel.Lost` if it does not get that far.
     """
     with start_worker(spec, mode, device, protocol, folder) as channel:
         channel.ask({"do": "prepare"}, TIMEOUT)

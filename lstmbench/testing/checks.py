@@ -19,7 +19,6 @@ import numpy as np
 from lstmbench import reference
 from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
 from lstmbench.batches import Batches
-from lstmbench.contract import sound_ids, sound_loss
 from lstmbench.errors import Unavailable
 from lstmbench.testing.lab import (
     BATCH,
@@ -30,6 +29,7 @@ from lstmbench.testing.lab import (
     random_batches,
     same_parameters,
 )
+from lstmbench.worker.answers import sound_ids, sound_loss
 
 
 @dataclass(frozen=True)

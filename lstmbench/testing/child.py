@@ -7,11 +7,11 @@ import sys
 import traceback
 from typing import Any
 
-from lstmbench import worker
-from lstmbench.contract import Refused
 from lstmbench.errors import Unavailable
 from lstmbench.testing.checks import CHECKS
 from lstmbench.testing.lab import Lab
+from lstmbench.worker import loop, session
+from lstmbench.worker.answers import Refused
 
 FRAMEWORKS = ("tensorflow", "keras", "torch", "jax")
 
@@ -21,19 +21,19 @@ class Session:
 
     lab: Lab
 
-    def load(self, request: dict[str, Any]) -> worker.Answer:
+    def load(self, request: dict[str, Any]) -> loop.Answer:
         """Import the plugin's package, then its backend; tell what the first of them dragged in."""
         package = request["factory"].partition(":")[0].partition(".")[0]
         before = set(sys.modules)
         importlib.import_module(package)
         dragged_in = {name.partition(".")[0] for name in set(sys.modules) - before}
-        factory = worker.import_factory(request)
+        factory = session.import_factory(request)
         self.lab = Lab(
             factory, request["device"], request["mode"], request["dtype"], request["threads"]
         )
         return {"dragged_in": sorted(dragged_in & {*request["imports"], *FRAMEWORKS})}
 
-    def check(self, request: dict[str, Any]) -> worker.Answer:
+    def check(self, request: dict[str, Any]) -> loop.Answer:
         """Run one check."""
         try:
             CHECKS[request["name"]].run(self.lab)
@@ -48,4 +48,4 @@ class Session:
 
 
 if __name__ == "__main__":
-    worker.main(sys.argv[1:], Session())
+    loop.main(sys.argv[1:], Session())

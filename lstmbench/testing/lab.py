@@ -9,9 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from lstmbench import parity, reference
+from lstmbench import reference
 from lstmbench.backend import Backend, ModelConfig, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches
+from lstmbench.worker import parity
 
 VOCABULARY, HIDDEN, BATCH, STEPS, WINDOWS = 11, 16, 4, 6, 3
 

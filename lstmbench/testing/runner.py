@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstmbench import machine
 from lstmbench.backend import INTERFACE, BackendSpec
-from lstmbench.execution.channel import Launch, Lost
-from lstmbench.execution.local import LocalChannel
+from lstmbench.machine import facts
+from lstmbench.runner.channel import Launch, Lost
+from lstmbench.runner.local import LocalChannel
 from lstmbench.testing.checks import CHECKS
 
 PASSED, FAILED, BLOCKED, SKIPPED = "passed", "failed", "blocked", "skipped"
@@ -46,7 +46,7 @@ class _Child:
     """A child that is started anew after a check that killed it."""
 
     def __init__(self, spec: BackendSpec, device: str, mode: str, dtype: str, log: Path) -> None:
-        threads = machine.physical_cores()
+        threads = facts.physical_cores()
         self._launch = Launch(log, threads, spec.environment, module="lstmbench.testing.child")
         self._load = {
             "do": "load",

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lstmbench import corpus as corpora
 from lstmbench import reference
 from lstmbench.backend import ModelConfig
 from lstmbench.batches import draw_offsets, partition, window_count
-from lstmbench.corpus import CorpusSpec
+from lstmbench.corpora import corpus as corpora
+from lstmbench.corpora.corpus import CorpusSpec
 from lstmbench.errors import UserError
 from lstmbench.protocol import Protocol
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import pydantic_core
 
-from lstmbench import __version__, neighbours, parity, roofline, statistics
-from lstmbench.migration import upgrade
+from lstmbench import __version__
+from lstmbench.analysis import flags, roofline
 from lstmbench.protocol import OVERRIDABLE, WORDING
-from lstmbench.record import Parity, Record, Status
-from lstmbench.store import Stored
+from lstmbench.records.migration import upgrade
+from lstmbench.records.parse import Stored
+from lstmbench.records.record import Parity, Record, Status
 from lstmbench.verify.known import Known, offsets_digest, parameters_digest
+from lstmbench.worker import parity
 
 #: A field of a record and what is wrong with it.
 Fault = tuple[str, str]
@@ -204,11 +206,11 @@ def _evaluations(record: Record, known: Known) -> Iterator[Fault]:
 def _flags(record: Record, known: Known) -> Iterator[Fault]:
     """Too good to be true is said, and so is what had not settled or not been alone."""
     found = {
-        "disturbed": neighbours.disturbed(record.surroundings),
-        "suspect": statistics.suspect(record.epochs.nats, record.evaluations),
+        "disturbed": flags.disturbed(record.surroundings),
+        "suspect": flags.suspect(record.epochs.nats, record.evaluations),
     }
     if record.machine.versions.get("lstmbench") == __version__:  # others may judge drift otherwise
-        found["unsettled"] = statistics.unsettled(record.epochs)
+        found["unsettled"] = flags.unsettled(record.epochs)
     for flag, raised in found.items():
         if raised != (flag in record.flags):
             stated = "not stated" if raised else "stated"

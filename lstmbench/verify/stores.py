@@ -6,18 +6,20 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from lstmbench import __version__, plugins
+from lstmbench import __version__
 from lstmbench.errors import UserError
-from lstmbench.publish import canonical
-from lstmbench.publish.bundle import read_bundle
+from lstmbench.plugin import manager
 from lstmbench.publish.gather import Entry, unclean
 from lstmbench.publish.manifest import Manifest
-from lstmbench.record import Record
-from lstmbench.store import MANIFEST, PLAN, Run, Stored, open_runs, parse
-from lstmbench.verify import made
+from lstmbench.records import canonical
+from lstmbench.records.bundle import read_bundle
+from lstmbench.records.parse import Stored, parse
+from lstmbench.records.record import Record
+from lstmbench.records.store import MANIFEST, PLAN, Run, open_runs
+from lstmbench.verify import generated
+from lstmbench.verify.findings import Report
 from lstmbench.verify.known import Known
 from lstmbench.verify.records import faults
-from lstmbench.verify.report import Report
 
 #: The file of each trial, by run and name.
 Trials = dict[tuple[str, str], str]
@@ -43,7 +45,7 @@ def verify(path: Path) -> Report:
 
 
 def _known() -> Known:
-    host = plugins.load()
+    host = manager.load()
     return Known(host.protocols(), host.corpora())
 
 
@@ -133,7 +135,7 @@ def _published(report: Report, known: Known, folder: Path) -> None:
         report.mismatches.append(str(error))
         return
     digests = {name: canonical.digest(stored.content) for name, stored in records.items()}
-    made.listed(report, "records/", manifest.records, digests)
+    generated.listed(report, "records/", manifest.records, digests)
     if manifest.lstmbench != __version__:
         report.wrong(
             MANIFEST,
@@ -142,7 +144,7 @@ def _published(report: Report, known: Known, folder: Path) -> None:
         )
         return
     entries = {name: Entry(s.content, s.record, s.place) for name, s in records.items()}
-    made.check(report, folder, manifest, entries)
+    generated.check(report, folder, manifest, entries)
 
 
 def _companions(

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lstmbench.record import Continuation, Epochs, Status
+from lstmbench.records.parse import read_record
+from lstmbench.records.record import Continuation, Epochs, Status
 from lstmbench.report import site
-from lstmbench.store import read_record
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstmbench import __version__, corpus, plugins
+from lstmbench import __version__
 from lstmbench.batches import draw_offsets, partition
-from lstmbench.plan import Trial
+from lstmbench.corpora import corpus
+from lstmbench.plugin import manager
 from lstmbench.protocol import D2L, HELDOUT, Protocol
-from lstmbench.record import (
+from lstmbench.records.record import (
     Continuation,
     Epochs,
     Evaluation,
@@ -24,8 +25,9 @@ from lstmbench.record import (
     Record,
     Source,
 )
+from lstmbench.records.store import Run
+from lstmbench.records.trial import Trial
 from lstmbench.reference import draw_parameters
-from lstmbench.store import Run
 
 SMALL = {"epochs": 12, "hidden_size": 4, "batch_size": 4, "steps": 5}
 FACTS = {"processor": "Some CPU", "physical_cores": 2, "gpus": []}
@@ -168,10 +170,10 @@ def runs() -> Callable[[Path, Sequence[Record]], Path]:
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes a while."""
-    from lstmbench.publish import drawings
+    from lstmbench.publish import plots
 
-    monkeypatch.setattr(drawings, "MOST_PLOTS", 0)
-    monkeypatch.setattr(drawings, "MOST_PLOTS_OF_LONG", 0)
+    monkeypatch.setattr(plots, "MOST_PLOTS", 0)
+    monkeypatch.setattr(plots, "MOST_PLOTS_OF_LONG", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -180,9 +182,9 @@ def _no_foreign_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import importlib.metadata
 
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
-    plugins.load.cache_clear()
+    manager.load.cache_clear()
     yield
-    plugins.load.cache_clear()
+    manager.load.cache_clear()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

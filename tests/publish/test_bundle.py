@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lstmbench.errors import UserError
-from lstmbench.publish import bundle as bundles
-from lstmbench.publish.bundle import make_bundle, manifest, read_bundle
-from lstmbench.publish.canonical import digest
 from lstmbench.publish.gather import gather
-from lstmbench.publish.published import publish
-from lstmbench.record import Record
+from lstmbench.publish.merge import publish
+from lstmbench.records import bundle as bundles
+from lstmbench.records.bundle import make_bundle, manifest, read_bundle
+from lstmbench.records.canonical import digest
+from lstmbench.records.record import Record
 from lstmbench.verify.stores import verify
 
 pytestmark = pytest.mark.usefixtures("no_plots")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.record import Epochs, Record
+from lstmbench.records.record import Epochs, Record
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 MARKED = "before\n<!-- lstmbench:begin -->\nold\n<!-- lstmbench:end -->\nafter\n"
@@ -159,10 +159,10 @@ class TestInto:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        from lstmbench.publish import drawings
+        from lstmbench.publish import plots as published_plots
         from lstmbench.report import plots
 
-        monkeypatch.setattr(drawings, "MOST_PLOTS", 40)
+        monkeypatch.setattr(published_plots, "MOST_PLOTS", 40)
         monkeypatch.setattr(plots, "perplexity_svg", lambda _: "<svg/>")
         docs = tmp_path / "docs"
         docs.mkdir()

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from lstmbench.publish.published import publish
-from lstmbench.record import Continuation, Epochs
-from lstmbench.report.figures import settings as tables_of
+from lstmbench.analysis.tables import settings as tables_of
+from lstmbench.publish.merge import publish
+from lstmbench.records.record import Continuation, Epochs
 from lstmbench.report.plots import perplexity_svg
 from lstmbench.report.text import escape_markdown_line, one_line, render
 from lstmbench.verify.stores import verify

@@ -13,8 +13,8 @@ import pytest
 
 from lstmbench.errors import UserError
 from lstmbench.publish import folder
-from lstmbench.publish.published import publish
-from lstmbench.record import Record
+from lstmbench.publish.merge import publish
+from lstmbench.records.record import Record
 from lstmbench.verify.stores import verify
 
 pytestmark = pytest.mark.usefixtures("no_plots")

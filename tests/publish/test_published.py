@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lstmbench.errors import UserError
-from lstmbench.publish import canonical
-from lstmbench.publish.published import publish
-from lstmbench.record import Parity, Record
-from lstmbench.store import load, read_stored
+from lstmbench.publish.merge import publish
+from lstmbench.records import canonical
+from lstmbench.records.parse import read_stored
+from lstmbench.records.record import Parity, Record
+from lstmbench.records.store import load
 
 pytestmark = pytest.mark.usefixtures("no_plots")
 PROPERTY = settings(

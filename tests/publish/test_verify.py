@@ -13,17 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstmbench import compare, corpus, statistics
+from lstmbench.analysis import compare, metrics, tables
+from lstmbench.analysis.roofline import COPY_BYTES, SIDES
+from lstmbench.corpora import corpus
 from lstmbench.errors import UserError
 from lstmbench.protocol import D2L, HELDOUT
-from lstmbench.publish import canonical
 from lstmbench.publish.manifest import Manifest
-from lstmbench.publish.published import publish
-from lstmbench.record import Copy, Peak, Product, Record, Surroundings
-from lstmbench.report import figures, site
+from lstmbench.publish.merge import publish
+from lstmbench.records import canonical
+from lstmbench.records.parse import parse
+from lstmbench.records.record import Copy, Peak, Product, Record, Surroundings
+from lstmbench.report import site
 from lstmbench.report.text import render
-from lstmbench.roofline import COPY_BYTES, SIDES
-from lstmbench.store import parse
 from lstmbench.verify.known import COUNTED, Known
 from lstmbench.verify.records import faults
 from lstmbench.verify.stores import verify
@@ -184,10 +185,10 @@ def test_another_version_s_tables_are_not_judged(store: Path) -> None:
 def test_the_last_bit_of_another_system_s_logarithm_is_no_mismatch(
     published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = statistics.perplexity
-    monkeypatch.setattr(statistics, "perplexity", lambda n, t: exact(n, t) * (1 + 3e-16))
+    exact = metrics.perplexity
+    monkeypatch.setattr(metrics, "perplexity", lambda n, t: exact(n, t) * (1 + 3e-16))
     assert verify(published).mismatches == []
-    monkeypatch.setattr(statistics, "perplexity", lambda n, t: exact(n, t) * (1 + 1e-8))
+    monkeypatch.setattr(metrics, "perplexity", lambda n, t: exact(n, t) * (1 + 1e-8))
     assert any("perplexity" in line for line in verify(published).mismatches)
 
 
@@ -416,8 +417,8 @@ def test_odd_values_are_named_and_never_crash(
     except UserError:
         return
     assert isinstance(faults(stored, known), list)
-    tables = figures.settings([stored.record])
-    assert all(render(tables, form) for form in ("plain", "csv", "json"))
+    found = tables.settings([stored.record])
+    assert all(render(found, form) for form in ("plain", "csv", "json"))
     assert site.build({"here": stored.record})
     assert isinstance(compare.compare([stored.record], [stored.record]), list)
 
@@ -460,6 +461,6 @@ class TestRun:
 
     def test_an_example_of_the_first_version_has_its_name(self, tmp_path: Path) -> None:
         raw = json.loads(EXAMPLE.read_text())
-        from lstmbench.publish.canonical import trial_name
+        from lstmbench.records.canonical import trial_name
 
         assert trial_name(raw) == "tf_scratch-xla-cpu-float32-shared-r0-7ec67eab"

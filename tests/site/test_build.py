@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmbench.record import Machine
+from lstmbench.records.record import Machine
 from lstmbench.report import site
 
 Make = Callable[..., Any]

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from lstmbench.commands.run import run
 from lstmbench.protocol import D2L
-from lstmbench.record import Copy, Epochs, Evaluation, Peak, Product
+from lstmbench.records.record import Copy, Epochs, Evaluation, Peak, Product
 from lstmbench.report import site
-from lstmbench.report.site.again import command
+from lstmbench.report.site.command import command
 from lstmbench.report.site.facts import natural, plain
 from lstmbench.report.site.names import slug
 
@@ -196,7 +196,7 @@ words = st.text(min_size=1, max_size=12)
 def test_the_command_means_the_same_trial_again(
     backend: str, device: str, corpus: str, environment: dict[str, str]
 ) -> None:
-    from lstmbench.plan import Trial
+    from lstmbench.records.trial import Trial
 
     trial = Trial(
         backend=backend,

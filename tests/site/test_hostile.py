@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lstmbench.record import Record
+from lstmbench.records.record import Record
 from lstmbench.report import site
 
 #: Whose values are no free text.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lstmbench.record import Record
+from lstmbench.records.record import Record
 
 
 def build(records: Mapping[str, Record], relative_to: str | None = None) -> dict[str, str | bytes]:
@@ -17,7 +17,7 @@ def build(records: Mapping[str, Record], relative_to: str | None = None) -> dict
 
     ``records`` are by the name of their file in ``../records/``, without ``.json``. Depends on
     them alone, in whatever order they come. ``relative_to`` as for
-    :func:`lstmbench.report.figures.settings`.
+    :func:`lstmbench.analysis.tables.settings`.
     """
     from lstmbench.report.site.pages import site  # Jinja2 would slow every start-up
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstmbench.record import Machine, Record
+from lstmbench.records.record import Machine, Record
 
 
 def plain(value: Any) -> str:

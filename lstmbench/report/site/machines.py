@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from lstmbench.record import Record, Status
+from lstmbench.records.record import Record, Status
 from lstmbench.report.site.facts import machine_name, natural, plain
 from lstmbench.report.site.names import slug
 

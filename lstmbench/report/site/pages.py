@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import jinja2
 
-from lstmbench.record import Record, Status
-from lstmbench.report.figures import PUBLISHED_ELSEWHERE, Row, settings
+from lstmbench.analysis.tables import PUBLISHED_ELSEWHERE, Row, settings
+from lstmbench.records.record import Record, Status
 from lstmbench.report.site import machines, trial
 from lstmbench.report.site.names import slug
 from lstmbench.report.site.pairs import pairs

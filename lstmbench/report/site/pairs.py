@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lstmbench.report.columns import ratio_text
-from lstmbench.report.figures import Setting
+from lstmbench.analysis.tables import Setting
+from lstmbench.report.numbers import ratio_text
 
 #: Rows of a setting: the pairs of a larger one would outweigh all else.
 MOST = 40

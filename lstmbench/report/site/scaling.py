@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from lstmbench import roofline, statistics
-from lstmbench.report.figures import Row, Setting
+from lstmbench.analysis import metrics, roofline
+from lstmbench.analysis.tables import Row, Setting
 from lstmbench.report.site.facts import FACETS, changed
 from lstmbench.report.sweeps import SIZES, sweeps
 
@@ -78,11 +78,11 @@ def _rooflines(tables: Sequence[Setting], slugs: Mapping[int, str]) -> list[Json
 def _roofline(members: Sequence[tuple[Setting, Row]], slugs: Mapping[int, str]) -> Json:
     setting, first = members[0]
     records = [record for _, row in members for record in row.sound]
-    bandwidth = statistics.median_of(roofline.bandwidth(record) for record in records)
+    bandwidth = metrics.median_of(roofline.bandwidth(record) for record in records)
     sizes = [name for name in SIZES if name != "threads"]
     return {
         "about": f"{first.first.trial.device} · {_about(setting, sizes)}",
-        "peak": (statistics.median_of(roofline.peak(r) for r in records) or 0.0) / GIGA,
+        "peak": (metrics.median_of(roofline.peak(r) for r in records) or 0.0) / GIGA,
         "bandwidth": None if bandwidth is None else bandwidth / GIGA,
         "points": [
             {

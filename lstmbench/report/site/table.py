@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstmbench.record import Record
-from lstmbench.report.columns import COLUMNS, DETAILS, ratio_text
-from lstmbench.report.figures import Row, Setting
+from lstmbench.analysis.tables import Row, Setting
+from lstmbench.records.record import Record
+from lstmbench.report.columns import COLUMNS, DETAILS
+from lstmbench.report.numbers import ratio_text
 from lstmbench.report.site.facts import FACETS, natural, versions_facet
 
 #: Columns that the site shows in another way.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lstmbench import roofline, statistics
-from lstmbench.record import Record, Status
-from lstmbench.report.columns import scaled, significant
-from lstmbench.report.figures import Row
-from lstmbench.report.site import again
+from lstmbench.analysis import metrics, roofline
+from lstmbench.analysis.tables import Row
+from lstmbench.records.record import Record, Status
+from lstmbench.report.numbers import scaled, significant
+from lstmbench.report.site import command
 from lstmbench.report.site.facts import changed, machine_name, plain
 from lstmbench.report.site.table import FIGURES
 
@@ -155,8 +155,8 @@ def evaluations(record: Record) -> list[tuple[str, str, str, str]]:
         (
             e.split,
             str(e.epoch),
-            significant(statistics.perplexity(e.nats, e.tokens), 5),
-            "" if e.floor is None else significant(statistics.perplexity(e.floor, e.tokens), 5),
+            significant(metrics.perplexity(e.nats, e.tokens), 5),
+            "" if e.floor is None else significant(metrics.perplexity(e.floor, e.tokens), 5),
         )
         for e in record.evaluations
     ]
@@ -187,7 +187,7 @@ def facing(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
         "sections": sections(record),
         "errors": errors(record),
         "evaluations": evaluations(record),
-        "command": again.command(trial),
+        "command": command.command(trial),
         "ran": shlex.join(record.source.command),
     }
 
@@ -200,15 +200,15 @@ def series(record: Record, page: dict[str, Any]) -> dict[str, Any]:
         "device": record.trial.device,
         "status": page["status"],
         "about": page["about"],
-        "speed": statistics.speed(epochs) if page["sound"] else None,
+        "speed": metrics.speed(epochs) if page["sound"] else None,
         "figures": page["figures"],
         "sections": [(section.title, section.pairs) for section in page["sections"]],
         "continuations": [(c.prefix, c.text) for c in record.continuations],
-        "perplexity": _numbers(statistics.perplexities(epochs)),
+        "perplexity": _numbers(metrics.perplexities(epochs)),
         "seconds": _numbers(epochs.seconds),
         "tokens": _numbers(epochs.tokens),
         "evaluations": [
-            (e.split, e.epoch, statistics.perplexity(e.nats, e.tokens)) for e in record.evaluations
+            (e.split, e.epoch, metrics.perplexity(e.nats, e.tokens)) for e in record.evaluations
         ],
     }
 

@@ -1,0 +1,89 @@
+"""Figures from raw series. Everything shown anywhere is computed here, from records only."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from lstmbench.records.record import Epochs, Record, Status
+
+#: The last epochs whose median perplexity stands beside the last one's.
+LAST = 10
+#: Processes of a row before sampling looks for the first time whether they are enough.
+LEAST = 5
+#: Failures of a row after which sampling goes on without it.
+FAILURES = 2
+
+
+def perplexities(epochs: Epochs) -> list[float]:
+    """exp(nats / tokens) of each epoch's training pass."""
+    return [perplexity(n, t) for n, t in zip(epochs.nats, epochs.tokens, strict=True)]
+
+
+def perplexity(nats: float, tokens: int) -> float:
+    """exp(nats / tokens); infinite where that is beyond a float."""
+    try:
+        return math.exp(nats / tokens)
+    except OverflowError:
+        return math.inf
+
+
+def last_median(values: Sequence[float]) -> float | None:
+    """Median of the last ten, or of all if there are fewer."""
+    return statistics.median(values[-LAST:]) if values else None
+
+
+def median_of(values: Iterable[float | None]) -> float | None:
+    """Median of the values that are known; ``None`` if none is."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def rates(epochs: Epochs) -> list[float]:
+    """Tokens per second of each steady epoch."""
+    pairs = zip(epochs.tokens, epochs.seconds, strict=True)
+    return [tokens / seconds for tokens, seconds in pairs][warm_up(len(epochs.seconds)) :]
+
+
+def warm_up(epochs: int) -> int:
+    """How many first epochs are not steady: a tenth, at least one, at most five."""
+    return min(5, max(1, epochs // 10))
+
+
+def speed(epochs: Epochs) -> float | None:
+    """Tokens per second of one process: the mean over the faster half of the steady epochs.
+
+    Noise is one-sided: neighbours on the machine only ever slow an epoch down. Of the estimators
+    tried on identical trials this repeats best (``docs/protocol.md``). ``None`` without a steady
+    epoch.
+    """
+    # epochs of a trial have equal tokens: the rate of the mean duration
+    mean = faster_half_mean([1 / rate for rate in rates(epochs)])
+    return 1 / mean if mean else None
+
+
+def faster_half_mean(seconds: Sequence[float]) -> float | None:
+    """Mean of the shorter half of some durations; ``None`` of none."""
+    half = sorted(seconds)[: (len(seconds) + 1) // 2]
+    return statistics.fmean(half) if half else None
+
+
+def joules_per_million_tokens(epochs: Epochs) -> float | None:
+    """Energy of all steady epochs, what the whole device drew meanwhile; ``None`` uncounted."""
+    if not epochs.joules:
+        return None
+    steady = slice(warm_up(len(epochs.joules)), None)
+    tokens = sum(epochs.tokens[steady])
+    return 1e6 * math.fsum(epochs.joules[steady]) / tokens if tokens else None
+
+
+def mean_speed(epochs: Epochs) -> float | None:
+    """Tokens per second over all steady epochs: what published averages mean."""
+    steady = rates(epochs)
+    return statistics.harmonic_mean(steady) if steady else None
+
+
+def given_up(records: Sequence[Record]) -> bool:
+    """Whether a row with these records has failed too often to be sampled on."""
+    return sum(record.status != Status.OK for record in records) >= FAILURES

@@ -1,0 +1,100 @@
+"""An A/A test: the same trial against itself, to learn what this machine can tell apart.
+
+Pairs of processes of one trial, in turns of epochs, and alone with a pair in turns between them.
+Whatever their speeds differ by is the machine's doing, and bounds what a comparison here can show.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics as stdlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lstmbench.analysis import intervals, metrics
+from lstmbench.analysis.intervals import Interval
+from lstmbench.errors import UserError
+from lstmbench.records.record import Record, Status
+
+#: How often a difference as large as :meth:`Repeatability.detectable` is found.
+POWER = 0.8
+REPEATS = (2, 3, 5, 10, 20)
+#: Processes of a set: two in turns and one alone.
+SET = 3
+#: Sets, at least: they hold two pairs of processes that ran alone.
+LEAST = 4
+
+
+def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Record]]:
+    """Sound pairs that took turns, or those of processes alone in one set and in the next."""
+    sound = {
+        (r.source.run, r.trial.repeat): r
+        for r in records
+        if r.status == Status.OK and bool(r.companions) == turns
+    }
+    apart, every = (1, SET) if turns else (SET, 2 * SET)
+    first = 0 if turns else SET - 1
+    return [
+        (record, sound[run, repeat + apart])
+        for (run, repeat), record in sorted(sound.items())
+        if repeat % every == first and (run, repeat + apart) in sound
+    ]
+
+
+def refuse_others(records: Sequence[Record]) -> None:
+    """Raise :class:`UserError` unless all are one trial on one machine, as ``noise`` makes them."""
+    kinds = {(record.trial.row_key(), record.machine.digest) for record in records}
+    if len(kinds) > 1:
+        raise UserError("these are records of several trials or machines, not a run of 'noise'")
+
+
+def log_ratios(records: Sequence[Record], turns: bool) -> list[float]:
+    """Logarithm of the ratio of speeds of every pair."""
+    found = []
+    for pair in pairs_of(records, turns):
+        ours, theirs = (metrics.speed(record.epochs) for record in pair)
+        if ours and theirs:
+            found.append(math.log(ours / theirs))
+    return found
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """What pairs measured in one way say; ``seconds`` is what one pair took."""
+
+    way: str
+    ratio: Interval
+    deviation: float
+    seconds: float
+
+    def detectable(self, repeats: int) -> float:
+        """The smallest ratio above 1 that so many repeats find in :data:`POWER` of all cases.
+
+        The usual sum of two quantiles of Student's t (Cohen 1988, chapter 2), on logarithms.
+        """
+        quantiles = (intervals.student_t(p, repeats - 1) for p in (0.975, POWER))
+        return math.exp(sum(quantiles) * self.deviation / math.sqrt(repeats))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % interval of the deviation (chi-square; Snedecor & Cochran 1989, 5.11)."""
+        from scipy.special import chdtri
+
+        freedom = self.ratio.processes - 1
+        low, high = (math.sqrt(freedom / chdtri(freedom, p)) for p in (0.025, 0.975))
+        return self.deviation * low, self.deviation * high
+
+
+def repeatability(records: Sequence[Record], turns: bool) -> Repeatability | None:
+    """Of the pairs in turns or a set apart; ``None`` with fewer than two pairs."""
+    logs = log_ratios(records, turns)
+    found = intervals.interval([math.exp(value) for value in logs])
+    if found is None or len(logs) < 2:
+        return None
+    took = [_seconds(r) for r in records if bool(r.companions) == turns and r.status == Status.OK]
+    way = "in turns" if turns else "a set apart"
+    return Repeatability(way, found, stdlib.stdev(logs), 2 * stdlib.median(took))
+
+
+def _seconds(record: Record) -> float:
+    return sum(record.phases.values()) + sum(record.epochs.seconds)

@@ -1,0 +1,107 @@
+"""How far from the hardware's limit: operations and bytes of a token, against measured peaks.
+
+Source of the picture: Williams, Waterman & Patterson, "Roofline: an insightful visual performance
+model", CACM 52 (2009). The counts are derived in ``docs/protocol.md``; H hidden, V vocabulary,
+L layers, P parameters, B batch, T steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lstmbench.analysis import metrics
+from lstmbench.backend import ModelConfig, TrainingConfig
+from lstmbench.records.record import Record
+
+#: Sides of the matrix products by kind of device, else 1024: long enough to reach the peak, short
+#: enough to take turns.
+SIDES = {"cpu": 1024, "mps": 4096, "cuda": 8192}
+#: Bytes of the copies in memory, more than caches hold.
+COPY_BYTES = 1 << 27
+#: Turns of products in a trial, at most, and what is done in each.
+TURNS, PRODUCTS, COPIES = 11, 4, 2
+_ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one trained token: floating-point ``forward``, ``backward`` and ``update`` operations
+    (multiplications and additions count one each), and compulsory ``bytes`` of memory traffic."""
+
+    forward: float
+    backward: float
+    update: float
+    bytes: float
+
+    @property
+    def operations(self) -> float:
+        return self.forward + self.backward + self.update
+
+    @property
+    def intensity(self) -> float:
+        """Operations per byte."""
+        return self.operations / self.bytes
+
+
+def cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -> Cost:
+    """Operations and bytes per token, from the shapes alone.
+
+    Products only: the element-wise work of the gates is below one per cent of them at the default
+    size. The first layer's input product is a look-up.
+    """
+    hidden, layers, vocabulary = model.hidden_size, model.layers, model.vocabulary_size
+    window = training.batch_size * training.steps
+    entries = layers * 4 * hidden**2 + (layers - 1) * 4 * hidden**2 + hidden * vocabulary
+    parameters = model.parameter_count
+    # forward: gates, cell and hidden of each layer are written; backward reads them again
+    activations = 2 * layers * 6 * hidden + 2 * vocabulary
+    # per window: parameters read forward and backward, gradient written and read, result written
+    weights = 5 * parameters / window
+    return Cost(
+        forward=2 * entries,
+        backward=4 * entries,
+        # norm of the gradient, then scaling and subtracting it
+        update=4 * parameters / window,
+        bytes=_ITEM_BYTES[dtype] * (activations + weights),
+    )
+
+
+def product_side(device_kind: str) -> int:
+    """Rows and columns of the square matrices whose product is the peak."""
+    return SIDES.get(device_kind, 1024)
+
+
+def record_cost(record: Record) -> Cost:
+    """Of the record's model, batch and dtype."""
+    protocol = record.trial.protocol
+    model = protocol.model(record.vocabulary_size)
+    return cost(model, protocol.training, record.trial.dtype)
+
+
+def achieved(record: Record) -> float | None:
+    """Operations per second in training, ``None`` without a speed."""
+    speed = metrics.speed(record.epochs)
+    return speed * record_cost(record).operations if speed else None
+
+
+def peak(record: Record) -> float | None:
+    """Operations per second of the fastest product in the group, by the estimator of speeds."""
+    if record.peak is None:
+        return None
+    product = record.peak.product
+    seconds = metrics.faster_half_mean(product.seconds)
+    return 2 * product.side**3 / seconds if seconds else None
+
+
+def bandwidth(record: Record) -> float | None:
+    """Bytes per second of copies in memory (each byte is read once and written once)."""
+    if record.peak is None or record.peak.copies is None:
+        return None
+    seconds = metrics.faster_half_mean(record.peak.copies.seconds)
+    return 2 * record.peak.copies.size / seconds if seconds else None
+
+
+def peak_share(record: Record) -> float | None:
+    """Achieved operations per second as a share of the peak."""
+    reached, limit = achieved(record), peak(record)
+    return reached / limit if reached and limit else None

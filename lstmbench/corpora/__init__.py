@@ -1,0 +1,1 @@
+"""From the name of a text, or its file, to token ids."""

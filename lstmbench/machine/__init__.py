@@ -1,0 +1,1 @@
+"""Sensors: what this machine is and does. They measure and do not judge."""

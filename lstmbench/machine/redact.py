@@ -1,0 +1,40 @@
+"""What must not be in a record: names of users, hosts and paths."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+import socket
+import sys
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def _secrets() -> list[tuple[str, str]]:
+    """What to replace, longest first, and by what."""
+    places = {str(Path.home()): "~", str(Path.cwd()): ".", sys.prefix: "<prefix>"}
+    places[sys.base_prefix] = "<prefix>"
+    names = {socket.gethostname(): "<host>"}
+    with contextlib.suppress(OSError, KeyError):
+        names[getpass.getuser()] = "<user>"
+    known = [(k, v) for k, v in places.items() if len(k) > 1]
+    known += [(k, v) for k, v in names.items() if len(k) > 2 and k not in ("root", "localhost")]
+    return sorted(known, key=lambda pair: -len(pair[0]))
+
+
+def scrub(text: str) -> str:
+    """``text`` without user name, host name or absolute paths (file names are kept)."""
+    for secret, replacement in _secrets():
+        pattern = re.escape(secret)
+        if "/" not in secret and os.sep not in secret:
+            pattern = rf"\b{pattern}\b"
+        text = re.sub(pattern, lambda _, r=replacement: r, text)  # type: ignore[misc]
+    # addresses of the web are not paths
+    return re.sub(
+        r"(https?://\S+)|(?<![\w.~>/])(?:file://)?/(?:[\w.@+~%-]+/)+",
+        lambda match: match[1] or ".../",
+        text,
+    )

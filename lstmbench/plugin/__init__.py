@@ -1,0 +1,1 @@
+"""Hooks, the plugin manager, and what the host registers itself."""

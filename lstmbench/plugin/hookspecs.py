@@ -1,0 +1,142 @@
+"""Every hook a plugin may implement. Hook names begin with ``lstmbench_``.
+
+A plugin is a module named by an entry point of the group ``lstmbench``::
+
+    # pyproject.toml
+    [project.entry-points.lstmbench]
+    mine = "lstmbench_mine"
+
+It is imported whenever lstmbench starts, so it must import no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from lstmbench.backend import BackendSpec
+    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.plugin.extensions import Format, Target
+    from lstmbench.protocol import Protocol
+
+NAME = "lstmbench"
+hookspec = pluggy.HookspecMarker(NAME)
+hookimpl = pluggy.HookimplMarker(NAME)
+
+
+@hookspec
+def lstmbench_backends() -> Iterable[BackendSpec]:  # type: ignore[empty-body]
+    """Called once, before planning or listing: the backends this plugin offers.
+
+    Example::
+
+        from lstmbench import BackendSpec, hookimpl
+
+        @hookimpl
+        def lstmbench_backends():
+            return [
+                BackendSpec(
+                    name="mine",
+                    summary="my own LSTM",
+                    factory="lstmbench_mine.backend:MyBackend",
+                    modes={"cpu": ("eager",)},
+                )
+            ]
+    """
+
+
+@hookspec
+def lstmbench_corpora() -> Iterable[CorpusSpec]:  # type: ignore[empty-body]
+    """Called once, before a corpus is resolved or listed: texts to train on.
+
+    Example::
+
+        from lstmbench import CorpusSpec, hookimpl
+
+        @hookimpl
+        def lstmbench_corpora():
+            return [CorpusSpec(name="abc", summary="the alphabet", make=lambda: "abc " * 9999)]
+    """
+
+
+@hookspec
+def lstmbench_protocols() -> Iterable[Protocol]:  # type: ignore[empty-body]
+    """Called once, before planning or listing: named sets of hyper-parameters.
+
+    Example::
+
+        from dataclasses import replace
+        from lstmbench import hookimpl
+        from lstmbench.protocol import D2L
+
+        @hookimpl
+        def lstmbench_protocols():
+            return [replace(D2L, name="wide", summary="d2l, 1024 units", hidden_size=1024)]
+    """
+
+
+@hookspec
+def lstmbench_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
+    """Called at start-up: verbs of the command line. Import heavy modules inside the command.
+
+    Example::
+
+        import click
+        from lstmbench import hookimpl
+
+        @click.command()
+        def hello():
+            "Say hello."
+            click.echo("hello")
+
+        @hookimpl
+        def lstmbench_commands():
+            return [hello]
+    """
+
+
+@hookspec
+def lstmbench_formats() -> Iterable[Format]:  # type: ignore[empty-body]
+    """Called once, before tables are written: formats for ``report`` and ``publish``.
+
+    ``render`` gets the tables and returns their text; what names and messages hold must appear as
+    text in it. A published store gets the result as ``tables/all`` with the format's suffix.
+
+    Example::
+
+        from lstmbench import Format, hookimpl
+
+        def count(tables):
+            return "".join(f"{len(table.rows)} rows: {table.title}\\n" for table in tables)
+
+        @hookimpl
+        def lstmbench_formats():
+            return [Format(name="count", suffix=".count.txt", render=count)]
+    """
+
+
+@hookspec
+def lstmbench_targets() -> Iterable[Target]:  # type: ignore[empty-body]
+    """Called once, by ``publish --target``: places that a published store can be taken to.
+
+    ``publish`` gets the store's folder, complete, and the options of the command line
+    (``--target copy:folder=/srv/www``); it raises :class:`lstmbench.UserError` for what the user
+    can put right.
+
+    Example::
+
+        import shutil
+        from lstmbench import Target, hookimpl
+
+        def copy(store, options):
+            shutil.copytree(store, options["folder"], dirs_exist_ok=True)
+
+        @hookimpl
+        def lstmbench_targets():
+            return [Target(name="copy", summary="a copy of the store", publish=copy)]
+    """

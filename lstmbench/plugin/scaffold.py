@@ -1,0 +1,128 @@
+"""The plugin that ``lstmbench new`` writes: the NumPy example under another name."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import shutil
+import tempfile
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+
+from lstmbench import __version__
+from lstmbench.errors import UserError
+from lstmbench.plugin import manager
+
+EXAMPLE = "lstmbench_numpy"
+
+PYPROJECT = Template("""\
+[build-system]
+requires = ["hatchling>=1.26"]
+build-backend = "hatchling.build"
+
+[project]
+name = "lstmbench-$name"
+version = "0.1.0"
+description = "$name as an lstmbench backend"
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = ["lstmbench>=$version", "numpy>=1.26"]
+
+[project.optional-dependencies]
+test = ["pytest>=8"]
+
+[project.entry-points.lstmbench]
+$name = "$package"
+
+[tool.hatch.build.targets.wheel]
+packages = ["$package"]
+""")
+
+README = Template("""\
+# lstmbench-$name
+
+A backend for [lstmbench](https://pypi.org/project/lstmbench/).
+
+    pip install --editable .
+    lstmbench check $name
+    lstmbench run --backends $name
+
+`$package/__init__.py` tells lstmbench what there is, without importing a framework;
+`$package/backend.py` computes. Replace the calls of `reference` by your own, and let
+`lstmbench check $name` tell you which part is not right yet.
+""")
+
+TEST = Template("""\
+from lstmbench.testing import Conformance
+
+
+class Test$title(Conformance):
+    backend = "$name"
+""")
+
+
+def check_name(name: str) -> None:
+    """Raise :class:`UserError` for what cannot name a backend, a package and a distribution."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
+        raise UserError(
+            f"{name!r} cannot name a plugin: use lower-case letters and digits, parts joined by "
+            "single hyphens, a letter first"
+        )
+    if name == "all" or name in manager.load().backends() or name in manager.KNOWN:
+        raise UserError(f"there is a backend {name!r} already: choose another name")
+    try:
+        metadata.distribution(f"lstmbench-{name}")
+    except metadata.PackageNotFoundError:
+        return
+    raise UserError(f"the distribution lstmbench-{name} is installed already: choose another name")
+
+
+def _adapted(source: str, name: str, title: str, package: str) -> str:
+    """The example's code under the new names."""
+    changes = {
+        EXAMPLE: package,
+        "NumpyBackend": f"{title}Backend",
+        'name="numpy"': f'name="{name}"',
+        "pip install ./plugins/numpy": f"pip install lstmbench-{name}",
+    }
+    for old, new in changes.items():
+        source = source.replace(old, new)
+    return source
+
+
+def write_plugin(name: str, into: Path) -> Path:
+    """Write ``into/lstmbench-NAME`` in one step, or raise :class:`UserError` and write nothing."""
+    check_name(name)
+    folder = into / f"lstmbench-{name}"
+    if folder.exists():
+        raise UserError(f"{folder} exists already: move it away or choose another name")
+    try:
+        example = resources.files(EXAMPLE)
+    except ModuleNotFoundError:
+        raise UserError(
+            f"the example to start from is not installed: {manager.KNOWN['numpy']}"
+        ) from None
+    package = "lstmbench_" + name.replace("-", "_")
+    title = "".join(part.capitalize() for part in name.split("-"))
+    names = {"name": name, "package": package, "title": title, "version": __version__}
+    files = {
+        "pyproject.toml": PYPROJECT.substitute(names),
+        "README.md": README.substitute(names),
+        "tests/test_conformance.py": TEST.substitute(names),
+    }
+    for module in ("__init__.py", "backend.py"):
+        source = example.joinpath(module).read_text("utf-8")
+        files[f"{package}/{module}"] = _adapted(source, name, title, package)
+    try:
+        # made aside and moved, so that a full disk leaves nothing half-written
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into) as aside:
+            made = Path(aside) / folder.name
+            for path, content in files.items():
+                (made / path).parent.mkdir(parents=True, exist_ok=True)
+                (made / path).write_text(content, encoding="utf-8")
+            shutil.move(made, folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return folder

@@ -1,0 +1,62 @@
+"""A published store: records merged into a folder, and everything else made from them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lstmbench.errors import UserError
+from lstmbench.publish.derive import derive
+from lstmbench.publish.folder import put, read_manifest, refuse_inside, refuse_others, refuse_runs
+from lstmbench.publish.gather import Entries, gather, refuse_unclean
+from lstmbench.publish.manifest import Manifest, installed
+from lstmbench.records import canonical
+
+
+@dataclass
+class Outcome:
+    """What publishing did. ``damaged`` and ``problems`` are lines for the user."""
+
+    entries: Entries
+    written: int = 0
+    removed: int = 0
+    damaged: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outcome:
+    """Merge the records in ``paths`` into the store ``to`` and make its other files anew.
+
+    What is there already and as it should be is not written again. Raises :class:`UserError`, with
+    nothing written, for records that contradict each other or are not for publication, for a store
+    with a damaged record, for a folder that holds runs or is part of another store, and for files
+    in the way that were not made by publishing.
+    """
+    before = read_manifest(to)
+    if before is None:
+        refuse_inside(to)
+        refuse_runs(to)
+    damaged: list[str] = []
+    if before:
+        gather([to], damaged)
+    if damaged:
+        raise UserError(f"{damaged[0]}; restore or remove it, then publish again")
+    entries = gather([*([to] if before else []), *paths], damaged)
+    listed = before.records if before else {}
+    refuse_unclean(entries, entries if allow_dirty else listed)
+    made = derive(entries)
+    records = {name: entry.content for name, entry in entries.items()}
+    manifest = Manifest(
+        {name: canonical.digest(data) for name, data in records.items()},
+        {path: canonical.digest(data) for path, data in made.files.items()},
+        installed(),
+    )
+    files = {f"records/{name}": data for name, data in records.items()} | made.files
+    refuse_others(to, files, before)
+    outcome = Outcome(entries, damaged=damaged, problems=made.problems)
+    try:
+        outcome.written, outcome.removed = put(to, files, manifest, before)
+    except OSError as error:
+        raise UserError(f"store {to} cannot be written: {error.strerror or error}") from error
+    return outcome

@@ -1,0 +1,72 @@
+"""Which plots a set of tables gives, under names that only records decide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lstmbench.analysis.tables import Setting
+from lstmbench.publish import tables as tabling
+from lstmbench.records import canonical
+from lstmbench.report.sweeps import SIZES, Sweep, sweeps
+
+#: Tables that get plots, those with most rows, for a drawing takes a while; fewer in long stores.
+MOST_PLOTS = 40
+MOST_PLOTS_OF_LONG = 8
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An SVG at ``path`` in a store; ``draw`` makes it."""
+
+    kind: str
+    path: str
+    title: str
+    draw: Callable[[], str]
+
+
+def plots(tables: Sequence[Setting]) -> list[Plot]:
+    """The plots that the records are enough for, table by table, then scaling."""
+    limit = MOST_PLOTS_OF_LONG if tabling.long(tables) else MOST_PLOTS
+    trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
+    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:limit]
+    chosen = {id(table) for table in most}
+    found = [p for table in trained if id(table) in chosen for p in _of_table(table)]
+    return found + [_of_sweep(sweep) for sweep in sweeps(tables)[:limit]]
+
+
+def _of_table(table: Setting) -> list[Plot]:
+    def perplexity() -> str:
+        from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
+
+        return perplexity_svg([table])
+
+    def roofline() -> str:
+        from lstmbench.report.plots import roofline_svg
+
+        return roofline_svg([table]) or ""
+
+    path = f"plots/{tabling.name(table)}"
+    title = f"Perplexity against epoch: {table.title}"
+    found = [Plot("perplexity", f"{path}-perplexity.svg", title, perplexity)]
+    if any(row.peak_share is not None for row in table.rows):
+        found.append(Plot("roofline", f"{path}-roofline.svg", f"Roofline: {table.title}", roofline))
+    return found
+
+
+def sweep_name(sweep: Sweep) -> str:
+    """A file name for a sweep, whichever of its sizes are there."""
+    facts = next(iter(sweep.settings.values())).facts
+    rest = {**facts, "protocol": {**facts["protocol"], sweep.size: None}, sweep.size: None}
+    unique = canonical.digest(json.dumps(rest, sort_keys=True).encode())[:8]
+    return f"scaling-{SIZES[sweep.size]}-{unique}"
+
+
+def _of_sweep(sweep: Sweep) -> Plot:
+    def scaling() -> str:
+        from lstmbench.report.plots import scaling_svg
+
+        return scaling_svg(sweep)
+
+    return Plot("scaling", f"plots/{sweep_name(sweep)}.svg", sweep.title, scaling)

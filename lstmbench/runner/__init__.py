@@ -1,0 +1,1 @@
+"""From a checked command line to records."""

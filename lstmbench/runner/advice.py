@@ -1,0 +1,70 @@
+"""What to change on this machine for steadier figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lstmbench.analysis.flags import DISTURBING, STOLEN
+from lstmbench.machine import facts
+from lstmbench.messages import one_line
+from lstmbench.records.record import Surroundings
+
+#: Processes that a warning names.
+MOST_NAMED = 3
+
+
+def warning(busy: dict[str, float]) -> str | None:
+    """What to know before anything is measured beside busy processes."""
+    if sum(busy.values()) < DISTURBING:
+        return None
+    named = sorted(busy.items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in named[:MOST_NAMED])
+    more = f", and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return (
+        f"other processes are busy (in shares of a processor: {one_line(shares)}{more}): speeds "
+        "may come out too low; end them, or run again when they are done"
+    )
+
+
+def advice(
+    threads: int,
+    busy: dict[str, float],
+    around: Surroundings | None,
+    governed: Iterable[str],
+    battery: bool,
+) -> list[str]:
+    """What to change for steadier figures, a line each; empty if nothing is found.
+
+    ``busy`` is from before measuring, ``around`` from meanwhile.
+    """
+    lines = []
+    others, stolen = (around.others, around.stolen) if around else (0.0, 0.0)
+    if others >= DISTURBING and not busy:
+        lines.append(
+            f"other processes used {others:.0%} of a processor meanwhile: see which, with 'top', "
+            "and end them"
+        )
+    for name, share in sorted(busy.items(), key=lambda item: -item[1]):
+        lines.append(f"{one_line(name)} uses {share:.0%} of a processor: end it, or wait for it")
+    if stolen >= STOLEN:
+        lines.append(
+            f"the hypervisor gave {stolen:.1%} of the processor time to other guests: "
+            "a machine of its own, or another hour, is steadier"
+        )
+    if any(name not in ("performance",) for name in governed):
+        names = ", ".join(sorted(governed))
+        lines.append(
+            f"the frequency is governed by {names}: 'cpupower frequency-set -g performance' "
+            "keeps it steady"
+        )
+    if battery:
+        lines.append("running on battery: plug the power supply in")
+    cores = facts.physical_cores()
+    if threads > cores:
+        lines.append(f"{threads} threads on {cores} physical cores: --threads {cores} or fewer")
+    elif threads == cores and cores > 1:
+        lines.append(
+            f"{threads} threads take every core: whatever else runs slows them all down; "
+            f"--threads {cores - 1} leaves it a core"
+        )
+    return lines

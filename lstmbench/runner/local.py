@@ -1,0 +1,176 @@
+"""Workers as child processes of this one: own process group, own scratch folder, private pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lstmbench.machine import facts
+from lstmbench.runner.channel import Launch, Lost
+
+#: All that a worker inherits. Whatever else should matter is named, and so recorded.
+PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "SYSTEMROOT",
+    "CUDA_HOME",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+)
+#: Where libraries read their thread count when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "NPROC",
+)
+#: An answer is a few kilobytes; one that never ends is not an answer.
+LONGEST_ANSWER = 16 * 2**20
+LAST_WORDS = 5.0
+
+
+def environment(launch: Launch, scratch: str) -> dict[str, str]:
+    """A clean environment; ``scratch`` takes what compilers would keep for the next process."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    threads = dict.fromkeys(THREAD_VARIABLES, str(launch.threads))
+    scratch_users = dict.fromkeys(("TMPDIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"), scratch)
+    return {
+        **kept,
+        **threads,
+        **scratch_users,
+        "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "1",
+        **launch.environment,
+    }
+
+
+def out_of_memory_kills() -> int:
+    """How often the kernel has killed for want of memory since it started; 0 if unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+class LocalChannel:
+    """One child. Answers are awaited in a blocking read with a deadline, never by polling."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._scratch = tempfile.mkdtemp(prefix="lstmbench-")
+        self._kills = out_of_memory_kills()
+        self._buffer = b""
+        worker_in, self._commands = os.pipe()
+        self._answers, worker_out = os.pipe()
+        try:
+            with launch.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", launch.module, str(worker_in), str(worker_out)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(worker_in, worker_out),
+                    env=environment(launch, self._scratch),
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(self._commands)
+            os.close(self._answers)
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
+        finally:
+            os.close(worker_in)
+            os.close(worker_out)
+
+    def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """Send one line, read one line. Raises :class:`Lost`; the child is then gone."""
+        try:
+            os.write(self._commands, json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._ended() from None
+        line = self._read_line(time.monotonic() + timeout, timeout)
+        try:
+            reply = json.loads(line)
+            error = reply.get("error")
+            if error:
+                message = str(error.pop("message"))
+                raise Lost(str(error.pop("reason")), message, error)
+            answer: dict[str, Any] = reply["answer"]
+        except (ValueError, KeyError, AttributeError):
+            self.close()
+            raise Lost("protocol", f"the worker answered {line[:80]!r}") from None
+        return answer
+
+    def _read_line(self, deadline: float, timeout: float) -> bytes:
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
+                self.close()
+                raise Lost("timeout", f"no answer within {timeout:g} s")
+            chunk = os.read(self._answers, 1 << 16)
+            if not chunk:
+                raise self._ended()
+            self._buffer += chunk
+            if len(self._buffer) > LONGEST_ANSWER:
+                self.close()
+                raise Lost("protocol", "an answer without end")
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _ended(self) -> Lost:
+        """What the exit status of a child that went away says."""
+        try:
+            status = self._process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return Lost("protocol", "the worker closed its pipe and went on")
+        self.close()
+        if status >= 0:
+            return Lost("exit", f"the worker ended with exit status {status}")
+        name = signal.Signals(-status).name
+        if -status == signal.SIGKILL and out_of_memory_kills() > self._kills:
+            return Lost("memory", "killed by the kernel: out of memory")
+        return Lost("signal", f"the worker was killed by {name}")
+
+    def close(self) -> None:
+        """End the process group and remove its scratch folder."""
+        if self._commands < 0:
+            return
+        os.close(self._commands)
+        os.close(self._answers)
+        self._commands = -1
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class LocalExecutor:
+    """Child processes on this machine."""
+
+    def start(self, launch: Launch) -> LocalChannel:
+        return LocalChannel(launch)
+
+    def cpus(self, threads: int) -> list[int] | None:
+        return facts.choose_cpus(threads)

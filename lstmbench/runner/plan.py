@@ -1,0 +1,141 @@
+"""From a selection to ordered groups of trials, without asking any framework anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, product
+from typing import Any
+
+from lstmbench.backend import BackendSpec
+from lstmbench.errors import UserError
+from lstmbench.protocol import Protocol
+from lstmbench.records.trial import Trial
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all backends of a group share, apart from what the whole selection does."""
+
+    protocol: Protocol
+    overrides: Mapping[str, float]
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked for, names already checked.
+
+    ``backends`` are ``(spec, mode)``, mode ``None`` for what ``modes`` says: ``default``, ``all``
+    or names. ``protocols`` come with what the command line overrides; several, or several
+    ``threads``, make a sweep.
+    """
+
+    backends: Sequence[tuple[BackendSpec, str | None]]
+    devices: Sequence[str]
+    modes: Sequence[str]
+    dtype: str
+    protocols: Sequence[tuple[Protocol, Mapping[str, float]]]
+    init: str
+    corpus: str
+    corpus_digest: str
+    seed: int
+    threads: Sequence[int]
+    environment: Mapping[str, str]
+    repeats: int = 1
+
+    def settings(self) -> Iterator[Setting]:
+        """Every combination that a repeat crosses, groups whole."""
+        for (protocol, overrides), threads, device in product(
+            self.protocols, self.threads, self.devices
+        ):
+            yield Setting(protocol, overrides, threads, device)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Groups in the order in which they run, and trials that cannot run, with the reason."""
+
+    groups: list[list[Trial]]
+    unavailable: list[tuple[Trial, str]]
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [trial for group in self.groups for trial in group]
+
+    def by_repeat(self) -> Iterator[tuple[int, list[list[Trial]]]]:
+        """The groups of each repeat, in order."""
+        for repeat, groups in groupby(self.groups, key=lambda group: group[0].repeat):
+            yield repeat, list(groups)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``plan.json`` holds."""
+        return {
+            "groups": [[{"name": t.name, **asdict(t)} for t in group] for group in self.groups],
+            "unavailable": [
+                {"name": t.name, **asdict(t), "reason": reason} for t, reason in self.unavailable
+            ],
+        }
+
+
+def _obstacle(spec: BackendSpec, mode: str, kind: str, dtype: str) -> str | None:
+    """Why the spec rules a combination out, or ``None``."""
+    if kind not in spec.modes:
+        return f"{spec.name} does not run on {kind}, only on {', '.join(spec.modes)}"
+    if mode not in spec.modes[kind]:
+        return f"{spec.name} has no mode {mode!r} on {kind}, only {', '.join(spec.modes[kind])}"
+    if dtype not in spec.dtypes_on(kind):
+        return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
+    return None
+
+
+def make_plan(selection: Selection, interleave: bool = True) -> Plan:
+    """Cross a selection into trials; group those that take turns.
+
+    Raises :class:`UserError` if nothing is left to run or to report.
+    """
+    groups: dict[str, list[Trial]] = {}
+    unavailable: list[tuple[Trial, str]] = []
+    seen: set[str] = set()
+    for repeat, setting in product(range(selection.repeats), selection.settings()):
+        kind = setting.device.partition(":")[0]
+        for spec, named in selection.backends:
+            modes = (named,) if named else spec.modes_on(kind, selection.modes)
+            if not modes and kind not in spec.modes:  # a row that says so
+                modes = next(iter(spec.modes.values()))[:1]
+            for mode in modes:
+                trial = _trial(selection, setting, spec, mode, repeat)
+                if trial.name in seen:
+                    continue
+                seen.add(trial.name)
+                reason = _obstacle(spec, mode, kind, selection.dtype)
+                if reason and not repeat:
+                    unavailable.append((trial, reason))
+                elif not reason:
+                    key = trial.group_key() if interleave else trial.name
+                    groups.setdefault(key, []).append(trial)
+    if not groups and not unavailable:
+        raise UserError(f"no backend selected has a mode named {', '.join(selection.modes)}")
+    return Plan(list(groups.values()), unavailable)
+
+
+def _trial(
+    selection: Selection, setting: Setting, spec: BackendSpec, mode: str, repeat: int
+) -> Trial:
+    return Trial(
+        backend=spec.name,
+        mode=mode,
+        device=setting.device,
+        dtype=selection.dtype,
+        protocol=setting.protocol,
+        overrides=setting.overrides,
+        init=selection.init,
+        corpus=selection.corpus,
+        corpus_digest=selection.corpus_digest,
+        seed=selection.seed,
+        threads=setting.threads,
+        environment=selection.environment,
+        backend_environment=spec.environment,
+        repeat=repeat,
+    )

@@ -1,0 +1,184 @@
+"""From what the user typed to a checked selection; every error names the option and the way out."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+from lstmbench.backend import BackendSpec
+from lstmbench.batches import window_count
+from lstmbench.corpora import corpus as corpora
+from lstmbench.corpora.corpus import Corpus, CorpusMissing
+from lstmbench.errors import UserError
+from lstmbench.machine import facts
+from lstmbench.plugin import manager
+from lstmbench.protocol import Protocol
+from lstmbench.records.record import Aim
+from lstmbench.records.trial import DTYPES
+
+#: What a ratio can be known within: below, processes of one machine never agree.
+LEAST_PRECISION, MOST_PRECISION = 0.002, 0.5
+DEVICE = re.compile(r"cpu|mps|cuda:\d+")
+
+
+def choose_backends(host: manager.Host, text: str) -> list[tuple[BackendSpec, str | None]]:
+    """``all``, or ``name`` or ``name:mode``, comma-separated."""
+    specs = host.backends()
+    if text == "all":
+        host.refuse_problems()
+        if not specs:
+            raise UserError("no backend is installed: pip install ./plugins/torch, for one")
+        return [(spec, None) for spec in specs.values() if spec.out_of_all is None]
+    chosen: list[tuple[BackendSpec, str | None]] = []
+    for item in split(text, "--backends"):
+        name, _, mode = item.partition(":")
+        spec = manager.find_backend(host, name)
+        known = {m for modes in spec.modes.values() for m in modes}
+        if mode and mode not in known:
+            raise manager.unknown(f"mode of {name}", mode, known)
+        chosen.append((spec, mode or None))
+    return chosen
+
+
+def choose_modes(text: str, specs: Sequence[BackendSpec]) -> list[str]:
+    """``default``, ``all``, or names that at least one selected backend has."""
+    known = {m for spec in specs for modes in spec.modes.values() for m in modes}
+    chosen = split(text, "--modes")
+    for mode in chosen:
+        if mode not in known | {"default", "all"}:
+            raise manager.unknown("mode", mode, known)
+    return chosen
+
+
+def choose_devices(text: str) -> list[str]:
+    """``all`` that the machine has, or names; whether a backend can use one it says itself."""
+    if text == "all":
+        return facts.devices()
+    chosen = split(text, "--devices")
+    for device in chosen:
+        if not DEVICE.fullmatch(device):
+            raise manager.unknown("device", device, {*facts.devices(), "cuda:0", "mps"})
+    return chosen
+
+
+def choose_dtype(dtype: str) -> str:
+    """One of :data:`lstmbench.runner.plan.DTYPES`."""
+    if dtype not in DTYPES:
+        raise manager.unknown("dtype", dtype, DTYPES)
+    return dtype
+
+
+def choose_protocols(
+    host: manager.Host, name: str, given: Mapping[str, Sequence[float] | None]
+) -> list[tuple[Protocol, Mapping[str, float]]]:
+    """The named preset with the command line's overrides crossed, and what they really change."""
+    presets = host.protocols()
+    if name not in presets:
+        raise manager.unknown("protocol", name, presets)
+    preset: Protocol = presets[name]
+    swept = {option: values for option, values in given.items() if values is not None}
+    crossed = [
+        preset.override(dict(zip(swept, values, strict=True)))
+        for values in product(*(dict.fromkeys(values) for values in swept.values()))
+    ]
+    return [(protocol, protocol.overrides(preset)) for protocol in crossed]
+
+
+def choose_threads(threads: Sequence[int] | None) -> list[int]:
+    """The physical cores, or as many as asked for, up to the logical ones."""
+    if threads is None:
+        return [facts.physical_cores()]
+    most = len(facts.usable_cpus())
+    for number in threads:
+        if not 1 <= number <= most:
+            raise UserError(f"--threads {number}: this machine offers 1 to {most}")
+    return list(dict.fromkeys(threads))
+
+
+def choose_aim(
+    protocol: Protocol, repeats: int | None, precision: float | None, budget: float | None
+) -> Aim | None:
+    """When to stop sampling, or ``None`` where the number of processes is fixed."""
+    if repeats is not None:
+        if precision is not None:
+            raise UserError(
+                "--repeats fixes the number of processes, --precision lets it vary: "
+                "give one of them"
+            )
+        if budget is not None:
+            raise UserError("--repeats fixes the number of processes: no --budget ends them early")
+        return None
+    wanted = precision if precision is not None else protocol.precision
+    if wanted is None:
+        if budget is not None:
+            raise UserError("--budget ends sampling for --precision: give that too")
+        return None
+    if wanted > MOST_PRECISION:
+        raise UserError(f"--precision {wanted:.4g}: a share such as 2% or 0.02, at most 50%")
+    if not wanted >= LEAST_PRECISION:
+        raise UserError(
+            f"--precision {wanted:.4g}: no machine repeats itself so well that sampling could end; "
+            f"between {LEAST_PRECISION:.1%} and {MOST_PRECISION:.0%} it can"
+        )
+    seconds = positive_seconds(protocol.budget if budget is None else budget, "--budget")
+    return Aim(precision=wanted, seconds=seconds)
+
+
+def positive_seconds(value: float, option: str) -> float:
+    """A time limit; neither nan nor infinite."""
+    if not 0 < value < float("inf"):
+        raise UserError(f"{option} {value:g}: must be a positive number")
+    return value
+
+
+def choose_corpus(host: manager.Host, name: str | None, file: Path | None) -> Corpus:
+    """The named text; without a name The Time Machine, or the bundled text, saying so."""
+    specs = host.corpora()
+    if name is not None and name not in specs:
+        raise manager.unknown("corpus", name, specs)
+    try:
+        return corpora.resolve(specs[name] if name else corpora.DEFAULT, file)
+    except CorpusMissing:
+        if name is not None:
+            raise
+        print(
+            f"lstmbench: {corpora.DEFAULT.name} is not here and cannot be downloaded: training "
+            f"on {corpora.FALLBACK.name!r} instead (same shapes and speed, other perplexities)",
+            file=sys.stderr,
+        )
+        return corpora.resolve(corpora.FALLBACK)
+
+
+def check_fits(protocol: Protocol, corpus: Corpus) -> None:
+    """Every split must give at least one window."""
+    batch, steps = protocol.batch_size, protocol.steps
+    for name, part in protocol.splits(len(corpus.ids)).items():
+        tokens = part.stop - part.start
+        if window_count(tokens, batch, steps) < 1:
+            raise UserError(
+                f"the {name} part of corpus {corpus.name!r} has {tokens} tokens, too few for one "
+                f"window of --batch-size {batch} x --steps {steps}: lower them, "
+                "or take a longer text (--corpus)"
+            )
+
+
+def parse_environment(assignments: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` each."""
+    parsed = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(f"--env {assignment!r}: expected NAME=VALUE")
+        parsed[name] = value
+    return parsed
+
+
+def split(text: str, option: str) -> list[str]:
+    """Comma-separated names; at least one."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"{option}: name at least one")
+    return parts

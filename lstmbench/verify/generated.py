@@ -1,0 +1,118 @@
+"""Every file of a published store that is made from its records, and what else lies there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lstmbench.plugin.extensions import SUFFIX
+from lstmbench.publish.derive import Made, derive
+from lstmbench.publish.gather import Entries
+from lstmbench.publish.manifest import FILES, FOLDERS, Manifest, installed
+from lstmbench.publish.plots import Plot
+from lstmbench.records import canonical
+from lstmbench.records.store import MANIFEST, Run
+from lstmbench.verify.differences import differences
+from lstmbench.verify.findings import Report
+from lstmbench.verify.plots import may_be_drawn, unlike
+
+#: Files beside a store's own that are named; the rest is counted.
+MOST_NAMED = 5
+#: Where a format of a plugin is written.
+_FOREIGN = re.compile("tables/all" + SUFFIX.pattern)
+
+
+def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) -> None:
+    """The manifest against itself, then all that is made."""
+    actual = (folder / MANIFEST).read_bytes()
+    report.mismatches += differences(MANIFEST, actual, manifest.to_bytes())
+    for path in _links(folder):
+        report.wrong(path, "is a symbolic link: what it leads to is no part of the store")
+    _files(report, folder, manifest, derive(entries, draw=False))
+    _others(report, folder)
+
+
+def listed(
+    report: Report, folder: str, listed: Mapping[str, str], digests: Mapping[str, str]
+) -> None:
+    """Files against their digests in the manifest, both ways."""
+    for name in sorted(listed.keys() | digests.keys()):
+        if name not in digests:
+            report.wrong(f"{folder}{name}", f"missing, though {MANIFEST} lists it")
+        elif name not in listed:
+            report.wrong(f"{folder}{name}", f"{MANIFEST} does not list it")
+        elif listed[name] != digests[name]:
+            report.wrong(f"{folder}{name}", f"{MANIFEST} lists another digest of it")
+
+
+def _files(report: Report, folder: Path, manifest: Manifest, made: Made) -> None:
+    """Every made file, against what the records give."""
+    report.mismatches += made.problems
+    found = _found(folder)
+    listed(report, "", manifest.made, {p: canonical.digest(data) for p, data in found.items()})
+    expected = {p: data for p, data in made.files.items() if not _foreign(p, made, manifest)}
+    for path in sorted(expected.keys() & found.keys()):
+        report.files += 1
+        report.mismatches += differences(path, found[path], expected[path])
+    plots = {plot.path for plot in made.plots}
+    for path in sorted((expected.keys() | plots) - manifest.made.keys()):
+        report.wrong(path, "missing: the records give such a file")
+    for path in sorted(manifest.made.keys() - expected.keys() - plots):
+        if _FOREIGN.fullmatch(path):
+            report.note(f"{path} is in the format of a plugin: compared by digest only")
+        else:
+            report.wrong(path, "the records give no such file")
+    here = installed()
+    for library, version in manifest.libraries.items():
+        if here.get(library) != version:
+            report.note(f"made with {library} {version}, here is {here.get(library)}")
+    _plots(report, manifest, made.plots, found)
+
+
+def _plots(
+    report: Report, manifest: Manifest, plots: Sequence[Plot], found: Mapping[str, bytes]
+) -> None:
+    """Drawn again where that gives the same, and last, for drawing takes a while."""
+    if not plots:
+        return
+    if not may_be_drawn(manifest.libraries, installed()):
+        report.note("plots depend on the version that drew them: compared by digest only")
+    elif report.mismatches:
+        report.note("plots were not drawn again, for not all else is right")
+    else:
+        report.files += len(plots)
+        for path in unlike(plots, found):
+            report.wrong(path, "is not what the records give")
+
+
+def _others(report: Report, folder: Path) -> None:
+    """Name what stands in the store and is no part of it."""
+    own = {MANIFEST, "records", *FILES, *FOLDERS}
+    records = set(Run(folder).files())
+    others = [path for path in folder.iterdir() if path.name not in own]
+    others += [path for path in (folder / "records").glob("*") if path not in records]
+    names = [p.relative_to(folder).as_posix() + "/" * p.is_dir() for p in sorted(others)]
+    if names:
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        report.note(f"not checked, no part of the store: {', '.join(names[:MOST_NAMED])}{more}")
+
+
+def _foreign(path: str, made: Made, manifest: Manifest) -> bool:
+    """Whether only a plugin that is installed here, but was not there, makes the file."""
+    return path in made.by_plugins and path not in manifest.made
+
+
+def _links(folder: Path) -> list[str]:
+    """Symbolic links where there should be files and folders."""
+    own = [folder / name for name in (MANIFEST, "records", *FILES, *FOLDERS)]
+    inside = [path for place in own if place.is_dir() for path in place.rglob("*")]
+    return [p.relative_to(folder).as_posix() for p in [*own, *inside] if p.is_symlink()]
+
+
+def _found(folder: Path) -> dict[str, bytes]:
+    """What is where made files are."""
+    paths: Iterable[Path] = (folder / name for name in FILES)
+    for name in FOLDERS:
+        paths = [*paths, *(folder / name).rglob("*")]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.is_file()}

@@ -1,0 +1,1 @@
+"""The process that trains. Needs the standard library and NumPy only."""

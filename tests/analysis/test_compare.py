@@ -1,0 +1,371 @@
+"""Comparisons: how often an interval covers, and what may be compared at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from lstmbench.analysis import compare, intervals, metrics
+from lstmbench.analysis.tables import settings
+from lstmbench.records.record import Epochs, Record, Source, Status
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+Make = Callable[..., Any]
+EPOCHS = 40
+
+
+def processes(
+    make_record: Make, seconds: list[float], backend: str = "numpy", run: str = "one"
+) -> list[Record]:
+    """One record per process, its epochs all of the given length."""
+    source = Source(run=run, started="", command=[], commit="c", dirty=False, interleaved=True)
+    return [
+        make_record(
+            backend=backend,
+            repeat=repeat,
+            source=source,
+            epochs=Epochs(seconds=[s] * EPOCHS, nats=[9000.0] * EPOCHS, tokens=[8960] * EPOCHS),
+        )
+        for repeat, s in enumerate(seconds)
+    ]
+
+
+def test_intervals_cover_as_often_as_they_claim() -> None:
+    """Series with one-sided noise within processes and a spread between them."""
+    rng = np.random.default_rng(0)
+    covered, runs, repeats = 0, 400, 6
+    for _ in range(runs):
+        ratios = []
+        for _ in range(repeats):
+            sides = []
+            for _ in range(2):
+                level = 0.1 * np.exp(0.01 * rng.normal())
+                seconds = level * (1 + rng.exponential(0.05, EPOCHS))
+                epochs = Epochs(seconds=seconds.tolist(), nats=[1.0] * EPOCHS, tokens=[1] * EPOCHS)
+                sides.append(metrics.speed(epochs))
+            ratios.append(sides[0] / sides[1])
+        found = intervals.interval(ratios)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1 <= found.high
+    # three standard deviations of a binomial around 95 %
+    assert 0.917 <= covered / runs <= 0.983
+
+
+def test_a_slowdown_of_a_twentieth_is_worse(make_record: Make) -> None:
+    rng = np.random.default_rng(1)
+    drift = 0.1 * np.exp(0.2 * rng.normal(size=6))  # the machine's, seen by both
+    honest = processes(make_record, list(drift * np.exp(0.01 * rng.normal(size=6))), "a")
+    slowed = processes(make_record, list(1.05 * drift * np.exp(0.01 * rng.normal(size=6))), "b")
+    speed = compare.compare(slowed, honest)[0]
+    assert (speed.quantity.name, speed.verdict, speed.paired) == ("tokens/s", "worse", True)
+    assert compare.compare(honest, slowed)[0].verdict == "better"
+    # without turns the drift hides it
+    apart = processes(make_record, list(1.05 * drift[::-1]), "b", run="another")
+    assert compare.compare(apart, honest)[0].verdict == "undecided"
+
+
+def test_the_hour_of_a_run_is_one_observation(make_record: Make) -> None:
+    """Five processes that agree say nothing about the next run; several runs do."""
+    quiet = processes(make_record, [0.1, 0.1001, 0.0999, 0.1, 0.1], run="quiet")
+    busy = processes(make_record, [0.12, 0.1201, 0.1199, 0.12, 0.12], run="busy")
+    speed = compare.compare(busy, quiet)[0]
+    assert (speed.verdict, speed.ratio.processes) == ("undecided", 1)
+    assert speed.ratio.value == pytest.approx(1 / 1.2, rel=1e-3)
+    side = {
+        backend: [
+            record
+            for run in range(4)
+            for record in processes(make_record, [s * (1 + run / 100)] * 3, run=f"{backend}{run}")
+        ]
+        for backend, s in (("slow", 0.12), ("fast", 0.1))
+    }
+    speed = compare.compare(side["slow"], side["fast"])[0]
+    assert (speed.verdict, speed.ratio.processes) == ("worse", 4)
+
+
+def test_rows_of_different_runs_share_a_rank(make_record: Make) -> None:
+    records = processes(make_record, [0.1, 0.1001, 0.0999], "a", run="quiet")
+    records += processes(make_record, [0.12, 0.1201, 0.1199], "b", run="busy")
+    (setting,) = settings(records)
+    assert setting.ranks == [1, 1]
+
+
+def test_one_process_decides_nothing(make_record: Make) -> None:
+    a, b = (processes(make_record, [s], n) for s, n in ((0.1, "a"), (0.2, "b")))
+    assert compare.compare(a, b)[0].verdict == "undecided"
+
+
+def test_rows_that_cannot_be_told_apart_share_a_rank(make_record: Make) -> None:
+    rng = np.random.default_rng(2)
+    records = []
+    for backend, level in (("a", 0.1), ("b", 0.1005), ("c", 0.13), ("d", 0.131)):
+        records += processes(make_record, list(level * np.exp(0.02 * rng.normal(size=5))), backend)
+    (setting,) = settings(records)
+    assert len(setting.rows) == 4
+    assert setting.ranks == [1, 1, 3, 3]
+
+
+def test_seconds_to_a_perplexity(make_record: Make) -> None:
+    record = make_record(
+        epochs=Epochs(seconds=[1.0, 2.0, 4.0], nats=[30.0, 6.0, 1.0], tokens=[10] * 3),
+        phases={"import": 1.0, "build": 0.5, "prepare": 0.25, "parity": 9.0},
+    )
+    assert compare.seconds_to(record, 2.0) == 3.0
+    assert compare.seconds_to(record, 1.5) == 7.0
+    assert compare.seconds_to(record, 1.5, start_up=True) == 8.75
+    assert compare.seconds_to(record, 1.05) is None
+
+
+@pytest.fixture
+def two_runs(cli: Cli) -> tuple[Path, Path]:
+    for epochs in ("3", "4"):
+        done = cli.run("--backends", "numpy", "--epochs", epochs)
+        assert done.returncode == 0, done.stderr
+    first, second = cli.runs()
+    return first, second
+
+
+def test_wording_and_sampling_of_a_protocol_make_no_difference(make_record: Make) -> None:
+    mine = processes(make_record, [0.1, 0.11])
+    trial = mine[0].trial
+    words = replace(trial.protocol, note="other words", summary="others", budget=1.0, repeats=9)
+    theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=words)}) for r in mine]
+    assert not compare.differences(mine, theirs)
+    assert compare.compare(mine, theirs)[0].paired
+    assert len(settings([*mine, *theirs])) == 1
+    sized = replace(trial.protocol, clip_norm=0.5)
+    theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=sized)}) for r in mine]
+    assert set(compare.differences(mine, theirs)) == {"protocol"}
+
+
+def test_what_differs_is_refused_or_labelled(cli: Cli, two_runs: tuple[Path, Path]) -> None:
+    refused = cli("compare", *two_runs)
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "protocol" in refused.stderr
+    labelled = cli("compare", *two_runs, "--anyway")
+    assert labelled.returncode == 0
+    assert "Not the same protocol" in labelled.stdout
+
+
+def test_a_backend_that_is_not_there_has_a_nearest(
+    cli: Cli, one_line: Any, two_runs: tuple[Path, Path]
+) -> None:
+    first, _ = two_runs
+    one_line(cli("compare", f"{first}@nunpy", first), "did you mean 'numpy'?")
+
+
+def test_the_gate_fails_only_on_a_decided_slowdown(cli: Cli, two_runs: tuple[Path, Path]) -> None:
+    first, _ = two_runs
+    assert "undecided" in cli("compare", first, first).stdout
+    done = cli("compare", first, first, "--fail-below", "2")
+    assert done.returncode == 2
+    assert "One process gives no interval" in done.stderr
+    (path,) = (first / "records").iterdir()
+    template = json.loads(path.read_text())
+    template["machine"]["facts"] = {}
+    for name, seconds in (("quick", 0.1), ("slow", 0.2)):
+        folder = cli.folder / name
+        (folder / "records").mkdir(parents=True)
+        (folder / "plan.json").write_text("{}")
+        for repeat in range(3):
+            length = seconds * (1 + repeat * seconds / 10)
+            series = {"seconds": [length] * 3, "nats": [9.0] * 3, "tokens": [90] * 3}
+            record = {**template, "epochs": series}
+            record["trial"] = {**template["trial"], "repeat": repeat}
+            (folder / "records" / f"{repeat}.json").write_text(json.dumps(record))
+    slow, quick = cli.folder / "slow", cli.folder / "quick"
+    assert cli("compare", slow, quick, "--fail-below", "0.97").returncode == 1
+    assert cli("compare", quick, slow, "--fail-below", "0.97").returncode == 0
+    assert "worse" in cli("compare", slow, quick, "--format", "github").stdout
+
+
+def stored(cli: Cli, records: list[Record]) -> Path:
+    """A run's folder that holds ``records``."""
+    from lstmbench.records.store import Run
+
+    run = Run.create(cli.store, "d2l")
+    run.write_plan({})
+    for record in records:
+        run.write_record(record)
+    return run.folder
+
+
+def test_rows_that_share_a_label_are_told_apart_by_conditions(
+    cli: Cli, call: Callable[..., Any], one_line: Callable[..., None], make_record: Make
+) -> None:
+    records = processes(make_record, [0.1, 0.11]) + processes(make_record, [0.2, 0.21], "b")
+    others = [
+        record.model_copy(update={"trial": replace(record.trial, init="native")})
+        for record in records
+    ]
+    folder = stored(cli, records + others)
+    one_line(call("compare", f"{folder}@numpy", f"{folder}@b"), "they differ in init", "--only")
+    one_line(call("compare", f"{folder}@numpy", f"{folder}@b", "--only", "init=other"), "--only")
+    one_line(call("compare", folder, f"{folder}@b"), "name one of b:eager, numpy:eager")
+    done = call("compare", f"{folder}@numpy", f"{folder}@b", "--only", "init=native")
+    assert done.returncode == 0
+    assert "better" in done.stdout
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_compared(
+    cli: Cli, call: Callable[..., Any], make_record: Make
+) -> None:
+    records = processes(make_record, [0.1] * 3) + processes(make_record, [0.2] * 3, "b")
+    folder = stored(cli, records)
+    victim = folder / "records" / f"{records[0].trial.name}.json"
+    victim.write_text(victim.read_text()[:100])
+    done = call("compare", f"{folder}@numpy", f"{folder}@b")
+    assert done.returncode == 1
+    assert victim.name in done.stderr
+    assert "tokens/s" in done.stdout
+
+
+@pytest.mark.parametrize(("least", "code"), [("0.97", 1), ("0.4", 0)])
+def test_the_gate_fails_what_is_surely_worse_by_more_than_it_lets_through(
+    cli: Cli, call: Callable[..., Any], make_record: Make, least: str, code: int
+) -> None:
+    slow = processes(make_record, [0.2, 0.201, 0.2], "b")
+    folder = stored(cli, processes(make_record, [0.1, 0.1, 0.101]) + slow)
+    done = call("compare", f"{folder}@b", f"{folder}@numpy", "--fail-below", least)
+    assert done.returncode == code
+
+
+def test_perplexity_is_the_seed_s_not_the_process_s(make_record: Make) -> None:
+    """Ten processes of one seed say no more than one; several seeds give an interval."""
+
+    def side(backend: str, nats: list[float], repeats: int) -> list[Record]:
+        return [
+            make_record(
+                backend=backend,
+                seed=seed,
+                repeat=repeat,
+                epochs=Epochs(seconds=[0.1] * 4, nats=[n] * 4, tokens=[1] * 4),
+            )
+            for seed, n in enumerate(nats)
+            for repeat in range(repeats)
+        ]
+
+    def perplexity(a: list[Record], b: list[Record]) -> compare.Comparison:
+        return next(c for c in compare.compare(a, b) if c.quantity.name == "perplexity")
+
+    one_seed = perplexity(side("a", [1.0], 10), side("b", [1.001], 10))
+    assert one_seed.verdict == "undecided"
+    assert one_seed.ratio.low is None
+    ours, theirs = [1.0, 1.1, 1.2, 1.3], [1.5, 1.58, 1.72, 1.8]
+    assert perplexity(side("a", ours, 2), side("b", theirs, 2)).verdict == "better"
+
+
+def test_so_is_the_epoch_at_which_a_perplexity_is_reached(make_record: Make) -> None:
+    a, b = (
+        [
+            make_record(
+                backend=backend,
+                repeat=repeat,
+                epochs=Epochs(seconds=[s + repeat / 1000] * 2, nats=[9.0, 0.5], tokens=[1] * 2),
+            )
+            for repeat in range(5)
+        ]
+        for backend, s in (("a", 1.0), ("b", 2.0))
+    )
+    found = {c.quantity.name: c for c in compare.compare(a, b)}
+    assert found["tokens/s"].verdict == "better"
+    assert found["seconds to perplexity 2"].verdict == "undecided"
+
+
+def test_an_infinite_perplexity_is_compared_with_nothing(make_record: Make) -> None:
+    a, b = (processes(make_record, [0.1, 0.11], name) for name in "ab")
+    wild = a[0].epochs.model_copy(update={"nats": [1e9] * EPOCHS})
+    names = {
+        c.quantity.name for c in compare.compare([a[0].model_copy(update={"epochs": wild})], b)
+    }
+    assert "tokens/s" in names
+    assert "perplexity" not in names
+
+
+def test_exact_amounts_are_decided_without_spread(make_record: Make) -> None:
+    def side(name: str, size: int, count: int = 3) -> list[Record]:
+        memory = {"device_peak": size}
+        own = processes(make_record, [0.1] * count, name)
+        return [record.model_copy(update={"memory": memory}) for record in own]
+
+    def verdict(a: list[Record], b: list[Record]) -> str:
+        return next(c for c in compare.compare(a, b) if c.quantity.name == "device memory").verdict
+
+    assert verdict(side("a", 100), side("b", 200)) == "better"
+    assert verdict(side("a", 100), side("b", 100)) == "undecided"
+    assert verdict(side("a", 100, 1), side("b", 200, 1)) == "undecided"
+
+
+def test_what_failed_and_what_is_flagged_is_told_and_fails_a_gate(
+    cli: Cli, call: Callable[..., Any], make_record: Make
+) -> None:
+    fast = processes(make_record, [0.1, 0.101, 0.1, 0.1], "a")
+    lost = {"status": Status.FAILED, "reason": "timeout", "message": "no answer"}
+    fast[3] = fast[3].model_copy(update=lost)
+    fast[0] = fast[0].model_copy(update={"flags": ["unsettled"]})
+    folder = stored(cli, fast + processes(make_record, [0.2, 0.201, 0.2, 0.2], "b"))
+    done = call("compare", f"{folder}@a", f"{folder}@b")
+    assert done.returncode == 0
+    assert "A: 1 of 4 processes failed (timeout)." in done.stdout
+    assert "A: 1 of 4 processes unsettled." in done.stdout
+    assert call("compare", f"{folder}@a", f"{folder}@b", "--fail-below", "0.9").returncode == 1
+    assert call("compare", f"{folder}@b", f"{folder}@a", "--fail-below", "0.1").returncode == 0
+
+
+def test_a_gate_between_single_runs_says_what_is_missing(
+    cli: Cli, call: Callable[..., Any], one_line: Callable[..., None], make_record: Make
+) -> None:
+    new, old = (
+        stored(cli, processes(make_record, [0.1, 0.101, 0.102], run=run)) for run in ("new", "old")
+    )
+    assert "undecided" in call("compare", new, old).stdout
+    gate = call("compare", new, old, "--fail-below", "0.97")
+    assert gate.returncode == 2
+    assert gate.stderr.count("\n") == 1
+    assert "different runs" in gate.stderr
+
+
+def test_survivors_are_not_compared(make_record: Make) -> None:
+    def side(backend: str, last: list[float]) -> list[Record]:
+        return [
+            make_record(
+                backend=backend,
+                repeat=n,
+                epochs=Epochs(seconds=[1.0 + n] * 2, nats=[9.0, nats], tokens=[1] * 2),
+            )
+            for n, nats in enumerate(last)
+        ]
+
+    names = {c.quantity.name for c in compare.compare(side("a", [0.1, 0.1]), side("b", [0.1, 5.0]))}
+    assert "tokens/s" in names
+    assert "seconds to perplexity 2" not in names
+
+
+def test_one_lost_process_leaves_the_others_paired(make_record: Make) -> None:
+    drift = [0.1, 0.13, 0.2, 0.16, 0.11]
+    slow = processes(make_record, [1.05 * s for s in drift], "b")
+    lost = slow[2].model_copy(update={"status": "failed"})
+    found = compare.compare([*slow[:2], lost, *slow[3:]], processes(make_record, drift))
+    speed = next(c for c in found if c.quantity.name == "tokens/s")
+    assert speed.paired
+    assert speed.ratio.processes == 4
+    assert speed.ratio.value == pytest.approx(1 / 1.05)
+
+
+def test_records_of_another_machine_anywhere_in_a_side_are_told(make_record: Make) -> None:
+    mine = processes(make_record, [0.1, 0.1])
+    other = mine[1].machine.model_copy(update={"digest": "o" * 64})
+    mixed = [mine[0], mine[1].model_copy(update={"machine": other})]
+    assert set(compare.differences(mixed, mine)) == {"machine"}
+    assert not compare.differences(mine, mine)

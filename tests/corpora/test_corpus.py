@@ -1,0 +1,260 @@
+"""Where a text is looked for, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstmbench.corpora import corpus
+from lstmbench.corpora.corpus import BUNDLED, TIME_MACHINE, CorpusMissing, CorpusSpec, resolve
+from lstmbench.corpora.vocabulary import Vocabulary, normalise
+from lstmbench.errors import UserError
+
+TEXT = b"The quick brown fox\njumps over the lazy dog.\n"
+FOX = CorpusSpec(
+    name="fox",
+    summary="a fox",
+    filename="fox.txt",
+    urls=("http://127.0.0.1:9/fox.txt",),
+    sha256=hashlib.sha256(TEXT).hexdigest(),
+)
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No data folder, an empty cache, no way out but to this machine."""
+    monkeypatch.delenv("LSTMBENCH_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(corpus, "cache_folder", lambda: tmp_path / "cache")
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(corpus, "_download", fail)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Path]:
+    """A folder that ``http://127.0.0.1:PORT`` serves; its name is the port."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (folder / "port").write_text(str(server.server_port))
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def url(served: Path) -> str:
+    return f"http://127.0.0.1:{(served / 'port').read_text()}/fox.txt"
+
+
+def put(folder: Path, content: bytes = TEXT) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "fox.txt"
+    path.write_bytes(content)
+    return path
+
+
+def test_the_file_named_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_download: None
+) -> None:
+    named = put(tmp_path / "named")
+    monkeypatch.setenv("LSTMBENCH_DATA_DIR", str(put(tmp_path / "data", b"wrong").parent))
+    put(tmp_path / "cache", b"wrong")
+    assert resolve(FOX, named).digest == FOX.sha256
+
+
+def test_the_data_folder_comes_before_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_download: None
+) -> None:
+    monkeypatch.setenv("LSTMBENCH_DATA_DIR", str(put(tmp_path / "data").parent))
+    put(tmp_path / "cache", b"wrong")
+    assert resolve(FOX).digest == FOX.sha256
+
+
+def test_a_data_folder_without_the_file_leaves_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_download: None
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("LSTMBENCH_DATA_DIR", str(tmp_path / "data"))
+    put(tmp_path / "cache")
+    assert resolve(FOX).digest == FOX.sha256
+
+
+@pytest.mark.parametrize("place", ["named", "data", "cache"])
+def test_a_wrong_file_is_refused_wherever_it_is(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_download: None
+) -> None:
+    path = put(tmp_path / place, TEXT.replace(b"quick", b"quack"))
+    if place == "data":
+        monkeypatch.setenv("LSTMBENCH_DATA_DIR", str(path.parent))
+        put(tmp_path / "cache")
+    with pytest.raises(UserError, match=r"is not fox: its SHA-256 is") as refused:
+        resolve(FOX, path if place == "named" else None)
+    assert str(path) in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, no_download: None) -> None:
+    put(tmp_path / "cache")
+    with pytest.raises(UserError, match="No such file"):
+        resolve(FOX, tmp_path / "none.txt")
+
+
+def test_a_download_is_verified_and_kept(tmp_path: Path, served: Path) -> None:
+    put(served)
+    spec = CorpusSpec(**{**vars(FOX), "urls": (FOX.urls[0], url(served))})
+    assert resolve(spec).digest == FOX.sha256
+    (served / "fox.txt").unlink()
+    assert (tmp_path / "cache" / "fox.txt").read_bytes() == TEXT
+    assert resolve(spec).digest == FOX.sha256
+
+
+def test_a_wrong_download_is_neither_used_nor_kept(tmp_path: Path, served: Path) -> None:
+    put(served, b"something else")
+    with pytest.raises(CorpusMissing):
+        resolve(CorpusSpec(**{**vars(FOX), "urls": (url(served),)}))
+    assert not (tmp_path / "cache" / "fox.txt").exists()
+
+
+@pytest.fixture
+def trickling() -> Iterator[str]:
+    """The address of a server that sends the right file, a byte every half second."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(TEXT))
+                for place in range(len(TEXT)):
+                    connection.sendall(TEXT[place : place + 1])
+                    time.sleep(0.5)
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/fox.txt"
+
+
+def test_a_server_that_goes_on_for_ever_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, trickling: str
+) -> None:
+    monkeypatch.setattr(corpus, "DOWNLOAD_SECONDS", 1.5)
+    with pytest.raises(CorpusMissing):
+        resolve(CorpusSpec(**{**vars(FOX), "urls": (trickling,)}))
+
+
+def test_all_downloads_together_get_ten_seconds() -> None:
+    assert corpus.DOWNLOAD_SECONDS <= 10
+
+
+def test_what_is_missing_says_where_to_put_it(tmp_path: Path) -> None:
+    with pytest.raises(CorpusMissing) as missing:
+        resolve(FOX)
+    for word in ("--corpus-file", "LSTMBENCH_DATA_DIR", "fox.txt", FOX.urls[0], str(tmp_path)):
+        assert word in str(missing.value)
+
+
+def test_a_made_text_takes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not read from a file"):
+        resolve(BUNDLED, tmp_path / "x.txt")
+
+
+def test_ids_are_the_normalised_text(tmp_path: Path) -> None:
+    found = resolve(FOX, put(tmp_path))
+    assert found.vocabulary.decode(found.ids.tolist()) == normalise(TEXT.decode())
+
+
+def test_the_time_machine_is_pinned(corpus_file: Path) -> None:
+    found = resolve(TIME_MACHINE, corpus_file)
+    assert found.digest == hashlib.sha256(corpus_file.read_bytes()).hexdigest()
+    assert (len(found.ids), len(found.vocabulary)) == (170_580, 28)
+
+
+def test_the_bundled_text_has_the_same_shapes() -> None:
+    found = resolve(BUNDLED)
+    text = found.vocabulary.decode(found.ids.tolist())
+    assert sum(letter != " " for letter in text) >= 12_000
+    assert len(found.vocabulary) == 28
+    assert set(text) == set(" abcdefghijklmnopqrstuvwxyz")
+    assert len(Vocabulary(text[:10_000])) == 28
+
+
+def test_the_bundled_text_is_prose() -> None:
+    found = resolve(BUNDLED)
+    text = found.vocabulary.decode(found.ids.tolist())
+    words = text.split()
+    assert len(set(words)) > 500
+    assert 3.5 < len(text.replace(" ", "")) / len(words) < 6.5
+    assert "traveller" in text
+
+
+def test_without_network_the_bundled_text_is_used_and_said(cli: Any) -> None:
+    done = cli(
+        *("run", "--backends", "numpy", "--devices", "cpu", "--epochs", "1"),
+        *("--hidden-size", "8", "--store", cli.store),
+    )
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if "bundled" in line]
+    assert "time-machine" in said
+    record = cli.records()["numpy"]
+    assert record["trial"]["corpus"] == "bundled"
+    assert record["epochs"]["tokens"] == [8960]
+    assert record["vocabulary_size"] == 28
+    assert f"corpus bundled ({record['trial']['corpus_digest'][:8]})" in done.stdout
+
+
+def test_named_but_not_to_be_had_is_an_error(cli: Any, one_line: Any) -> None:
+    done = cli("run", "--backends", "numpy", "--corpus", "time-machine", "--store", cli.store)
+    one_line(done, "--corpus-file", "LSTMBENCH_DATA_DIR", "timemachine.txt")
+    assert not cli.runs()
+
+
+def test_a_wrong_file_in_the_cache_stops_even_an_unnamed_corpus(cli: Any, one_line: Any) -> None:
+    (cli.cache / "timemachine.txt").write_text("The Time Eater")
+    done = cli("run", "--backends", "numpy", "--store", cli.store)
+    one_line(done, "is not time-machine", "SHA-256")
+    assert not cli.runs()
+
+
+def test_the_data_folder_serves_a_run(cli: Any, corpus_file: Path) -> None:
+    tiny = ("--epochs", "1", "--hidden-size", "8", "--store", cli.store)
+    named = ("run", "--backends", "numpy", "--devices", "cpu")
+    done = cli(*named, *tiny, LSTMBENCH_DATA_DIR=str(corpus_file.parent))
+    assert done.returncode == 0, done.stderr
+    trial = cli.records()["numpy"]["trial"]
+    assert (trial["corpus"], trial["corpus_digest"]) == ("time-machine", TIME_MACHINE.sha256)
+
+
+def test_the_downloader_prints_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lstmbench.corpora.download", str(tmp_path), "f", "0" * 64]
+    done = subprocess.run(
+        [*command, "http://127.0.0.1:9/f"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

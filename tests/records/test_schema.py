@@ -1,0 +1,59 @@
+"""The JSON Schema of records: current, and true of the records that there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from lstmbench.records.record import Evaluation, Parity
+from lstmbench.records.schema import schema_text
+
+Make = Callable[..., Any]
+FILE = Path(__file__).parents[2] / "docs" / "record.schema.json"
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    schema = json.loads(schema_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_published_schema_is_current() -> None:
+    """`lstmbench schema > docs/record.schema.json` makes it so."""
+    assert FILE.read_text() == schema_text()
+
+
+def test_the_command_prints_it(call: Any) -> None:
+    assert call("schema").stdout == schema_text()
+
+
+def test_records_are_what_the_schema_says(make_record: Make, validator: Any) -> None:
+    infinite = Parity(
+        worst=float("inf"),
+        tolerance=1e-4,
+        errors={"text: loss": float("inf")},
+        shape=(8, 32, 35),
+        cut=False,
+    )
+    record = make_record(
+        parity=infinite, evaluations=[Evaluation(split="test", epoch=5, nats=1.5, tokens=3)]
+    )
+    validator.validate(json.loads(record.model_dump_json()))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("status", "splendid"), ("vocabulary_size", "28"), ("unheard_of", 1), ("epochs", [])],
+)
+def test_what_is_no_record_is_not(
+    make_record: Make, validator: Any, field: str, value: Any
+) -> None:
+    raw = {**json.loads(make_record().model_dump_json()), field: value}
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(raw)

@@ -1,0 +1,107 @@
+"""Sweeps: from the command line to the scaling table and plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstmbench.analysis.tables import settings
+from lstmbench.protocol import D2L
+from lstmbench.records.record import Peak, Product
+from lstmbench.report import plots
+from lstmbench.report.sweeps import sweeps
+from lstmbench.report.text import render
+
+Make = Callable[..., Any]
+PEAK = Peak(product=Product(library="blas", side=1000, dtype="float32", seconds=[0.01]))
+
+
+@pytest.fixture(scope="module")
+def swept(module_cli: Any) -> tuple[Any, Path]:
+    done = module_cli.run("--backends", "numpy", "--hidden-size", "4,8,4", "--batch-size", "2,4")
+    (folder,) = module_cli.runs()
+    return done, folder
+
+
+def test_lists_on_the_command_line_cross_into_trials(swept: Any) -> None:
+    done, folder = swept
+    assert done.returncode == 0, done.stderr
+    protocols = [
+        json.loads(path.read_text())["trial"]["protocol"] for path in (folder / "records").iterdir()
+    ]
+    sizes = sorted((p["hidden_size"], p["batch_size"]) for p in protocols)
+    assert sizes == [(4, 2), (4, 4), (8, 2), (8, 4)]
+
+
+def test_the_report_scales_each_size_with_the_others_fixed(swept: Any) -> None:
+    done, folder = swept
+    assert done.stdout.count("Scaling with hidden-size (4, 8)") == 2
+    assert done.stdout.count("Scaling with batch-size (2, 4)") == 2
+    assert "hidden-size 8" in done.stdout
+    assert "% of peak)" in done.stdout
+    assert len(list(folder.glob("scaling-*.svg"))) == 4
+
+
+def records(make_record: Make, sizes: list[int], backend: str = "a", **changes: Any) -> list[Any]:
+    return [
+        make_record(backend=backend, protocol=replace(D2L, hidden_size=n), peak=PEAK, **changes)
+        for n in sizes
+    ]
+
+
+def test_rows_meet_by_backend_and_device_and_what_failed_says_so(make_record: Make) -> None:
+    failed = records(make_record, [512], "b", status="failed", reason="memory")
+    tables = settings(
+        [*records(make_record, [512, 128, 256]), *records(make_record, [128], "b"), *failed]
+    )
+    (sweep,) = sweeps(tables)
+    assert list(sweep.settings) == [128, 256, 512]
+    header, cells = sweep.table()
+    assert header == ["backend", "device", "hidden-size 128", "hidden-size 256", "hidden-size 512"]
+    by_label = {row[0]: row[2:] for row in cells}
+    assert all("tokens/s" in cell for cell in by_label["a:eager"])
+    assert by_label["b:eager"][1:] == ["", "failed: memory"]
+
+
+def test_it_says_of_how_many_processes_a_point_is(make_record: Make) -> None:
+    once = records(make_record, [128, 256])
+    again = records(make_record, [128], repeat=1)
+    assert sweeps(settings(once))[0].note == "Each point is one process, which gives no interval."
+    (mixed,) = sweeps(settings([*once, *again]))
+    assert mixed.note == "Each point is of 1 to 2 processes."
+    assert mixed.note in render(settings([*once, *again]), "plain")
+
+
+def test_the_share_of_the_peak_follows_the_size(make_record: Make) -> None:
+    (sweep,) = sweeps(settings(records(make_record, [128, 256])))
+    (row,) = sweep.rows().values()
+    # the same tokens/s of a model with about four times the operations
+    assert 3.5 < row[256].peak_share / row[128].peak_share < 4
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"init": "native"}, {"threads": 1}])
+def test_what_differs_in_something_else_is_no_sweep(
+    make_record: Make, change: dict[str, Any]
+) -> None:
+    found = sweeps(settings([*records(make_record, [128]), *records(make_record, [256], **change)]))
+    assert found == []
+
+
+def test_threads_are_a_size_too(make_record: Make) -> None:
+    (sweep,) = sweeps(settings([make_record(threads=n) for n in (2, 1)]))
+    assert (sweep.size, list(sweep.settings)) == ("threads", [1, 2])
+    assert "threads 1" in render(list(sweep.settings.values()), "plain")
+
+
+def test_plots_are_made_where_the_records_are_enough(make_record: Make) -> None:
+    assert set(plots.all_svgs(settings([make_record()]))) == {"perplexity.svg"}
+    tables = settings(records(make_record, [128, 256]))
+    found = plots.all_svgs(tables)
+    assert set(found) == {"perplexity.svg", "roofline.svg", "scaling-hidden-size.svg"}
+    assert found == plots.all_svgs(tables)
+    assert all(svg.startswith("<?xml") for svg in found.values())

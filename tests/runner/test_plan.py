@@ -1,0 +1,193 @@
+"""From a selection to ordered groups of trials."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstmbench.backend import BackendSpec
+from lstmbench.errors import UserError
+from lstmbench.protocol import D2L
+from lstmbench.records.trial import Trial
+from lstmbench.runner.plan import Selection, make_plan
+
+MODES = {"cpu": ("eager", "jit"), "cuda": ("graphs",)}
+
+
+def spec(name: str, **changes: Any) -> BackendSpec:
+    return BackendSpec(**{"name": name, "summary": "", "factory": "a:b", "modes": MODES, **changes})
+
+
+A, B = spec("a"), spec("b")
+ONLY_GPU = spec("gpu-only", modes={"cuda": ("graphs",)})
+
+
+def selection(**changes: Any) -> Selection:
+    chosen: dict[str, Any] = {
+        "backends": [(A, None), (B, None)],
+        "devices": ["cpu"],
+        "modes": ["default"],
+        "dtype": "float32",
+        "protocols": [(D2L, {})],
+        "init": "shared",
+        "corpus": "bundled",
+        "corpus_digest": "0" * 64,
+        "seed": 0,
+        "threads": [1],
+        "environment": {},
+    }
+    return Selection(**{**chosen, **changes})
+
+
+def labels(plan: Any) -> list[list[str]]:
+    return [[f"{t.label} {t.device}" for t in group] for group in plan.groups]
+
+
+def test_backends_of_one_device_take_turns() -> None:
+    assert labels(make_plan(selection())) == [["a:eager cpu", "b:eager cpu"]]
+
+
+def test_without_interleaving_every_trial_is_a_group() -> None:
+    plan = make_plan(selection(), interleave=False)
+    assert labels(plan) == [["a:eager cpu"], ["b:eager cpu"]]
+
+
+def test_the_first_mode_of_a_device_is_its_default() -> None:
+    plan = make_plan(selection(devices=["cpu", "cuda:0"]))
+    assert labels(plan) == [["a:eager cpu", "b:eager cpu"], ["a:graphs cuda:0", "b:graphs cuda:0"]]
+
+
+@pytest.mark.parametrize(
+    ("modes", "expected"),
+    [
+        (["all"], ["a:eager cpu", "a:jit cpu"]),
+        (["jit"], ["a:jit cpu"]),
+        (["default", "jit"], ["a:eager cpu", "a:jit cpu"]),
+        (["eager", "eager"], ["a:eager cpu"]),
+    ],
+)
+def test_modes_asked_for(modes: list[str], expected: list[str]) -> None:
+    assert labels(make_plan(selection(backends=[(A, None)], modes=modes))) == [expected]
+
+
+def test_a_mode_named_with_its_backend_wins() -> None:
+    plan = make_plan(selection(backends=[(A, "jit"), (A, "eager"), (A, "jit")]))
+    assert labels(plan) == [["a:jit cpu", "a:eager cpu"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"backends": [(ONLY_GPU, None)]}, "does not run on cpu, only on cuda"),
+        ({"backends": [(A, "graphs")]}, "has no mode 'graphs' on cpu"),
+        ({"backends": [(A, None)], "dtype": "float64"}, "offers float32 on cpu, not float64"),
+    ],
+)
+def test_what_a_backend_cannot_do_is_a_row_with_the_reason(
+    changes: dict[str, Any], words: str
+) -> None:
+    plan = make_plan(selection(**changes))
+    assert plan.groups == []
+    ((_, reason),) = plan.unavailable
+    assert words in reason
+
+
+def test_one_that_cannot_leaves_the_others() -> None:
+    plan = make_plan(selection(backends=[(ONLY_GPU, None), (A, None)]))
+    assert labels(plan) == [["a:eager cpu"]]
+    assert len(plan.unavailable) == 1
+
+
+def test_no_mode_at_all_is_the_user_s_error() -> None:
+    with pytest.raises(UserError, match="no backend selected has a mode named graphs"):
+        make_plan(selection(modes=["graphs"]))
+
+
+def test_repeats_run_one_after_the_other() -> None:
+    plan = make_plan(selection(repeats=2))
+    assert [[t.repeat for t in group] for group in plan.groups] == [[0, 0], [1, 1]]
+    first, second = (group[0] for group in plan.groups)
+    assert first.row_key() == second.row_key()
+    assert first.name != second.name
+
+
+def test_a_sweep_crosses_sizes_and_threads_into_groups_of_their_own() -> None:
+    sizes = [(D2L.override({"hidden_size": n}), {"hidden_size": n}) for n in (8, 16)]
+    plan = make_plan(selection(protocols=sizes, threads=[1, 2], repeats=2))
+    assert len(plan.groups) == 8
+    assert all(len({trial.group_key() for trial in group}) == 1 for group in plan.groups)
+    of_one_repeat = [
+        (group[0].protocol.hidden_size, group[0].threads)
+        for repeat, groups in plan.by_repeat()
+        for group in groups
+        if repeat == 0
+    ]
+    assert of_one_repeat == [(8, 1), (8, 2), (16, 1), (16, 2)]
+
+
+def test_what_cannot_run_is_said_once_however_often_it_is_repeated() -> None:
+    plan = make_plan(selection(backends=[(ONLY_GPU, None), (A, None)], repeats=5))
+    assert len(plan.unavailable) == 1
+    assert len(plan.groups) == 5
+
+
+def test_what_a_backend_s_spec_sets_does_not_part_it_from_its_group() -> None:
+    other = spec("c", environment={"ENGINE": "jax"})
+    plan = make_plan(selection(backends=[(A, None), (other, None)], environment={"X": "1"}))
+    ((left, right),) = plan.groups
+    assert left.environment == right.environment == {"X": "1"}
+    assert left.backend_environment == {}
+    assert right.backend_environment == {"ENGINE": "jax"}
+
+
+def test_names_are_unique_and_the_same_for_the_same_plan() -> None:
+    many = selection(devices=["cpu", "cuda:0", "cuda:1"], modes=["all"], repeats=2)
+    names = [t.name for t in make_plan(many).trials]
+    assert len(set(names)) == len(names) == 16
+    assert names == [t.name for t in make_plan(many).trials]
+
+
+def test_every_fact_changes_the_name() -> None:
+    changes = [
+        {"dtype": "float64"},
+        {"init": "native"},
+        {"corpus_digest": "1" * 64},
+        {"seed": 1},
+        {"threads": [2]},
+        {"environment": {"X": "1"}},
+        {"protocols": [(D2L.override({"epochs": 1}), {"epochs": 1})]},
+    ]
+    wide = spec("a", dtypes={"cpu": ("float32", "float64")})
+    plans = [make_plan(selection(backends=[(wide, None)], **change)) for change in [{}, *changes]]
+    assert len({plan.trials[0].name for plan in plans}) == len(plans)
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
+def test_a_name_is_a_file_name_whatever_a_plugin_calls_its_own(
+    backend: str, mode: str, device: str
+) -> None:
+    trial = Trial(
+        backend, mode, device, "float32", D2L, {}, "shared", "bundled", "0" * 64, seed=0, threads=1
+    )
+    assert re.fullmatch(r"[\w.-]+", trial.name)
+
+
+def test_the_plan_as_json_names_every_trial() -> None:
+    plan = make_plan(selection(backends=[(A, None), (ONLY_GPU, None)]))
+    written = json.loads(json.dumps(plan.to_json()))
+    assert written["groups"][0][0]["name"] == plan.trials[0].name
+    assert written["groups"][0][0]["protocol"]["epochs"] == 500
+    assert "does not run on cpu" in written["unavailable"][0]["reason"]
+
+
+def test_the_task_is_the_trial_s() -> None:
+    task = make_plan(selection(threads=[3], seed=4)).trials[0].task(28)
+    assert (task.device, task.mode, task.dtype) == ("cpu", "eager", "float32")
+    assert (task.threads, task.seed) == (3, 4)
+    assert task.model.vocabulary_size == 28
+    assert task.training.steps == 35

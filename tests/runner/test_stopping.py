@@ -1,0 +1,231 @@
+"""When sampling stops, what intervals cover, and what an A/A pair and a slow one are called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstmbench.analysis import compare, intervals, metrics
+from lstmbench.records.record import Aim, Epochs, Status
+from lstmbench.runner.stopping import LEAST, MOST, Sampling
+
+Make = Callable[..., Any]
+#: Deviations of logarithms: of one process from another, and of one epoch from another.
+BETWEEN, WITHIN = 0.015, 0.05
+
+
+def speeds(rng: np.random.Generator, processes: int, slower: float = 0.0) -> list[float]:
+    """Speeds of processes whose epochs a neighbour sometimes slows: noise is one-sided."""
+    found = []
+    for _ in range(processes):
+        level = 0.1 * (1 + slower) * math.exp(rng.normal(0, BETWEEN / math.sqrt(2)))
+        seconds = level * np.exp(np.abs(rng.normal(0, WITHIN, 60)))
+        epochs = Epochs(seconds=seconds.tolist(), nats=[1.0] * 60, tokens=[8960] * 60)
+        speed = metrics.speed(epochs)
+        assert speed
+        found.append(speed)
+    return found
+
+
+def paired(rng: np.random.Generator, repeats: int, slower: float = 0.0) -> intervals.Interval:
+    ours, theirs = speeds(rng, repeats, slower), speeds(rng, repeats)
+    found = intervals.interval([a / b for a, b in zip(ours, theirs, strict=True)])
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("repeats", [2, 5, 10])
+def test_95_per_cent_intervals_cover_the_truth_as_often_as_they_claim(repeats: int) -> None:
+    rng = np.random.default_rng(repeats)
+    found = [paired(rng, repeats) for _ in range(400)]
+    covered = sum(i.low <= 1 <= i.high for i in found if i.low and i.high) / len(found)
+    assert 0.92 <= covered <= 0.98
+
+
+def test_intervals_of_epochs_instead_of_processes_would_not_cover() -> None:
+    """Why processes are what is counted."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        a, b = (
+            0.1 * math.exp(rng.normal(0, BETWEEN / math.sqrt(2))) * np.exp(rng.normal(0, 0.02, 60))
+            for _ in range(2)
+        )
+        found = intervals.interval((a / b).tolist())
+        assert found
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1 <= found.high
+    assert covered / 200 < 0.6
+
+
+def stopped_early(rng: np.random.Generator, least: int) -> float:
+    """Coverage of intervals that ended sampling at the first look that was content."""
+    covered, runs = 0, 1500
+    for _ in range(runs):
+        logs = rng.normal(0, 0.02, MOST)
+        for number in range(least, MOST + 1):
+            found = intervals.interval(np.exp(logs[:number]).tolist())
+            assert found
+            assert found.half_width is not None
+            if found.half_width <= 0.02:
+                break
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1 <= found.high
+    return covered / runs
+
+
+def test_early_looks_cost_coverage_and_the_least_number_of_processes_keeps_it() -> None:
+    rng = np.random.default_rng(0)
+    assert stopped_early(rng, 2) < 0.92
+    assert stopped_early(rng, LEAST) > 0.925
+
+
+class Adaptive:
+    """A run of two rows whose repeats are drawn as they are asked for."""
+
+    def __init__(self, make_record: Make, seed: int, slower: float, aim: Aim) -> None:
+        rng = np.random.default_rng(seed)
+        self.now, self.records = 0.0, []
+        self.sampling = Sampling(aim, clock=lambda: self.now)
+        for repeat in range(MOST):
+            if self.sampling.content(self.records, repeat):
+                break
+            self.now += 15.0
+            for backend, slow in (("a", slower), ("b", 0.0)):
+                (rate,) = speeds(rng, 1, slow)
+                epochs = Epochs(seconds=[1 / rate] * 4, nats=[1.0] * 4, tokens=[1] * 4)
+                self.records.append(make_record(backend=backend, repeat=repeat, epochs=epochs))
+
+    def comparison(self) -> compare.Comparison:
+        sides = [[r for r in self.records if r.trial.backend == name] for name in "ab"]
+        return next(c for c in compare.compare(*sides) if c.quantity.name == "tokens/s")
+
+    @property
+    def repeats(self) -> int:
+        return len(self.records) // 2
+
+
+def test_one_trial_against_itself_is_rarely_called_better_or_worse(make_record: Make) -> None:
+    aim = Aim(precision=0.02, seconds=600)
+    runs = [Adaptive(make_record, seed, 0.0, aim) for seed in range(150)]
+    decided = sum(run.comparison().verdict != "undecided" for run in runs)
+    assert decided <= 15  # one in twenty is expected, stopping early adds a little
+
+
+def test_five_per_cent_slower_is_worse_within_five_minutes(make_record: Make) -> None:
+    aim = Aim(precision=0.02, seconds=300)
+    runs = [Adaptive(make_record, seed, 0.05, aim) for seed in range(40)]
+    assert all(run.now <= 300 for run in runs)
+    assert sum(run.comparison().verdict == "worse" for run in runs) >= 38
+
+
+def test_it_stops_as_soon_as_every_ratio_is_known_and_says_so(make_record: Make) -> None:
+    run = Adaptive(make_record, 1, 0.0, Aim(precision=0.2, seconds=1e9))
+    assert run.repeats == LEAST
+    assert "every ratio is known within" in run.sampling.outcome
+    assert "(asked for: 20.0%)" in run.sampling.outcome
+
+
+def test_it_stops_when_the_time_is_over_and_does_not_guess(make_record: Make) -> None:
+    run = Adaptive(make_record, 1, 0.0, Aim(precision=0.002, seconds=100))
+    assert run.now <= 100
+    assert "would not fit into 100 s" in run.sampling.outcome
+    assert "stays undecided" in run.sampling.outcome
+
+
+def test_it_never_begins_a_repeat_that_does_not_fit(make_record: Make) -> None:
+    run = Adaptive(make_record, 1, 0.0, Aim(precision=0.002, seconds=44))
+    assert run.repeats == 2
+
+
+def row(make_record: Make, backend: str, repeats: int, **changes: Any) -> list[Any]:
+    """Sound processes that differ a little."""
+    return [
+        make_record(
+            backend=backend,
+            repeat=n,
+            epochs=Epochs(
+                seconds=[1 + (n * ord(backend) % 7) / 1000] * 4, nats=[1.0] * 4, tokens=[1] * 4
+            ),
+            **changes,
+        )
+        for n in range(repeats)
+    ]
+
+
+def test_one_flake_does_not_end_it(make_record: Make) -> None:
+    flake = make_record(backend="b", status="failed", reason="timeout", epochs=Epochs())
+    records = [*row(make_record, "a", 2), flake, *row(make_record, "b", 2)[1:]]
+    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    assert not sampling.content([], 0)
+    assert not sampling.content(records, 2)
+    assert sampling.outcome == ""
+
+
+def test_a_table_whose_ratios_are_unknown_is_waited_for(make_record: Make) -> None:
+    known = row(make_record, "a", LEAST) + row(make_record, "b", LEAST)
+    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    assert not sampling.content([*known, *row(make_record, "a", 1, threads=1)], LEAST)
+    assert sampling.content(known, LEAST)
+
+
+def test_a_backend_alone_on_each_device_stands_for_itself(make_record: Make) -> None:
+    records = row(make_record, "a", LEAST) + row(make_record, "a", LEAST, device="cuda:0")
+    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    assert not sampling.content(records[:2], 2)
+    assert sampling.content(records, LEAST)
+    assert "every ratio is known" in sampling.outcome
+
+
+def test_the_last_repeat_is_looked_at_too(make_record: Make) -> None:
+    sampling = Sampling(Aim(precision=0.002, seconds=1e9))
+    rng = np.random.default_rng(0)
+    noisy = [
+        record.model_copy(
+            update={
+                "epochs": Epochs(seconds=[rng.uniform(1, 2)] * 4, nats=[1.0] * 4, tokens=[1] * 4)
+            }
+        )
+        for record in row(make_record, "a", MOST)
+    ]
+    assert sampling.content(noisy, MOST)
+    assert f"after {MOST} repeats, the most there are" in sampling.outcome
+
+
+def test_it_ends_where_nothing_is_left_to_compare(make_record: Make) -> None:
+    sampling = Sampling(Aim(precision=0.02, seconds=1e9))
+    broken = [
+        make_record(status="failed", reason="nan", repeat=n, epochs=Epochs()) for n in range(2)
+    ]
+    assert not sampling.content([], 0)
+    assert not sampling.content(broken[:1], 1)
+    assert sampling.content(broken, 2)
+    assert sampling.outcome == "nothing is left to compare"
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=40), st.floats(1e-3, 1e3))
+def test_the_estimator_scales_with_the_clock_and_lies_between_the_fastest_and_the_mean(
+    seconds: list[float], factor: float
+) -> None:
+    found = metrics.faster_half_mean(seconds)
+    assert found is not None
+    assert min(seconds) * (1 - 1e-12) <= found <= sum(seconds) / len(seconds) * (1 + 1e-12)
+    scaled = metrics.faster_half_mean([factor * s for s in seconds])
+    assert scaled == pytest.approx(factor * found)
+
+
+def test_a_row_that_was_given_up_is_not_waited_for(make_record: Make) -> None:
+    sampling = Sampling(Aim(precision=0.2, seconds=1e9), clock=lambda: 0.0)
+    good = row(make_record, "a", LEAST) + row(make_record, "b", LEAST)
+    lost = row(make_record, "c", 3)
+    lost[1:] = [r.model_copy(update={"status": Status.FAILED}) for r in lost[1:]]
+    assert sampling.content(good + lost, LEAST)
+    assert "every ratio is known" in sampling.outcome

@@ -1,0 +1,83 @@
+"""What a backend may answer, and what is refused with which words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstmbench import reference
+from lstmbench.backend import EpochLoss, ModelConfig
+from lstmbench.batches import partition
+from lstmbench.worker.answers import Refused, sound_ids, sound_loss, sound_parameters
+
+BATCHES = partition(np.arange(100), 2, 3)
+TOKENS = BATCHES.tokens
+
+
+@pytest.mark.parametrize(
+    ("loss", "reason", "words"),
+    [
+        (EpochLoss(math.nan, TOKENS), "nan", "nan"),
+        (EpochLoss(-math.inf, TOKENS), "nan", "inf"),
+        (EpochLoss(np.float64(1.0), TOKENS), "protocol", "nats as float, came float64"),
+        (EpochLoss(1, TOKENS), "protocol", "nats as float, came int"),
+        (EpochLoss(1.0, float(TOKENS)), "protocol", "tokens as int, came float"),  # type: ignore[arg-type]
+        (EpochLoss(1.0, np.int64(TOKENS)), "protocol", "tokens as int, came int64"),  # type: ignore[arg-type]
+        (EpochLoss(1.0, 1), "protocol", f"expected {TOKENS} tokens, came 1"),
+        ((1.0, TOKENS), "protocol", "expected an EpochLoss, came tuple"),
+        (1.0, "protocol", "expected an EpochLoss, came float"),
+        (None, "protocol", "expected an EpochLoss, came NoneType"),
+    ],
+)
+def test_losses_that_are_refused(loss: Any, reason: str, words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        sound_loss(loss, BATCHES)
+    assert refused.value.reason == reason
+    assert words in str(refused.value)
+
+
+def test_a_sound_loss_is_taken() -> None:
+    assert sound_loss(EpochLoss(12.5, TOKENS), BATCHES) == EpochLoss(12.5, TOKENS)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1, 2, 3],
+        [1] * 5,
+        (1,) * 4,
+        np.ones(4, int),
+        [np.int64(1)] * 4,
+        [1.0] * 4,
+        [True] * 4,
+        [9] * 4,
+        [-1] * 4,
+        "1234",
+        None,
+    ],
+    ids=repr,
+)
+def test_ids_that_are_refused(ids: Any) -> None:
+    with pytest.raises(Refused, match=r"expected .* came") as refused:
+        sound_ids(ids, length=4, vocabulary_size=9)
+    assert refused.value.reason == "protocol"
+
+
+@pytest.mark.parametrize("ids", [[0, 8, 1, 1], [3] * 4])
+def test_sound_ids_are_taken(ids: list[int]) -> None:
+    assert sound_ids(ids, length=4, vocabulary_size=9) == ids
+
+
+@pytest.mark.parametrize("parameters", [None, {}, [np.ones(1)]])
+def test_parameters_that_are_refused(parameters: Any) -> None:
+    with pytest.raises(Refused, match="expected Parameters, came") as refused:
+        sound_parameters(parameters)
+    assert refused.value.reason == "protocol"
+
+
+def test_sound_parameters_are_taken() -> None:
+    good = reference.draw_parameters(ModelConfig(5, 3, 1), 0)
+    assert sound_parameters(good) is good
