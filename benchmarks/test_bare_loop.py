@@ -57,7 +57,7 @@ def pair(folder: Path) -> tuple[float, float]:
                 if name == "backend":
                     asked.append(time.perf_counter() - begin)
                 seconds[name].append(answer["seconds"])
-                channel.ask({"do": "settle"}, TIMEOUT)
+                channel.ask({"do": "wait_until_idle"}, TIMEOUT)
 
     def faster(values: list[float]) -> float:
         return metrics.faster_half_mean(values[WARM_UP:]) or float("nan")

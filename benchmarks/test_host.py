@@ -13,7 +13,6 @@ import pytest
 from lstmbench.backend import BackendSpec
 from lstmbench.protocol import SPEED
 from lstmbench.records.record import (
-    Aim,
     Copy,
     Epochs,
     Machine,
@@ -22,6 +21,7 @@ from lstmbench.records.record import (
     Product,
     Record,
     Source,
+    StoppingRule,
 )
 from lstmbench.records.store import Run
 from lstmbench.runner.plan import Selection, make_plan
@@ -71,7 +71,7 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         commit="0" * 40,
         dirty=False,
         interleaved=True,
-        aim=Aim(precision=0.02, seconds=600),
+        aim=StoppingRule(precision=0.02, seconds=600),
     )
     facts = {"processor": "Some CPU", "physical_cores": 2}
     machine = Machine(digest="m" * 64, facts=facts, versions={"python": "3.11.0"})

@@ -16,8 +16,8 @@ import pytest
 from lstmbench.analysis import metrics
 from lstmbench.analysis.roofline import product_side
 from lstmbench.protocol import D2L
-from lstmbench.runner.conductor import in_turn
-from lstmbench.worker.idle import settle
+from lstmbench.runner.conductor import interleave_order
+from lstmbench.worker.idle import wait_until_idle
 
 GATES, SIDE = 4 * D2L.hidden_size, product_side("cpu")
 SHAPES = {
@@ -59,9 +59,9 @@ def test_orders_of_a_step(library: Callable[[Any, Any], Multiply], benchmark: An
         operations[name] = 2 * left.shape[0] * left.shape[1] * right.shape[1]
     seconds: dict[str, list[float]] = {name: [] for name in SHAPES}
     for turn in range(WARM_UP + TURNS):
-        for name in in_turn(list(SHAPES), turn):
+        for name in interleave_order(list(SHAPES), turn):
             count = OPERATIONS // operations[name]
-            settle()
+            wait_until_idle()
             begin = time.perf_counter()
             for _ in range(count):
                 calls[name]()

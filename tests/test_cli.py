@@ -249,14 +249,14 @@ def run_folder(tmp_path: Path, make_record: Callable[..., Any]) -> Path:
 
 @pytest.mark.parametrize("form", ["github", "plain", "latex", "html", "csv", "json"])
 def test_report_prints_every_format(call: Call, run_folder: Path, form: str) -> None:
-    from lstmbench.analysis.tables import settings
+    from lstmbench.analysis.tables import tables_from
     from lstmbench.records.store import Run
     from lstmbench.report.text import render
 
     done = call("report", run_folder, "--format", form)
     assert done.returncode == 0
     assert done.stderr == ""
-    assert done.stdout == render(settings(Run(run_folder).records()), form) + "\n"
+    assert done.stdout == render(tables_from(Run(run_folder).records()), form) + "\n"
 
 
 def test_report_takes_several_runs_or_their_store(call: Call, run_folder: Path) -> None:

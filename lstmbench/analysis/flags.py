@@ -7,24 +7,26 @@ import statistics
 from collections.abc import Sequence
 
 from lstmbench.analysis.metrics import rates
-from lstmbench.records.record import Epochs, Evaluation, Surroundings
+from lstmbench.records.record import Epochs, Evaluation, SystemLoad
 
 #: Processors that others use, and share of time that is stolen, from which on a record is flagged:
 #: part of the record format.
-DISTURBING, STOLEN = 0.1, 0.01
+INTERFERING_PROCESSORS, STOLEN_SHARE = 0.1, 0.01
 
 
-def disturbed(around: Surroundings | None) -> bool:
+def disturbed(around: SystemLoad | None) -> bool:
     """Whether others took so much of the machine that speeds may be too low."""
-    return around is not None and (around.others >= DISTURBING or around.stolen >= STOLEN)
+    return around is not None and (
+        around.others >= INTERFERING_PROCESSORS or around.stolen >= STOLEN_SHARE
+    )
 
 
 #: Nats below the floor that chance reaches less than once in a million trials.
-CHANCE = math.log(1e6)
+CHANCE_NATS = math.log(1e6)
 
 
 #: Values at most between which the slopes of all pairs are looked at.
-MOST_SLOPES = 500
+MAX_SLOPES = 500
 
 
 def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
@@ -35,7 +37,7 @@ def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
     with a probability of at most exp(-t) (Ville 1939; the spirit of MLPerf's reference
     convergence points).
     """
-    too_good = (e.floor is not None and e.nats < e.floor - CHANCE for e in evaluations)
+    too_good = (e.floor is not None and e.nats < e.floor - CHANCE_NATS for e in evaluations)
     return min(nats, default=0.0) < 0 or any(too_good)
 
 
@@ -52,7 +54,7 @@ def unsettled(epochs: Epochs) -> bool:
     if stats.kendalltau(range(len(steady)), steady).pvalue >= 0.001:
         return False
     # a slope looks at all pairs: of a long series those of its blocks' medians
-    block = math.ceil(len(steady) / MOST_SLOPES)
+    block = math.ceil(len(steady) / MAX_SLOPES)
     medians = [statistics.median(steady[i : i + block]) for i in range(0, len(steady), block)]
     slope = stats.theilslopes(medians).slope
     return bool(abs(slope) * len(medians) > 0.1 * statistics.median(steady))

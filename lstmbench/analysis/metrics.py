@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from lstmbench.records.record import Epochs, Record, Status
 
 #: The last epochs whose median perplexity stands beside the last one's.
-LAST = 10
+LAST_EPOCHS = 10
 #: Processes of a row before sampling looks for the first time whether they are enough.
-LEAST = 5
+MIN_PROCESSES = 5
 #: Failures of a row after which sampling goes on without it.
-FAILURES = 2
+MAX_FAILURES = 2
 
 
 def perplexities(epochs: Epochs) -> list[float]:
@@ -31,7 +31,7 @@ def perplexity(nats: float, tokens: int) -> float:
 
 def last_median(values: Sequence[float]) -> float | None:
     """Median of the last ten, or of all if there are fewer."""
-    return statistics.median(values[-LAST:]) if values else None
+    return statistics.median(values[-LAST_EPOCHS:]) if values else None
 
 
 def median_of(values: Iterable[float | None]) -> float | None:
@@ -86,4 +86,4 @@ def mean_speed(epochs: Epochs) -> float | None:
 
 def given_up(records: Sequence[Record]) -> bool:
     """Whether a row with these records has failed too often to be sampled on."""
-    return sum(record.status != Status.OK for record in records) >= FAILURES
+    return sum(record.status != Status.OK for record in records) >= MAX_FAILURES

@@ -20,9 +20,9 @@ from lstmbench.records.record import Record, Status
 POWER = 0.8
 REPEATS = (2, 3, 5, 10, 20)
 #: Processes of a set: two in turns and one alone.
-SET = 3
+PROCESSES_PER_SET = 3
 #: Sets, at least: they hold two pairs of processes that ran alone.
-LEAST = 4
+MIN_SETS = 4
 
 
 def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Record]]:
@@ -32,8 +32,8 @@ def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Recor
         for r in records
         if r.status == Status.OK and bool(r.companions) == turns
     }
-    apart, every = (1, SET) if turns else (SET, 2 * SET)
-    first = 0 if turns else SET - 1
+    apart, every = (1, PROCESSES_PER_SET) if turns else (PROCESSES_PER_SET, 2 * PROCESSES_PER_SET)
+    first = 0 if turns else PROCESSES_PER_SET - 1
     return [
         (record, sound[run, repeat + apart])
         for (run, repeat), record in sorted(sound.items())
@@ -41,7 +41,7 @@ def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Recor
     ]
 
 
-def refuse_others(records: Sequence[Record]) -> None:
+def check_one_trial(records: Sequence[Record]) -> None:
     """Raise :class:`UserError` unless all are one trial on one machine, as ``noise`` makes them."""
     kinds = {(record.trial.row_key(), record.machine.digest) for record in records}
     if len(kinds) > 1:

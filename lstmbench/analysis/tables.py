@@ -37,7 +37,7 @@ class Row:
         return self.records[0]
 
     @cached_property
-    def sound(self) -> list[Record]:
+    def ok_records(self) -> list[Record]:
         return [record for record in self.records if record.status == Status.OK]
 
     @property
@@ -55,16 +55,16 @@ class Row:
     @cached_property
     def perplexity(self) -> float | None:
         """Of the last epoch's training pass."""
-        return metrics.median_of(metrics.perplexities(r.epochs)[-1] for r in self.sound)
+        return metrics.median_of(metrics.perplexities(r.epochs)[-1] for r in self.ok_records)
 
     @cached_property
     def last_median(self) -> float | None:
         """Median perplexity of the last ten epochs."""
-        series = (metrics.perplexities(r.epochs) for r in self.sound)
+        series = (metrics.perplexities(r.epochs) for r in self.ok_records)
         return metrics.median_of(metrics.last_median(values) for values in series)
 
     def _held_out(self, which: str) -> float | None:
-        tests = [e for r in self.sound for e in r.evaluations if e.split == "test"]
+        tests = [e for r in self.ok_records for e in r.evaluations if e.split == "test"]
         values = [(getattr(e, which), e.tokens) for e in tests]
         return metrics.median_of(None if n is None else metrics.perplexity(n, t) for n, t in values)
 
@@ -86,12 +86,12 @@ class Row:
     @cached_property
     def mean_speed(self) -> float | None:
         """Tokens of all steady epochs over their seconds, noise included."""
-        return metrics.median_of(metrics.mean_speed(r.epochs) for r in self.sound)
+        return metrics.median_of(metrics.mean_speed(r.epochs) for r in self.ok_records)
 
     @cached_property
     def quartiles(self) -> tuple[float, float] | None:
         """Of the steady epochs' tokens/s, all processes together."""
-        steady = [rate for r in self.sound for rate in metrics.rates(r.epochs)]
+        steady = [rate for r in self.ok_records for rate in metrics.rates(r.epochs)]
         if len(steady) < 2:
             return None
         low, _, high = quantiles(steady, n=4, method="inclusive")
@@ -100,7 +100,7 @@ class Row:
     @cached_property
     def speeds(self) -> compare.Turns:
         """Tokens/s of each process by the turn that it took."""
-        return compare.by_turn(self.sound, lambda r: metrics.speed(r.epochs)) or {}
+        return compare.by_turn(self.ok_records, lambda r: metrics.speed(r.epochs)) or {}
 
     def ratio(self, base: Row) -> intervals.Interval | None:
         """Speed relative to ``base``, repeat by repeat where both took turns."""
@@ -118,7 +118,7 @@ class Row:
     @cached_property
     def peak_share(self) -> float | None:
         """Of the fastest matrix product that took turns with the trials, each with its own."""
-        shares = [roofline.peak_share(record) for record in self.sound]
+        shares = [roofline.peak_share(record) for record in self.ok_records]
         known = intervals.interval([share for share in shares if share])
         return known.value if known else None
 
@@ -130,35 +130,37 @@ class Row:
     def _times(self) -> dict[tuple[float, bool], float | None]:
         times = {}
         for target, start_up in product(compare.TARGETS, (False, True)):
-            found = [compare.seconds_to(r, target, start_up) for r in self.sound]
+            found = [compare.seconds_to(r, target, start_up) for r in self.ok_records]
             times[target, start_up] = metrics.median_of(found) if None not in found else None
         return times
 
     @cached_property
     def memory(self) -> float | None:
         """Peak resident bytes of the worker above those after the framework's import."""
-        return metrics.median_of(compare.working_memory(r) for r in self.sound)
+        return metrics.median_of(compare.working_memory(r) for r in self.ok_records)
 
     @cached_property
     def device_memory(self) -> float | None:
         """Peak bytes on a device with memory of its own."""
-        return metrics.median_of(r.memory.get("device_peak") for r in self.sound)
+        return metrics.median_of(r.memory.get("device_peak") for r in self.ok_records)
 
     @cached_property
     def energy(self) -> float | None:
         """Joules per million tokens; ``None`` without a counter."""
-        return metrics.median_of(metrics.joules_per_million_tokens(r.epochs) for r in self.sound)
+        return metrics.median_of(
+            metrics.joules_per_million_tokens(r.epochs) for r in self.ok_records
+        )
 
     @cached_property
     def startup(self) -> float | None:
         """Seconds for import, build and prepare, with nothing compiled before."""
         phases = ("import", "build", "prepare")
-        return metrics.median_of(sum(r.phases[name] for name in phases) for r in self.sound)
+        return metrics.median_of(sum(r.phases[name] for name in phases) for r in self.ok_records)
 
     @cached_property
     def training(self) -> float | None:
         """Seconds of all epochs together."""
-        return metrics.median_of(sum(r.epochs.seconds) for r in self.sound)
+        return metrics.median_of(sum(r.epochs.seconds) for r in self.ok_records)
 
     @cached_property
     def parity(self) -> float | None:
@@ -199,13 +201,13 @@ class Row:
             "training_seconds": self.training,
             "parity_worst": self.parity,
             "processes": len(self.records),
-            "processes_sound": len(self.sound),
+            "processes_sound": len(self.ok_records),
             "message": next((r.message for r in self.records if r.message), ""),
         }
 
 
 @dataclass(frozen=True)
-class Setting:
+class Table:
     """What all rows of one table share; two corpora or machines never share a table."""
 
     facts: dict[str, Any]
@@ -261,7 +263,7 @@ class Setting:
 
     @property
     def repeated(self) -> bool:
-        return any(len(row.sound) > 1 for row in self.rows)
+        return any(len(row.ok_records) > 1 for row in self.rows)
 
     @cached_property
     def ranks(self) -> list[int | None]:
@@ -301,7 +303,7 @@ def _facts(record: Record) -> dict[str, Any]:
     }
 
 
-def widest(setting: Setting) -> float | None:
+def widest(setting: Table) -> float | None:
     """Half the width of the widest interval of a ratio between rows of one device.
 
     A row alone on its device stands for itself; one that was given up does not count. Infinite as
@@ -320,23 +322,23 @@ def widest(setting: Setting) -> float | None:
     return max((math.inf if w is None else w for w in widths), default=None)
 
 
-def widest_of(tables: Iterable[Setting]) -> float | None:
+def widest_of(tables: Iterable[Table]) -> float | None:
     """The widest of all tables."""
     return max((w for w in map(widest, tables) if w is not None), default=None)
 
 
-def settings(records: Iterable[Record], relative_to: str | None = None) -> list[Setting]:
+def tables_from(records: Iterable[Record], relative_to: str | None = None) -> list[Table]:
     """Group records into tables, rows sorted by tokens/s, those without a figure last.
 
     ``relative_to`` is the ``backend:mode`` whose speed the others' are divided by; raises
     :class:`UserError` if no row is that.
     """
-    tables: dict[str, Setting] = {}
+    tables: dict[str, Table] = {}
     rows: dict[str, dict[str, list[Record]]] = {}
     for record in records:
         facts = _facts(record)
         key = json.dumps(facts, sort_keys=True)
-        tables.setdefault(key, Setting(facts, relative_to=relative_to))
+        tables.setdefault(key, Table(facts, relative_to=relative_to))
         rows.setdefault(key, {}).setdefault(record.trial.row_key(), []).append(record)
     for key, setting in tables.items():
         setting.rows.extend(Row(group) for group in rows[key].values())
@@ -352,9 +354,9 @@ def settings(records: Iterable[Record], relative_to: str | None = None) -> list[
     return found
 
 
-def _told_apart(tables: Sequence[Setting]) -> list[Setting]:
+def _told_apart(tables: Sequence[Table]) -> list[Table]:
     """The same tables; those of equal titles say in which versions, sizes, machines they differ."""
-    alike: dict[str, list[Setting]] = {}
+    alike: dict[str, list[Table]] = {}
     titles = [table.title for table in tables]
     for title, table in zip(titles, tables, strict=True):
         alike.setdefault(title, []).append(table)
@@ -364,7 +366,7 @@ def _told_apart(tables: Sequence[Setting]) -> list[Setting]:
     ]
 
 
-def _own(alike: Sequence[Setting], table: Setting) -> list[str]:
+def _own(alike: Sequence[Table], table: Table) -> list[str]:
     versions = [other.facts["versions"] for other in alike]
     mine = table.facts["versions"]
     names = sorted({n for v in versions for n in v if any(o.get(n) != v[n] for o in versions)})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Whose noise is looked at if nobody is named: the first that is installed.
 PREFERRED = ("torch", "jax", "tf-scratch", "keras", "numpy")
 #: More pairs than any patience.
-MOST_PAIRS = 250
+MAX_PAIRS = 250
 
 
 @click.command()
@@ -111,8 +111,8 @@ def noise(
     plan = make_plan(chosen)
     for _, reason in plan.unavailable:
         raise UserError(reason)
-    busy, watch = load.Lookout().busy(1.0), load.Watch()
-    pairs, warning = plan_pairs(plan.trials[0], MOST_PAIRS), advice.warning(busy)
+    busy, watch = load.LoadSampler().busy(1.0), load.CpuTimeDelta()
+    pairs, warning = plan_pairs(plan.trials[0], MAX_PAIRS), advice.warning(busy)
     work = Work(pairs, {spec.name: spec}, text, Limits(), {}, [warning] if warning else [])
     done = carry_out(work, store, UntilTime(seconds), products=False)
     around = watch.so_far()
@@ -127,10 +127,10 @@ def noise(
 
 def tell(records: Sequence[Record], repeats: int | None) -> bool:
     """Print what the pairs say; False if there are too few."""
-    from lstmbench.analysis.noise import refuse_others, repeatability
+    from lstmbench.analysis.noise import check_one_trial, repeatability
     from lstmbench.report.grid import grid
 
-    refuse_others(records)
+    check_one_trial(records)
     ways = [found for turns in (True, False) if (found := repeatability(records, turns))]
     if not ways:
         click.echo("Fewer than two sound pairs: nothing follows. Measure longer, or see the logs.")

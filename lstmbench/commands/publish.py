@@ -76,7 +76,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     """
     from lstmbench.publish import block, targets
     from lstmbench.records import filters
-    from lstmbench.records.store import refuse_nothing
+    from lstmbench.records.store import check_readable
 
     wanted = filters.parse(options["only"])
     into, summary, bundle = options["into"], options["summary"], options["bundle"]
@@ -87,7 +87,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     chosen = targets.choose(options["targets"])
     if chosen and to is None:
         raise UserError("--target takes a published store: name it with --to")
-    refuse_nothing(runs)
+    check_readable(runs)
     page = block.Page(into, options["block"]) if into else None
     lines: dict[str, None] = {}  # each once, in order
     shown: Sequence[Path] = runs
@@ -97,7 +97,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     if bundle:
         lines |= dict.fromkeys(_bundle(shown, bundle, options["allow_dirty"] or to is not None))
     if page or summary:
-        show = block.Show(wanted, options["table"] == "best", options["relative_to"])
+        show = block.TableView(wanted, options["table"] == "best", options["relative_to"])
         count, damaged = show.write(shown, page, options["plots"], summary)
         lines |= dict.fromkeys(damaged)
         for file in filter(None, (into, summary)):
@@ -125,13 +125,13 @@ def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
 
 
 def _bundle(paths: Sequence[Path], bundle: Path, allow_dirty: bool) -> list[str]:
-    from lstmbench.publish.gather import gather, refuse_unclean
+    from lstmbench.publish.gather import check_clean, gather
     from lstmbench.records.bundle import make_bundle
     from lstmbench.records.store import write_atomically
 
     damaged: list[str] = []
     entries = gather(paths, damaged)
-    refuse_unclean(entries, entries if allow_dirty else ())
+    check_clean(entries, entries if allow_dirty else ())
     content = make_bundle({name: entry.content for name, entry in entries.items()})
     try:
         write_atomically(bundle, content)

@@ -47,12 +47,12 @@ def report(runs: tuple[Path, ...], form: str, relative_to: str | None) -> None:
 
     Damaged records are named and left out; the exit code is 1 then.
     """
-    from lstmbench.analysis.tables import settings
+    from lstmbench.analysis.tables import tables_from
     from lstmbench.report import formats
 
     chosen = formats.find(form)
     loaded = load_and_tell(runs)
-    click.echo(formats.render(chosen, settings(loaded.records, relative_to)))
+    click.echo(formats.render(chosen, tables_from(loaded.records, relative_to)))
     sys.exit(1 if loaded.damaged else 0)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psutil
 
-from lstmbench.records.record import Surroundings
+from lstmbench.records.record import SystemLoad
 
 GOVERNORS = Path("/sys/devices/system/cpu")
 #: Share of one processor above which a process is worth naming.
-BUSY = 0.05
+BUSY_SHARE = 0.05
 #: Seconds for which processes are looked at.
-LOOK = 0.3
+LOOK_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _own() -> float:
     return spent
 
 
-class Watch:
+class CpuTimeDelta:
     """What others take of the machine from now on.
 
     For as long as no child is killed: what its own children had computed would be taken for
@@ -71,7 +71,7 @@ class Watch:
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), Spent.now()
 
-    def so_far(self) -> Surroundings | None:
+    def so_far(self) -> SystemLoad | None:
         """``None`` for the first second, for the system counts in hundredths, or if it is mute."""
         seconds, now, before = time.monotonic() - self._began, Spent.now(), self._before
         if seconds < 1.0 or now is None or before is None:
@@ -80,10 +80,10 @@ class Watch:
         total = now.total - before.total
         share = (now.stolen - before.stolen) / total if total > 0 else 0.0
         # counters may go back a little
-        return Surroundings(others=max(0.0, others / seconds), stolen=min(1.0, max(0.0, share)))
+        return SystemLoad(others=max(0.0, others / seconds), stolen=min(1.0, max(0.0, share)))
 
 
-class Lookout:
+class LoadSampler:
     """The processes of others, and how busy they are from now on."""
 
     def __init__(self) -> None:
@@ -100,14 +100,14 @@ class Lookout:
                 process.cpu_percent()
         self._began = time.monotonic()
 
-    def busy(self, seconds: float = LOOK) -> dict[str, float]:
+    def busy(self, seconds: float = LOOK_SECONDS) -> dict[str, float]:
         """Name to share of one processor, of busy processes; waits until so long was looked."""
         time.sleep(max(0.0, self._began + seconds - time.monotonic()))
         found: dict[str, float] = {}
         for process in self._watched:
             with contextlib.suppress(psutil.Error):
                 share = process.cpu_percent() / 100
-                if share >= BUSY:
+                if share >= BUSY_SHARE:
                     found[process.name()] = found.get(process.name(), 0.0) + share
         return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 #: Changed files that a line names.
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -68,14 +68,14 @@ def commit() -> tuple[str | None, bool | None]:
     return head, None if head is None else bool(changed)
 
 
-def remarks() -> list[str]:
+def dirty_warnings() -> list[str]:
     """What was changed, and so keeps what is measured now from publication."""
     _, changed = _checkout()
     if not changed:
         return []
-    more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+    more = f" and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
     return [
-        f"changed since the commit: {', '.join(changed[:MOST_NAMED])}{more}; commit, or install "
+        f"changed since the commit: {', '.join(changed[:MAX_NAMED])}{more}; commit, or install "
         "again, or the records will not be for publication"
     ]
 

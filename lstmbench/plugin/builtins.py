@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lstmbench.analysis.tables import Setting
+    from lstmbench.analysis.tables import Table
     from lstmbench.corpora.corpus import CorpusSpec
     from lstmbench.plugin.extensions import Format
     from lstmbench.protocol import Protocol
@@ -43,8 +43,8 @@ FORMATS = {
 def lstmbench_formats() -> list[Format]:
     from lstmbench.plugin.extensions import Format
 
-    def renderer(form: str) -> Callable[[Sequence[Setting]], str]:
-        def render(tables: Sequence[Setting]) -> str:
+    def renderer(form: str) -> Callable[[Sequence[Table]], str]:
+        def render(tables: Sequence[Table]) -> str:
             from lstmbench.report import text
 
             return text.render(tables, form)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lstmbench.analysis.tables import Setting
+    from lstmbench.analysis.tables import Table
 
 #: Keeps a format's file where it belongs.
 SUFFIX = re.compile(r"(\.[a-z0-9]+)+", re.ASCII)
@@ -21,7 +21,7 @@ class Format:
 
     name: str
     suffix: str
-    render: Callable[[Sequence[Setting]], str]
+    render: Callable[[Sequence[Table]], str]
 
     @property
     def fault(self) -> str | None:

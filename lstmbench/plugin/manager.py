@@ -114,7 +114,7 @@ class Host:
     def _note(self, plugin: str, what: str) -> None:
         self.problems.setdefault(plugin, f"plugin {plugin!r}: {what}")
 
-    def refuse_problems(self) -> None:
+    def check_problems(self) -> None:
         """Raise the first problem as a :class:`UserError`: ``all`` cannot mean all."""
         for collect in (self.backends, self.corpora, self.protocols, self.commands):
             collect()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lstmbench.analysis.tables import Setting, settings
+from lstmbench.analysis.tables import Table, tables_from
 from lstmbench.errors import UserError
 from lstmbench.publish import tables as tabling
 from lstmbench.publish.plots import plots as plots_of
@@ -19,7 +19,7 @@ from lstmbench.records.store import Run, load, open_runs, write_atomically
 from lstmbench.report.text import render
 
 #: Pages of jobs take a mebibyte; the best rows alone are shown where all would be more.
-MOST_SUMMARY = 2**20 - 2**14
+MAX_SUMMARY = 2**20 - 2**14
 
 
 def markers(block: str) -> tuple[str, str]:
@@ -75,7 +75,7 @@ def _line(marker: str) -> str:
 
 
 @dataclass(frozen=True)
-class Show:
+class TableView:
     """What of some records is shown: trials that meet all conditions, all rows or the best."""
 
     conditions: Mapping[str, str]
@@ -95,7 +95,7 @@ class Show:
         if self.conditions and not records:
             asked = " ".join(f"--only {k}={v}" for k, v in self.conditions.items())
             raise UserError(f"{asked}: no record is like that")
-        tables = settings(records, self.relative_to)
+        tables = tables_from(records, self.relative_to)
         if any(run.published for run in _runs(paths)):
             tables = tabling.ordered(tables)
         if page:
@@ -108,7 +108,7 @@ class Show:
         return len(tables), loaded.damaged
 
 
-def _markdown(tables: Sequence[Setting], best: bool) -> str:
+def _markdown(tables: Sequence[Table], best: bool) -> str:
     return tabling.best_markdown(tables) if best else render(tables, "github")
 
 
@@ -117,7 +117,7 @@ def _runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def _plot_links(
-    tables: Sequence[Setting], paths: Sequence[Path], into: Path, kinds: Sequence[str]
+    tables: Sequence[Table], paths: Sequence[Path], into: Path, kinds: Sequence[str]
 ) -> str:
     """The plots of the tables as images, linked relative to ``into``.
 
@@ -147,12 +147,12 @@ def _relative(path: Path, start: str) -> str:
     return Path(os.path.relpath(path, start)).as_posix()
 
 
-def _append(file: Path, tables: Sequence[Setting], best: bool) -> None:
+def _append(file: Path, tables: Sequence[Table], best: bool) -> None:
     """Add the tables to a page in GitHub-flavoured Markdown."""
     shown = _markdown(tables, best)
-    if len(shown.encode()) > MOST_SUMMARY:
+    if len(shown.encode()) > MAX_SUMMARY:
         shown = _markdown(tables, best=True)
-    if len(shown.encode()) > MOST_SUMMARY:
+    if len(shown.encode()) > MAX_SUMMARY:
         shown = f"{len(tables)} tables: too long for this page."
     try:
         with file.open("a", encoding="utf-8") as page:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lstmbench.analysis.tables import Setting
+from lstmbench.analysis.tables import Table
 from lstmbench.errors import UserError
 from lstmbench.messages import one_line
 from lstmbench.publish import plots, readme
@@ -23,7 +23,7 @@ PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1
 
 
 @dataclass
-class Made:
+class GeneratedFiles:
     """``files`` by path relative to the store; ``problems`` with plugins' formats, a line each.
 
     ``plots`` are there whether or not they were drawn; ``by_plugins`` lists the files that only
@@ -36,9 +36,9 @@ class Made:
     problems: list[str] = field(default_factory=list)
 
 
-def derive(entries: Entries, draw: bool = True) -> Made:
+def derive(entries: Entries, draw: bool = True) -> GeneratedFiles:
     """All made files. Without ``draw`` no plots, whose bytes depend on the drawing library."""
-    made = Made()
+    made = GeneratedFiles()
     tables = tabling.make(entry.record for entry in entries.values())
     made.plots = plots.plots(tables)
     texts = _foreign_tables(tables, made.problems)
@@ -53,7 +53,7 @@ def derive(entries: Entries, draw: bool = True) -> Made:
     return made
 
 
-def _tables(tables: Sequence[Setting]) -> dict[str, str]:
+def _tables(tables: Sequence[Table]) -> dict[str, str]:
     found = {f"tables/all.{form}": render(tables, form) + "\n" for form in ("csv", "json")}
     for table in tables:
         for part, tabular in latex(table).items():
@@ -69,7 +69,7 @@ def _tables(tables: Sequence[Setting]) -> dict[str, str]:
     return found
 
 
-def _foreign_tables(tables: Sequence[Setting], problems: list[str]) -> dict[str, str]:
+def _foreign_tables(tables: Sequence[Table], problems: list[str]) -> dict[str, str]:
     """Tables in the formats of plugins; what goes wrong is added to ``problems``."""
     found: dict[str, str] = {}
     for form in formats.of_plugins():
@@ -84,7 +84,7 @@ def _foreign_tables(tables: Sequence[Setting], problems: list[str]) -> dict[str,
     return found
 
 
-def latex(table: Setting) -> dict[str, str]:
+def latex(table: Table) -> dict[str, str]:
     """Each ``tabular`` of a table by what follows the file's name; ready for ``\\input``.
 
     The first holds the results, one with the models' own text ends in ``-text``, others count on.

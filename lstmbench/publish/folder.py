@@ -39,7 +39,7 @@ def read_manifest(store: Path) -> Manifest | None:
     return Manifest(both.records, made | dict(both.made), both.libraries)
 
 
-def refuse_runs(to: Path) -> None:
+def check_no_runs(to: Path) -> None:
     """Raise :class:`UserError` for a run, or a store of runs, for it would no longer be found."""
     if planned := plans(to):
         raise UserError(
@@ -47,7 +47,7 @@ def refuse_runs(to: Path) -> None:
         )
 
 
-def refuse_inside(to: Path) -> None:
+def check_not_inside(to: Path) -> None:
     """Raise :class:`UserError` for a folder that is part of a published store."""
     place = to.resolve()
     for store in place.parents:
@@ -64,7 +64,7 @@ def _is_store(folder: Path) -> bool:
         return False
 
 
-def refuse_others(to: Path, files: Mapping[str, bytes], before: Manifest | None) -> None:
+def check_same_store(to: Path, files: Mapping[str, bytes], before: Manifest | None) -> None:
     """Raise :class:`UserError` for what publishing did not make, or what is not in the folder."""
     listed: Collection[str] = before.made if before else ()
     for path, data in files.items():

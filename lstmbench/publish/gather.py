@@ -75,7 +75,7 @@ def _proven(record: Record) -> bool:
     return not beyond(proof.errors, proof.allowed, proof.tolerance)
 
 
-def refuse_unclean(entries: Entries, known: Collection[str]) -> None:
+def check_clean(entries: Entries, known: Collection[str]) -> None:
     """Raise :class:`UserError` for records that are not for publication, save ``known`` ones."""
     found = [
         (entry.place, why)

@@ -8,8 +8,14 @@ from pathlib import Path
 
 from lstmbench.errors import UserError
 from lstmbench.publish.derive import derive
-from lstmbench.publish.folder import put, read_manifest, refuse_inside, refuse_others, refuse_runs
-from lstmbench.publish.gather import Entries, gather, refuse_unclean
+from lstmbench.publish.folder import (
+    check_no_runs,
+    check_not_inside,
+    check_same_store,
+    put,
+    read_manifest,
+)
+from lstmbench.publish.gather import Entries, check_clean, gather
 from lstmbench.publish.manifest import Manifest, installed
 from lstmbench.records import canonical
 
@@ -35,8 +41,8 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
     """
     before = read_manifest(to)
     if before is None:
-        refuse_inside(to)
-        refuse_runs(to)
+        check_not_inside(to)
+        check_no_runs(to)
     damaged: list[str] = []
     if before:
         gather([to], damaged)
@@ -44,7 +50,7 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
         raise UserError(f"{damaged[0]}; restore or remove it, then publish again")
     entries = gather([*([to] if before else []), *paths], damaged)
     listed = before.records if before else {}
-    refuse_unclean(entries, entries if allow_dirty else listed)
+    check_clean(entries, entries if allow_dirty else listed)
     made = derive(entries)
     records = {name: entry.content for name, entry in entries.items()}
     manifest = Manifest(
@@ -53,7 +59,7 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
         installed(),
     )
     files = {f"records/{name}": data for name, data in records.items()} | made.files
-    refuse_others(to, files, before)
+    check_same_store(to, files, before)
     outcome = Outcome(entries, damaged=damaged, problems=made.problems)
     try:
         outcome.written, outcome.removed = put(to, files, manifest, before)

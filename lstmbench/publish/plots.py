@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lstmbench.analysis.tables import Setting
+from lstmbench.analysis.tables import Table
 from lstmbench.publish import tables as tabling
 from lstmbench.records import canonical
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
 #: Tables that get plots, those with most rows, for a drawing takes a while; fewer in long stores.
-MOST_PLOTS = 40
-MOST_PLOTS_OF_LONG = 8
+MAX_PLOTS = 40
+MAX_PLOTS_OF_LONG = 8
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Plot:
     draw: Callable[[], str]
 
 
-def plots(tables: Sequence[Setting]) -> list[Plot]:
+def plots(tables: Sequence[Table]) -> list[Plot]:
     """The plots that the records are enough for, table by table, then scaling."""
-    limit = MOST_PLOTS_OF_LONG if tabling.long(tables) else MOST_PLOTS
+    limit = MAX_PLOTS_OF_LONG if tabling.long(tables) else MAX_PLOTS
     trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
     most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:limit]
     chosen = {id(table) for table in most}
@@ -36,7 +36,7 @@ def plots(tables: Sequence[Setting]) -> list[Plot]:
     return found + [_of_sweep(sweep) for sweep in sweeps(tables)[:limit]]
 
 
-def _of_table(table: Setting) -> list[Plot]:
+def _of_table(table: Table) -> list[Plot]:
     def perplexity() -> str:
         from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from lstmbench.analysis.tables import Setting
+from lstmbench.analysis.tables import Table
 from lstmbench.corpora.corpus import DEFAULT
 from lstmbench.messages import one_line
 from lstmbench.publish import tables as tabling
@@ -15,10 +15,10 @@ from lstmbench.records.record import Record
 from lstmbench.report.text import escape_markdown_line, render
 
 #: Runs beyond which the rest is left to the records.
-MOST_RUNS = 100
+MAX_RUNS = 100
 
 
-def readme(entries: Entries, tables: Sequence[Setting], plots: Sequence[Plot]) -> str:
+def readme(entries: Entries, tables: Sequence[Table], plots: Sequence[Plot]) -> str:
     """The page; the same records give the same bytes."""
     statuses = [entry.record.status.value for entry in entries.values()]
     counts = ", ".join(f"{statuses.count(s)} {s}" for s in sorted(set(statuses)))
@@ -54,7 +54,7 @@ def _warnings(entries: Entries) -> list[str]:
     ]
 
 
-def _all(tables: Sequence[Setting]) -> str:
+def _all(tables: Sequence[Table]) -> str:
     if not tabling.long(tables):
         return render(tables, "github")
     return "\n".join(
@@ -93,15 +93,15 @@ def _runs(entries: Entries) -> list[str]:
     runs = sorted(found)
     commands = [
         one_line(f"{command}  # commit {commit[:12]}, run {run}")
-        for run, commit, command in runs[:MOST_RUNS]
+        for run, commit, command in runs[:MAX_RUNS]
     ]
     fence = "`" * max(3, *(_longest_ticks(command) + 1 for command in commands), 3)
     parts = [
         "At the commit named, in a checkout with its pinned versions installed (see its README):",
         "\n".join([f"{fence}sh", *commands, fence]),
     ]
-    if len(runs) > MOST_RUNS:
-        parts.append(f"And {len(runs) - MOST_RUNS} more runs: see the records.")
+    if len(runs) > MAX_RUNS:
+        parts.append(f"And {len(runs) - MAX_RUNS} more runs: see the records.")
     return parts
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lstmbench.analysis.tables import Row, Setting, settings
+from lstmbench.analysis.tables import Row, Table, tables_from
 from lstmbench.messages import one_line
 from lstmbench.records import canonical
 from lstmbench.records.record import Record
@@ -17,7 +17,7 @@ from lstmbench.report.text import STYLES
 
 #: Rows beyond which a store is long: its tables stand in files of their own, for web pages cut
 #: long READMEs off, and fewer of them are drawn.
-MOST_ROWS = 300
+MAX_ROWS = 300
 #: Facts of a trial, not of its table, that the best rows are told apart by.
 FACTS = (
     Column("init", lambda row: row.first.trial.init, "left"),
@@ -28,7 +28,7 @@ FACTS = (
 )
 
 
-def name(table: Setting) -> str:
+def name(table: Table) -> str:
     """A file name that no other table has: readable facts and a digest of all of them."""
     trial = table.first.trial
     changed = (f"{key}_{value}" for key, value in sorted(trial.overrides.items()))
@@ -38,10 +38,10 @@ def name(table: Setting) -> str:
     return f"{readable[:100]}-{unique}"
 
 
-def ordered(tables: Iterable[Setting]) -> list[Setting]:
+def ordered(tables: Iterable[Table]) -> list[Table]:
     """Tables by what was asked, not by where their records happened to be."""
 
-    def key(table: Setting) -> tuple[object, ...]:
+    def key(table: Table) -> tuple[object, ...]:
         trial = table.first.trial
         numbers = [(k, float(v)) for k, v in sorted(trial.overrides.items())]
         facts = (trial.protocol.name, numbers, trial.init, trial.corpus, trial.dtype)
@@ -50,14 +50,14 @@ def ordered(tables: Iterable[Setting]) -> list[Setting]:
     return sorted(tables, key=key)
 
 
-def make(records: Iterable[Record], relative_to: str | None = None) -> list[Setting]:
+def make(records: Iterable[Record], relative_to: str | None = None) -> list[Table]:
     """All tables of records that come in order of their published names."""
-    return ordered(settings(records, relative_to))
+    return ordered(tables_from(records, relative_to))
 
 
-def long(tables: Iterable[Setting]) -> bool:
+def long(tables: Iterable[Table]) -> bool:
     """Whether there are more rows than a page shows."""
-    return sum(len(table.rows) for table in tables) > MOST_ROWS
+    return sum(len(table.rows) for table in tables) > MAX_ROWS
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Best:
     rows: list[Row]
 
 
-def best(tables: Iterable[Setting]) -> list[Best]:
+def best(tables: Iterable[Table]) -> list[Best]:
     """The best of ``tables``, in their order; rows that are suspect, or not ok, are left out."""
     found: dict[str, Best] = {}
     champions: dict[tuple[str, str, str], Row] = {}
@@ -102,7 +102,7 @@ def best(tables: Iterable[Setting]) -> list[Best]:
     return [group for group in found.values() if group.rows]
 
 
-def best_markdown(tables: Iterable[Setting]) -> str:
+def best_markdown(tables: Iterable[Table]) -> str:
     """The tables of :func:`best` for GitHub, or a sentence where there are none."""
     style, parts = STYLES["github"], []
     for group in best(tables):

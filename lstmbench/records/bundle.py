@@ -26,10 +26,10 @@ MANIFEST = "bundle.json"
 FORMAT = 1
 #: Limits: members, bytes of one, bytes of all and of the file, how far one may be compressed
 #: (records are to about a third).
-MOST_MEMBERS = 100_000
-MOST_BYTES = 16 * 2**20
-MOST_IN_ALL = 2**28
-MOST_RATIO = 20
+MAX_MEMBERS = 100_000
+MAX_BYTES = 16 * 2**20
+MAX_IN_ALL = 2**28
+MAX_RATIO = 20
 #: Everything that :mod:`zipfile` may raise about a file that somebody made up.
 FAULTS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
@@ -53,11 +53,11 @@ def make_bundle(records: Mapping[str, bytes]) -> bytes:
     members = {MANIFEST: manifest(digests)}
     members |= {f"records/{name}": data for name, data in sorted(records.items())}
     try:
-        _refuse_excess({name: len(data) for name, data in members.items()})
+        _check_sizes({name: len(data) for name, data in members.items()})
         content = _zipped(members)
-        if len(content) > MOST_IN_ALL:
-            raise Refused(f"it is larger than {MOST_IN_ALL} bytes")
-    except Refused as fault:
+        if len(content) > MAX_IN_ALL:
+            raise InvalidBundle(f"it is larger than {MAX_IN_ALL} bytes")
+    except InvalidBundle as fault:
         raise UserError(f"too much for a bundle, name fewer runs: {fault}") from fault
     return content
 
@@ -75,9 +75,9 @@ def _zipped(members: Mapping[str, bytes]) -> bytes:
 
 def read_bundle(path: Path) -> Iterator[Stored]:
     """The records of a bundle, in order of name. Raises :class:`UserError` for any fault."""
-    refuse_other_files(path)
+    check_bundle_file(path)
     try:
-        _refuse_crowd(path)
+        _check_member_count(path)
         with zipfile.ZipFile(path) as archive:
             members = _checked(archive.infolist())
             listed = _read(archive, members.pop(MANIFEST))
@@ -87,14 +87,14 @@ def read_bundle(path: Path) -> Iterator[Stored]:
                 digests[name.removeprefix("records/")] = canonical.digest(stored.content)
                 yield stored
         if listed != manifest(digests):
-            raise Refused(f"{MANIFEST} does not list its records")
-    except Refused as fault:
+            raise InvalidBundle(f"{MANIFEST} does not list its records")
+    except InvalidBundle as fault:
         raise UserError(f"bundle {path} is refused: {fault}") from fault
     except FAULTS as error:
         raise UserError(f"bundle {path} is refused: {error or type(error).__name__}") from error
 
 
-def refuse_other_files(path: Path) -> None:
+def check_bundle_file(path: Path) -> None:
     """Raise :class:`UserError` for a file that does not even begin as a bundle does."""
     try:
         with path.open("rb") as file:
@@ -105,31 +105,31 @@ def refuse_other_files(path: Path) -> None:
         raise UserError(f"{path} is no run and no store, and no bundle either")
 
 
-class Refused(Exception):
+class InvalidBundle(Exception):
     """What is wrong with a bundle."""
 
 
-def _refuse_crowd(path: Path) -> None:
+def _check_member_count(path: Path) -> None:
     """What only opening an archive would take too much memory for: :mod:`zipfile` lists it all."""
     size = path.stat().st_size
-    if size > MOST_IN_ALL:
-        raise Refused(f"it is larger than {MOST_IN_ALL} bytes")
+    if size > MAX_IN_ALL:
+        raise InvalidBundle(f"it is larger than {MAX_IN_ALL} bytes")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         # each entry of the directory begins like this, and no record holds it
         count = sum(1 for _ in re.finditer(rb"PK\x01\x02", content))
-    if count > MOST_MEMBERS:
-        raise Refused(f"it holds {count} files, more than {MOST_MEMBERS}")
+    if count > MAX_MEMBERS:
+        raise InvalidBundle(f"it holds {count} files, more than {MAX_MEMBERS}")
 
 
-def _refuse_excess(sizes: Mapping[str, int]) -> None:
-    """Raise :class:`Refused` for members that are too many or too long."""
-    if len(sizes) > MOST_MEMBERS:
-        raise Refused(f"it holds {len(sizes)} files, more than {MOST_MEMBERS}")
+def _check_sizes(sizes: Mapping[str, int]) -> None:
+    """Raise :class:`InvalidBundle` for members that are too many or too long."""
+    if len(sizes) > MAX_MEMBERS:
+        raise InvalidBundle(f"it holds {len(sizes)} files, more than {MAX_MEMBERS}")
     for name, size in sizes.items():
-        if size > MOST_BYTES:
-            raise Refused(f"{name!r}: {size} bytes, more than {MOST_BYTES}")
-    if sum(sizes.values()) > MOST_IN_ALL:
-        raise Refused(f"it holds more than {MOST_IN_ALL} bytes")
+        if size > MAX_BYTES:
+            raise InvalidBundle(f"{name!r}: {size} bytes, more than {MAX_BYTES}")
+    if sum(sizes.values()) > MAX_IN_ALL:
+        raise InvalidBundle(f"it holds more than {MAX_IN_ALL} bytes")
 
 
 def _checked(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -140,12 +140,12 @@ def _checked(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         if member.filename.casefold() in seen:
             fault = "its name is there twice"
         if fault:
-            raise Refused(f"{member.orig_filename!r}: {fault}")
+            raise InvalidBundle(f"{member.orig_filename!r}: {fault}")
         seen.add(member.filename.casefold())
     found = {member.filename: member for member in members}
-    _refuse_excess({name: member.file_size for name, member in found.items()})
+    _check_sizes({name: member.file_size for name, member in found.items()})
     if MANIFEST not in found:
-        raise Refused(f"it has no {MANIFEST}")
+        raise InvalidBundle(f"it has no {MANIFEST}")
     return found
 
 
@@ -164,8 +164,8 @@ def _fault(member: zipfile.ZipInfo) -> str | None:
         return "encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"compressed by an unusual method ({member.compress_type})"
-    if member.file_size > MOST_RATIO * max(member.compress_size, 1):
-        return f"compressed to less than a {MOST_RATIO}th"
+    if member.file_size > MAX_RATIO * max(member.compress_size, 1):
+        return f"compressed to less than a {MAX_RATIO}th"
     return None
 
 
@@ -174,12 +174,12 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     with archive.open(member) as stream:
         data = stream.read(member.file_size + 1)
     if len(data) != member.file_size:
-        raise Refused(f"{member.filename!r}: its size is not what the directory says")
+        raise InvalidBundle(f"{member.filename!r}: its size is not what the directory says")
     return data
 
 
 def _record(path: Path, member: str, data: bytes) -> Stored:
     stored = parse(f"{path}: {member}", data)
     if not canonical.is_canonical(stored.raw, data, member.removeprefix("records/")):
-        raise Refused(f"{member}: its name is not its content's")
+        raise InvalidBundle(f"{member}: its name is not its content's")
     return stored

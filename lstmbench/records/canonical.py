@@ -15,7 +15,7 @@ from typing import Any
 #: ``NAME-DIGEST.json``; nothing else is ever a published record's name.
 FILE = re.compile(r"[A-Za-z0-9_.-]+-(?P<digest>[0-9a-f]{12})\.json", re.ASCII)
 #: Characters of a trial's name that a file's name keeps.
-LONGEST = 200
+MAX_NAME_LENGTH = 200
 
 
 def content(raw: Mapping[str, Any]) -> bytes:
@@ -50,7 +50,7 @@ def file_name(raw: Mapping[str, Any], data: bytes) -> str:
     A name begins with the trial's; what is not ASCII in it becomes ``_``, for archives and web
     servers disagree about such letters.
     """
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", trial_name(raw))[:LONGEST]
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", trial_name(raw))[:MAX_NAME_LENGTH]
     return f"{readable}-{digest(data)[:12]}.json"
 
 

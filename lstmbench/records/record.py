@@ -30,7 +30,7 @@ class _Part(BaseModel):
     )
 
 
-class Aim(_Part):
+class StoppingRule(_Part):
     """When sampling was to stop: every ratio known within ``precision`` (0.02 is +-2 %), or
     ``seconds`` spent."""
 
@@ -47,7 +47,7 @@ class Source(_Part):
     commit: str | None
     dirty: bool | None
     interleaved: bool
-    aim: Aim | None = None
+    aim: StoppingRule | None = None
 
 
 class Machine(_Part):
@@ -107,7 +107,7 @@ class Peak(_Part):
     copies: Copy | None = None
 
 
-class Surroundings(_Part):
+class SystemLoad(_Part):
     """What others took of the machine while the trial's group trained.
 
     ``others``: processors that were busy, on average, with anything but this run; ``stolen``: the
@@ -170,7 +170,7 @@ class Record(_Part):
     runtime: dict[str, str] = Field(default_factory=dict)
     peak: Peak | None = None
     companions: list[str] = Field(default_factory=list)
-    surroundings: Surroundings | None = None
+    surroundings: SystemLoad | None = None
     log_tail: str = ""
 
     @model_validator(mode="before")

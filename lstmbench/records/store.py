@@ -127,13 +127,13 @@ def read_all(paths: Iterable[Path], damaged: list[str]) -> Iterator[Stored]:
                     damaged.append(str(error))
 
 
-def refuse_nothing(paths: Iterable[Path]) -> None:
+def check_readable(paths: Iterable[Path]) -> None:
     """Raise :class:`UserError` for a path that records cannot be read from at all."""
-    from lstmbench.records.bundle import refuse_other_files
+    from lstmbench.records.bundle import check_bundle_file
 
     for path in paths:
         if path.is_file():
-            refuse_other_files(path)
+            check_bundle_file(path)
         else:
             open_runs([path])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lstmbench.analysis.tables import Setting
+from lstmbench.analysis.tables import Table
 from lstmbench.errors import UserError
 from lstmbench.plugin import builtins, manager
 from lstmbench.plugin.extensions import Format
@@ -24,7 +24,7 @@ def of_plugins() -> list[Format]:
     return [formats[name] for name in sorted(formats) if name not in builtins.FORMATS]
 
 
-def render(form: Format, tables: Sequence[Setting]) -> str:
+def render(form: Format, tables: Sequence[Table]) -> str:
     """The tables in a format. What a plugin's does wrong becomes a :class:`UserError`."""
     if form.name in builtins.FORMATS:
         return form.render(tables)

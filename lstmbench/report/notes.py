@@ -6,12 +6,12 @@ import math
 from statistics import median
 
 from lstmbench.analysis import flags, roofline
-from lstmbench.analysis.metrics import LEAST
-from lstmbench.analysis.tables import Setting, widest
+from lstmbench.analysis.metrics import MIN_PROCESSES
+from lstmbench.analysis.tables import Table, widest
 from lstmbench.report.numbers import significant
 
 
-def notes(setting: Setting) -> list[str]:
+def notes(setting: Table) -> list[str]:
     """One sentence each, in plain text."""
     lines = []
     if setting.repeated:
@@ -56,7 +56,7 @@ FLAGS = {
 }
 
 
-def _flag_notes(setting: Setting) -> list[str]:
+def _flag_notes(setting: Table) -> list[str]:
     """What a row's flags mean, and how many of its processes have them.
 
     But for ``disturbed``, of which all rows that took turns tell the same.
@@ -71,11 +71,11 @@ def _flag_notes(setting: Setting) -> list[str]:
     return lines
 
 
-def _peak_notes(setting: Setting) -> list[str]:
+def _peak_notes(setting: Table) -> list[str]:
     """Which products the shares of the peak are shares of, and whose joules are missing."""
     products: dict[str, list[float]] = {}
     for row in setting.rows:
-        for record in row.sound:
+        for record in row.ok_records:
             rate = roofline.peak(record)
             if rate and record.peak:
                 made = f"{record.peak.product.library} (side {record.peak.product.side:,})"
@@ -90,22 +90,22 @@ def _peak_notes(setting: Setting) -> list[str]:
             "% of peak: products of the model, by the formula, against the fastest matrix product "
             f"that took turns with the trials: {made}."
         )
-    if any(row.sound and row.energy is None for row in setting.rows):
+    if any(row.ok_records and row.energy is None for row in setting.rows):
         lines.append("No joules where no energy counter could be read.")
     return lines
 
 
-def _neighbour_notes(setting: Setting) -> list[str]:
+def _neighbour_notes(setting: Table) -> list[str]:
     """What others took of the machine meanwhile, where it was enough to matter."""
-    seen = [r.surroundings for row in setting.rows for r in row.sound if r.surroundings]
+    seen = [r.surroundings for row in setting.rows for r in row.ok_records if r.surroundings]
     lines = []
-    others = [s.others for s in seen if s.others >= flags.DISTURBING]
+    others = [s.others for s in seen if s.others >= flags.INTERFERING_PROCESSORS]
     if others:
         lines.append(
             f"Something else kept up to {significant(max(others), 2)} processors busy meanwhile "
             f"({len(others)} of {len(seen)} trials): speeds may be too low."
         )
-    stolen = [s.stolen for s in seen if s.stolen >= flags.STOLEN]
+    stolen = [s.stolen for s in seen if s.stolen >= flags.STOLEN_SHARE]
     if stolen:
         lines.append(
             f"The hypervisor gave up to {max(stolen):.1%} of the processor time to other guests "
@@ -114,15 +114,15 @@ def _neighbour_notes(setting: Setting) -> list[str]:
     return lines
 
 
-def _aim_notes(setting: Setting) -> list[str]:
+def _aim_notes(setting: Table) -> list[str]:
     aims = [r.source.aim for row in setting.rows for r in row.records if r.source.aim]
     if not aims:
         return []
-    width, processes = widest(setting), max(len(row.sound) for row in setting.rows)
+    width, processes = widest(setting), max(len(row.ok_records) for row in setting.rows)
     known = "not every ratio is known"
     if width is not None and math.isfinite(width):
         known = f"the widest is known within {width:.1%}"
-    reached = width is not None and width <= aims[0].precision and processes >= LEAST
+    reached = width is not None and width <= aims[0].precision and processes >= MIN_PROCESSES
     ending = "reached" if reached else "not reached: what is not decided stays undecided"
     return [
         f"Sampling was to go on until every ratio is known within {aims[0].precision:.1%}, or for "

@@ -17,12 +17,12 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def published(value: Any) -> Any:
+def rounded_tree(value: Any) -> Any:
     """``value`` with every float in it rounded; JSON knows no infinity: ``None``."""
     if isinstance(value, dict):
-        return {key: published(part) for key, part in value.items()}
+        return {key: rounded_tree(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [published(part) for part in value]
+        return [rounded_tree(part) for part in value]
     return None if isinstance(value, float) and not isfinite(value) else rounded(value)
 
 

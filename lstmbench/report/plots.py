@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from lstmbench.analysis import metrics, roofline
-from lstmbench.analysis.tables import Row, Setting
+from lstmbench.analysis.tables import Row, Table
 from lstmbench.messages import one_line
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
@@ -23,7 +23,7 @@ DASHES = ("-", "--", ":", "-.")
 MARKERS = "osD^vP*X"
 
 
-def all_svgs(tables: Sequence[Setting]) -> dict[str, str]:
+def all_svgs(tables: Sequence[Table]) -> dict[str, str]:
     """Every plot that the records are enough for, by file name."""
     found = {"perplexity.svg": perplexity_svg(tables)}
     roof = roofline_svg(tables)
@@ -34,7 +34,7 @@ def all_svgs(tables: Sequence[Setting]) -> dict[str, str]:
     return found
 
 
-def perplexity_svg(tables: Sequence[Setting]) -> str:
+def perplexity_svg(tables: Sequence[Table]) -> str:
     """Training perplexity against epoch, log scale; colour by backend, dashes by setting."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
@@ -64,7 +64,7 @@ def perplexity_svg(tables: Sequence[Setting]) -> str:
     return _finish(figure, [axes])
 
 
-def roofline_svg(tables: Sequence[Setting]) -> str | None:
+def roofline_svg(tables: Sequence[Table]) -> str | None:
     """Achieved GFLOP/s against operations per byte, beneath the measured roofs of each device.
 
     ``None`` where no trial has a measured peak.
@@ -81,7 +81,7 @@ def roofline_svg(tables: Sequence[Setting]) -> str | None:
     for row in rows:
         roofs.setdefault(_roof(row), []).append(row)
     for name, beneath in roofs.items():
-        sound = [record for row in beneath for record in row.sound]
+        sound = [record for row in beneath for record in row.ok_records]
         flat = metrics.median_of(roofline.peak(record) for record in sound)
         slope = metrics.median_of(roofline.bandwidth(record) for record in sound)
         assert flat is not None
@@ -132,7 +132,7 @@ def scaling_svg(sweep: Sweep) -> str:
     return _finish(figure, [left, right])
 
 
-def _labels(tables: Sequence[Setting]) -> list[str]:
+def _labels(tables: Sequence[Table]) -> list[str]:
     return sorted({row.label for setting in tables for row in setting.rows})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstmbench.analysis.tables import Row, Setting
+from lstmbench.analysis.tables import Row, Table
 from lstmbench.report.columns import rate
 from lstmbench.report.numbers import scaled
 
@@ -26,7 +26,7 @@ class Sweep:
     """Settings by the value of one of :data:`SIZES`, rising; all else is equal."""
 
     size: str
-    settings: dict[int, Setting]
+    settings: dict[int, Table]
 
     @property
     def title(self) -> str:
@@ -54,7 +54,9 @@ class Sweep:
     @property
     def note(self) -> str:
         """What a point is."""
-        found = {len(row.sound) for rows in self.rows().values() for row in rows.values()} - {0}
+        found = {len(row.ok_records) for rows in self.rows().values() for row in rows.values()} - {
+            0
+        }
         least, most = min(found, default=0), max(found, default=0)
         number = str(most) if least == most else f"{least} to {most}"
         if most > 1:
@@ -71,11 +73,11 @@ def _cell(row: Row | None) -> str:
     return f"{rate(row)} tokens/s" + (f" ({share} % of peak)" if share else "")
 
 
-def sweeps(tables: Sequence[Setting]) -> list[Sweep]:
+def sweeps(tables: Sequence[Table]) -> list[Sweep]:
     """Every sweep in some settings, over each size with at least two values."""
     found = []
     for size in SIZES:
-        alike: dict[str, dict[int, Setting]] = {}
+        alike: dict[str, dict[int, Table]] = {}
         for setting in tables:
             facts, value = _without(setting.facts, size)
             alike.setdefault(json.dumps(facts, sort_keys=True), {}).setdefault(value, setting)

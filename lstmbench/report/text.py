@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstmbench.analysis.intervals import Interval
-from lstmbench.analysis.tables import PUBLISHED_ELSEWHERE, Row, Setting
+from lstmbench.analysis.tables import PUBLISHED_ELSEWHERE, Row, Table
 from lstmbench.messages import one_line
 from lstmbench.report.columns import ALWAYS, COLUMNS, DETAILS, Column
 from lstmbench.report.grid import grid
 from lstmbench.report.notes import notes
-from lstmbench.report.numbers import published, ratio_text, rounded
+from lstmbench.report.numbers import ratio_text, rounded, rounded_tree
 from lstmbench.report.sweeps import sweeps
 
 
@@ -72,7 +72,7 @@ STYLES = {
 FORMATS = (*STYLES, "csv", "json")
 
 
-def render(tables: Sequence[Setting], form: str) -> str:
+def render(tables: Sequence[Table], form: str) -> str:
     """All settings in one of :data:`FORMATS`."""
     if form == "json":
         found = [_to_json(setting) for setting in tables]
@@ -112,7 +112,7 @@ def _columns(rows: Sequence[Row], columns: Sequence[Column], style: Style) -> st
     return _table([c.heading for c, _ in shown], cells, style, [c.align for c, _ in shown])
 
 
-def _sections(setting: Setting, style: Style) -> list[str]:
+def _sections(setting: Table, style: Style) -> list[str]:
     parts = [style.heading(one_line(setting.title))]
     columns = list(COLUMNS)
     if setting.repeated:
@@ -122,7 +122,7 @@ def _sections(setting: Setting, style: Style) -> list[str]:
         ratio = Column(f"x {setting.relative_to}", lambda row: ratio_text(setting.relative(row)))
         columns.insert(next(i for i, c in enumerate(columns) if c.heading == "% of peak"), ratio)
     parts.append(_columns(setting.rows, columns, style))
-    details = [row for row in setting.rows if row.sound]
+    details = [row for row in setting.rows if row.ok_records]
     if details:
         parts.append(_columns(details, DETAILS, style))
     parts += [style.line(one_line(note)) for note in notes(setting)]
@@ -136,12 +136,12 @@ def _sections(setting: Setting, style: Style) -> list[str]:
     return parts
 
 
-def _to_json(setting: Setting) -> dict[str, object]:
+def _to_json(setting: Table) -> dict[str, object]:
     return {
         "title": setting.title,
         "setting": setting.facts,
         "rows": [
-            published({**row.to_json(), "rank": rank, **_relative(setting.relative(row))})
+            rounded_tree({**row.to_json(), "rank": rank, **_relative(setting.relative(row))})
             for row, rank in zip(setting.rows, setting.ranks, strict=True)
         ],
         "notes": notes(setting),
@@ -169,7 +169,7 @@ def _csv_cell(value: object) -> object:
     return re.sub(r"""(^|[;\t\n])(?="*[=+@\t-])""", r"\1'", text)
 
 
-def _to_csv(tables: Sequence[Setting]) -> str:
+def _to_csv(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer: csv.DictWriter[str] | None = None
     for setting in tables:

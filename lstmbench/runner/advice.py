@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lstmbench.analysis.flags import DISTURBING, STOLEN
+from lstmbench.analysis.flags import INTERFERING_PROCESSORS, STOLEN_SHARE
 from lstmbench.machine import facts
 from lstmbench.messages import one_line
-from lstmbench.records.record import Surroundings
+from lstmbench.records.record import SystemLoad
 
 #: Processes that a warning names.
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 def warning(busy: dict[str, float]) -> str | None:
     """What to know before anything is measured beside busy processes."""
-    if sum(busy.values()) < DISTURBING:
+    if sum(busy.values()) < INTERFERING_PROCESSORS:
         return None
     named = sorted(busy.items(), key=lambda item: -item[1])
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in named[:MOST_NAMED])
-    more = f", and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in named[:MAX_NAMED])
+    more = f", and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
     return (
         f"other processes are busy (in shares of a processor: {one_line(shares)}{more}): speeds "
         "may come out too low; end them, or run again when they are done"
@@ -29,7 +29,7 @@ def warning(busy: dict[str, float]) -> str | None:
 def advice(
     threads: int,
     busy: dict[str, float],
-    around: Surroundings | None,
+    around: SystemLoad | None,
     governed: Iterable[str],
     battery: bool,
 ) -> list[str]:
@@ -39,14 +39,14 @@ def advice(
     """
     lines = []
     others, stolen = (around.others, around.stolen) if around else (0.0, 0.0)
-    if others >= DISTURBING and not busy:
+    if others >= INTERFERING_PROCESSORS and not busy:
         lines.append(
             f"other processes used {others:.0%} of a processor meanwhile: see which, with 'top', "
             "and end them"
         )
     for name, share in sorted(busy.items(), key=lambda item: -item[1]):
         lines.append(f"{one_line(name)} uses {share:.0%} of a processor: end it, or wait for it")
-    if stolen >= STOLEN:
+    if stolen >= STOLEN_SHARE:
         lines.append(
             f"the hypervisor gave {stolen:.1%} of the processor time to other guests: "
             "a machine of its own, or another hour, is steadier"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 
-class Lost(Exception):
+class WorkerLost(Exception):
     """The worker gave no usable answer and will give none.
 
     ``reason`` is one of the record's reasons; ``detail`` what else the worker sent with it.
@@ -34,7 +34,7 @@ class Channel(Protocol):
     """One live worker: ask, read, close."""
 
     def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """Send a request and block until its answer; raises :class:`Lost`."""
+        """Send a request and block until its answer; raises :class:`WorkerLost`."""
 
     def close(self) -> None:
         """End the worker and all that it started. May be called twice."""

@@ -22,21 +22,21 @@ from lstmbench.backend import BackendSpec
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.machine import energy, facts
-from lstmbench.machine.load import Watch
+from lstmbench.machine.load import CpuTimeDelta
 from lstmbench.records.record import Continuation, Evaluation, Machine, Record, Source, Status
 from lstmbench.records.store import Run
 from lstmbench.records.trial import Trial
-from lstmbench.runner.channel import Executor, Launch, Lost
+from lstmbench.runner.channel import Executor, Launch, WorkerLost
 from lstmbench.runner.interrupts import deferred_interrupts, interruptible, uninterruptible
 from lstmbench.runner.peaks import Peaks
 from lstmbench.runner.plan import Plan
 from lstmbench.runner.requests import load_request
-from lstmbench.runner.trial_state import Life
+from lstmbench.runner.trial_state import TrialState
 
 T = TypeVar("T")
 
 
-def in_turn(items: Sequence[T], done: int) -> list[T]:
+def interleave_order(items: Sequence[T], done: int) -> list[T]:
     """The order of a round: forward and backward, then both beginning one further on.
 
     Everyone is first as often as anyone, and follows each neighbour as often.
@@ -118,7 +118,7 @@ class Conductor:
         False if it was interrupted; every trial that was begun, and without sampling every trial
         of the plan, has its record.
         """
-        lives = {trial.name: self._life(trial) for trial in self.plan.trials}
+        states = {trial.name: self._life(trial) for trial in self.plan.trials}
         with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
             self._tokens = Path(folder) / "tokens.npy"
             np.save(self._tokens, self.corpus.ids, allow_pickle=False)
@@ -130,19 +130,19 @@ class Conductor:
                         if self.sampling and self.sampling.content(self.records, repeat):
                             break
                         for group in groups:
-                            self._group([lives[t.name] for t in group if not self._hopeless(t)])
+                            self._group([states[t.name] for t in group if not self._hopeless(t)])
                     else:
                         self._look_once_more()
             except KeyboardInterrupt:
                 with uninterruptible():
-                    self._record_interrupted(lives.values())
+                    self._record_interrupted(states.values())
                 return False
             finally:
-                for life in lives.values():
-                    if life.channel is not None:
-                        life.channel.close()
-                    if life.peaks is not None:
-                        life.peaks.close()
+                for state in states.values():
+                    if state.channel is not None:
+                        state.channel.close()
+                    if state.peaks is not None:
+                        state.peaks.close()
         return True
 
     def _look_once_more(self) -> None:
@@ -156,17 +156,17 @@ class Conductor:
         own = [record for record in self.records if record.trial.row_key() == row]
         return self.sampling is not None and given_up(own)
 
-    def _record_interrupted(self, lives: Iterable[Life]) -> None:
+    def _record_interrupted(self, states: Iterable[TrialState]) -> None:
         done = {record.trial.name for record in self.records}
-        for life in lives:
-            begun = not self.sampling or life.trial.repeat <= self.sampling.repeat
-            if begun and life.trial.name not in done:
-                self._record(life, Status.INTERRUPTED, None, "interrupted")
+        for state in states:
+            begun = not self.sampling or state.trial.repeat <= self.sampling.repeat
+            if begun and state.trial.name not in done:
+                self._record(state, Status.INTERRUPTED, None, "interrupted")
 
-    def _life(self, trial: Trial) -> Life:
-        return Life(trial, self.run.log(trial.name))
+    def _life(self, trial: Trial) -> TrialState:
+        return TrialState(trial, self.run.log(trial.name))
 
-    def _group(self, group: list[Life]) -> None:
+    def _group(self, group: list[TrialState]) -> None:
         """Make all ready, then epoch by epoch in rotating order, then the ends."""
         if not group:
             return
@@ -174,28 +174,28 @@ class Conductor:
         offsets = draw_offsets(seed, protocol.epochs, protocol.steps)
         digest = hashlib.sha256(json.dumps(offsets).encode()).hexdigest()
         peaks = self._peaks(group[0].trial)
-        for life in group:
-            life.digests["offsets"] = digest
-            life.peaks = peaks
-            life.companions = [other.trial.name for other in group if other is not life]
-        ready = [life for life in group if self._guarded(life, self._prepare)]
+        for state in group:
+            state.digests["offsets"] = digest
+            state.peaks = peaks
+            state.companions = [other.trial.name for other in group if other is not state]
+        ready = [state for state in group if self._guarded(state, self._prepare)]
         if ready and self.products:
             peaks.start()
-        watch = Watch()
+        watch = CpuTimeDelta()
         for done, offset in enumerate(offsets):
             before = ready
-            for life in in_turn(ready, done):
-                if not self._guarded(life, self._epoch, offset):
-                    ready = [other for other in ready if other is not life]
+            for state in interleave_order(ready, done):
+                if not self._guarded(state, self._epoch, offset):
+                    ready = [other for other in ready if other is not state]
             if self.products and ready and (done + 1) % peaks.every == 0:
                 ready = self._products(peaks, ready, done)
             if len(ready) < len(before):
-                watch = Watch()  # what a lost worker leaves behind is nobody else's
+                watch = CpuTimeDelta()  # what a lost worker leaves behind is nobody else's
         around = watch.so_far()
         peaks.close()
-        for life in ready:
-            life.surroundings = around
-            self._guarded(life, self._end)
+        for state in ready:
+            state.surroundings = around
+            self._guarded(state, self._end)
 
     def _peaks(self, trial: Trial) -> Peaks:
         launch = Launch(
@@ -203,72 +203,72 @@ class Conductor:
         )
         return Peaks(trial, launch, self.executor, self.limits.answer)
 
-    def _products(self, peaks: Peaks, ready: list[Life], done: int) -> list[Life]:
+    def _products(self, peaks: Peaks, ready: list[TrialState], done: int) -> list[TrialState]:
         """Products by all who offer some. Returns the trials that are still alive."""
         lost = []
         peaks.turn()
-        for life in in_turn(ready, done):
-            if life.offers_product:
-                lost += [] if self._guarded(life, self._product) else [life]
+        for state in interleave_order(ready, done):
+            if state.offers_product:
+                lost += [] if self._guarded(state, self._product) else [state]
         peaks.end_turn()
-        return [life for life in ready if life not in lost]
+        return [state for state in ready if state not in lost]
 
-    def _product(self, life: Life) -> None:
-        assert life.peaks is not None
-        answer = self._ask(life, **life.peaks.request())
-        life.offers_product = answer["seconds"] is not None
-        life.peaks.add(life.trial.label, answer["seconds"])
-        self._ask(life, do="settle")
+    def _product(self, state: TrialState) -> None:
+        assert state.peaks is not None
+        answer = self._ask(state, **state.peaks.request())
+        state.offers_product = answer["seconds"] is not None
+        state.peaks.add(state.trial.label, answer["seconds"])
+        self._ask(state, do="wait_until_idle")
 
-    def _guarded(self, life: Life, step: Callable[..., None], *arguments: Any) -> bool:
+    def _guarded(self, state: TrialState, step: Callable[..., None], *arguments: Any) -> bool:
         """Take a step of a trial; if its worker is lost, record that and return False."""
         try:
-            step(life, *arguments)
-        except Lost as lost:
-            life.merge(lost.detail)
+            step(state, *arguments)
+        except WorkerLost as lost:
+            state.merge(lost.detail)
             if lost.reason == "unavailable":
-                self._record(life, Status.UNAVAILABLE, None, str(lost))
+                self._record(state, Status.UNAVAILABLE, None, str(lost))
             else:
-                self._record(life, Status.FAILED, lost.reason, str(lost))
+                self._record(state, Status.FAILED, lost.reason, str(lost))
             return False
         return True
 
-    def _prepare(self, life: Life) -> None:
-        trial = life.trial
+    def _prepare(self, state: TrialState) -> None:
+        trial = state.trial
         self.observer.phase(trial, "loading")
         environment = {**trial.backend_environment, **self.environment}
-        life.channel = self.executor.start(Launch(life.log, trial.threads, environment))
+        state.channel = self.executor.start(Launch(state.log, trial.threads, environment))
         spec, cpus = self.specs[trial.backend], self.executor.cpus(trial.threads)
         size = len(self.corpus.vocabulary)
         load = load_request(trial, spec, self._tokens, len(self.corpus.ids), size, cpus)
-        life.merge(life.channel.ask(load, self.limits.prepare))
+        state.merge(state.channel.ask(load, self.limits.prepare))
         self.observer.phase(trial, "preparing")
-        life.merge(life.channel.ask({"do": "prepare"}, self.limits.prepare))
+        state.merge(state.channel.ask({"do": "prepare"}, self.limits.prepare))
         self.observer.phase(trial, "ready")
 
-    def _ask(self, life: Life, **request: Any) -> dict[str, Any]:
-        assert life.channel is not None
-        return life.channel.ask(request, self.limits.answer)
+    def _ask(self, state: TrialState, **request: Any) -> dict[str, Any]:
+        assert state.channel is not None
+        return state.channel.ask(request, self.limits.answer)
 
-    def _epoch(self, life: Life, offset: int) -> None:
-        counter = self._counter(life.trial.device)
+    def _epoch(self, state: TrialState, offset: int) -> None:
+        counter = self._counter(state.trial.device)
         before = counter() if counter else None
-        answer = self._ask(life, do="epoch", offset=offset)
+        answer = self._ask(state, do="epoch", offset=offset)
         after = counter() if counter else None
         seconds, nats, tokens = answer["seconds"], answer["nats"], answer["tokens"]
         joules = None if before is None or after is None else after - before
-        life.series.append((seconds, nats, tokens, joules))
-        done, every = len(life.series), life.trial.protocol.validate_every
-        self.observer.epoch(life.trial, done, perplexity(nats, tokens), tokens / seconds)
+        state.series.append((seconds, nats, tokens, joules))
+        done, every = len(state.series), state.trial.protocol.validate_every
+        self.observer.epoch(state.trial, done, perplexity(nats, tokens), tokens / seconds)
         if every and done % every == 0:
-            self._evaluate(life, "validation")
-        self._ask(life, do="settle")
+            self._evaluate(state, "validation")
+        self._ask(state, do="wait_until_idle")
 
-    def _evaluate(self, life: Life, split: str) -> None:
-        answer = self._ask(life, do="evaluate", split=split)
-        floor = self._floor(life.trial, split)
-        life.evaluations.append(
-            Evaluation(split=split, epoch=len(life.series), floor=floor, **answer)
+    def _evaluate(self, state: TrialState, split: str) -> None:
+        answer = self._ask(state, do="evaluate", split=split)
+        floor = self._floor(state.trial, split)
+        state.evaluations.append(
+            Evaluation(split=split, epoch=len(state.series), floor=floor, **answer)
         )
 
     def _floor(self, trial: Trial, split: str) -> float | None:
@@ -281,30 +281,30 @@ class Conductor:
         predicted = partition(places, protocol.batch_size, protocol.steps).targets
         return float(self.corpus.surprisal[predicted].sum())
 
-    def _end(self, life: Life) -> None:
-        protocol = life.trial.protocol
-        self.observer.phase(life.trial, "ending")
+    def _end(self, state: TrialState) -> None:
+        protocol = state.trial.protocol
+        self.observer.phase(state.trial, "ending")
         if protocol.test_fraction and protocol.train_tokens is None:
-            self._evaluate(life, "test")
+            self._evaluate(state, "test")
         if protocol.prefixes:
-            self._generate(life)
-        life.merge(self._ask(life, do="finish"))
-        self._record(life, Status.OK, None, "")
+            self._generate(state)
+        state.merge(self._ask(state, do="finish"))
+        self._record(state, Status.OK, None, "")
 
-    def _generate(self, life: Life) -> None:
-        protocol, vocabulary = life.trial.protocol, self.corpus.vocabulary
+    def _generate(self, state: TrialState) -> None:
+        protocol, vocabulary = state.trial.protocol, self.corpus.vocabulary
         prefixes = [vocabulary.encode(prefix).tolist() for prefix in protocol.prefixes]
-        answer = self._ask(life, do="generate", prefixes=prefixes, length=protocol.continuation)
-        life.merge(answer)
+        answer = self._ask(state, do="generate", prefixes=prefixes, length=protocol.continuation)
+        state.merge(answer)
         for prefix, ids in zip(protocol.prefixes, answer["continuations"], strict=True):
-            life.continuations.append(Continuation(prefix=prefix, text=vocabulary.decode(ids)))
+            state.continuations.append(Continuation(prefix=prefix, text=vocabulary.decode(ids)))
 
-    def _record(self, life: Life, status: Status, reason: Any, message: str) -> None:
-        """Fold a life into its record, end its worker, write."""
-        if life.channel is not None:
-            life.channel.close()
+    def _record(self, state: TrialState, status: Status, reason: Any, message: str) -> None:
+        """Fold a state into its record, end its worker, write."""
+        if state.channel is not None:
+            state.channel.close()
         size = len(self.corpus.vocabulary)
-        record = life.record(status, reason, message, size, self.source, self._machine)
+        record = state.record(status, reason, message, size, self.source, self._machine)
         with deferred_interrupts():
             self.records.append(record)
             self.run.write_record(record)

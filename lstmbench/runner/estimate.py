@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from lstmbench.analysis.metrics import LEAST
+from lstmbench.analysis.metrics import MIN_PROCESSES
 from lstmbench.analysis.roofline import cost
 from lstmbench.batches import window_count
 from lstmbench.errors import UserError
-from lstmbench.records.record import Aim
+from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import Trial
 from lstmbench.runner.plan import Selection, make_plan
 
 #: A sweep beyond these wants ``--yes``.
-MOST_TRIALS, MOST_HOURS = 250, 4.0
+MAX_TRIALS, MAX_HOURS = 250, 4.0
 #: Trials of one repeat that are not even listed without it.
-MOST_PLANNED = 20_000
+MAX_PLANNED = 20_000
 #: Operations per second that any backend worth running reaches: per thread, or per other device.
 RATE_OF_A_THREAD, RATE_OF_A_DEVICE = 2e10, 2e12
 #: Seconds for import, compilation and parity.
-START = 10.0
+START_UP_SECONDS = 10.0
 
 
 def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
@@ -32,27 +32,27 @@ def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
     operations = cost(protocol.model(vocabulary_size), protocol.training).operations
     on_cpu = trial.device_kind == "cpu"
     rate = RATE_OF_A_THREAD * trial.threads if on_cpu else RATE_OF_A_DEVICE
-    return START + tokens * operations / rate
+    return START_UP_SECONDS + tokens * operations / rate
 
 
-def refuse_explosion(
-    selection: Selection, aim: Aim | None, corpus_tokens: int, vocabulary_size: int
+def check_size(
+    selection: Selection, aim: StoppingRule | None, corpus_tokens: int, vocabulary_size: int
 ) -> None:
     """Raise :class:`UserError` if nobody can have meant so much without saying so.
 
     Looked at is one repeat, so that nothing has exploded yet; sampling takes its time at most.
     """
-    repeats = LEAST if aim else selection.repeats
+    repeats = MIN_PROCESSES if aim else selection.repeats
     settings = len(selection.protocols) * len(selection.threads) * len(selection.devices)
-    if settings * len(selection.backends) > MOST_PLANNED:
+    if settings * len(selection.backends) > MAX_PLANNED:
         raise UserError(
-            f"this makes over {MOST_PLANNED:,} trials: sweep less, or confirm with --yes"
+            f"this makes over {MAX_PLANNED:,} trials: sweep less, or confirm with --yes"
         )
     trials = make_plan(replace(selection, repeats=1)).trials
     once = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials)
     longest = max(once, aim.seconds) if aim else math.inf
     count, hours = len(trials) * repeats, min(once * repeats, longest) / 3600
-    if count > MOST_TRIALS or hours > MOST_HOURS:
+    if count > MAX_TRIALS or hours > MAX_HOURS:
         raise UserError(
             f"this makes {count:,} trials and takes {hours:,.1f} hours or more: "
             "sweep less, or confirm with --yes"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmbench.machine import facts
-from lstmbench.runner.channel import Launch, Lost
+from lstmbench.runner.channel import Launch, WorkerLost
 
 #: All that a worker inherits. Whatever else should matter is named, and so recorded.
 PASSED_ON = (
@@ -46,8 +46,8 @@ THREAD_VARIABLES = (
     "NPROC",
 )
 #: An answer is a few kilobytes; one that never ends is not an answer.
-LONGEST_ANSWER = 16 * 2**20
-LAST_WORDS = 5.0
+MAX_ANSWER_BYTES = 16 * 2**20
+EXIT_STATUS_SECONDS = 5.0
 
 
 def environment(launch: Launch, scratch: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ class LocalChannel:
             os.close(worker_out)
 
     def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """Send one line, read one line. Raises :class:`Lost`; the child is then gone."""
+        """Send one line, read one line. Raises :class:`WorkerLost`; the child is then gone."""
         try:
             os.write(self._commands, json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
@@ -115,11 +115,11 @@ class LocalChannel:
             error = reply.get("error")
             if error:
                 message = str(error.pop("message"))
-                raise Lost(str(error.pop("reason")), message, error)
+                raise WorkerLost(str(error.pop("reason")), message, error)
             answer: dict[str, Any] = reply["answer"]
         except (ValueError, KeyError, AttributeError):
             self.close()
-            raise Lost("protocol", f"the worker answered {line[:80]!r}") from None
+            raise WorkerLost("protocol", f"the worker answered {line[:80]!r}") from None
         return answer
 
     def _read_line(self, deadline: float, timeout: float) -> bytes:
@@ -127,31 +127,31 @@ class LocalChannel:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._answers], [], [], left)[0]:
                 self.close()
-                raise Lost("timeout", f"no answer within {timeout:g} s")
+                raise WorkerLost("timeout", f"no answer within {timeout:g} s")
             chunk = os.read(self._answers, 1 << 16)
             if not chunk:
                 raise self._ended()
             self._buffer += chunk
-            if len(self._buffer) > LONGEST_ANSWER:
+            if len(self._buffer) > MAX_ANSWER_BYTES:
                 self.close()
-                raise Lost("protocol", "an answer without end")
+                raise WorkerLost("protocol", "an answer without end")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def _ended(self) -> Lost:
+    def _ended(self) -> WorkerLost:
         """What the exit status of a child that went away says."""
         try:
-            status = self._process.wait(LAST_WORDS)
+            status = self._process.wait(EXIT_STATUS_SECONDS)
         except subprocess.TimeoutExpired:
             self.close()
-            return Lost("protocol", "the worker closed its pipe and went on")
+            return WorkerLost("protocol", "the worker closed its pipe and went on")
         self.close()
         if status >= 0:
-            return Lost("exit", f"the worker ended with exit status {status}")
+            return WorkerLost("exit", f"the worker ended with exit status {status}")
         name = signal.Signals(-status).name
         if -status == signal.SIGKILL and out_of_memory_kills() > self._kills:
-            return Lost("memory", "killed by the kernel: out of memory")
-        return Lost("signal", f"the worker was killed by {name}")
+            return WorkerLost("memory", "killed by the kernel: out of memory")
+        return WorkerLost("signal", f"the worker was killed by {name}")
 
     def close(self) -> None:
         """End the process group and remove its scratch folder."""

@@ -14,7 +14,7 @@ from lstmbench.analysis import metrics
 from lstmbench.analysis.roofline import COPIES, COPY_BYTES, PRODUCTS, TURNS, product_side
 from lstmbench.records.record import Copy, Peak, Product
 from lstmbench.records.trial import Trial
-from lstmbench.runner.channel import Channel, Executor, Launch, Lost
+from lstmbench.runner.channel import Channel, Executor, Launch, WorkerLost
 
 
 @dataclass
@@ -59,11 +59,11 @@ class Peaks:
         answer = self._ask(self.request())
         if answer:
             self.add(self._library, answer["seconds"])
-            self._ask({"do": "settle"})
+            self._ask({"do": "wait_until_idle"})
         answer = self._ask({"do": "copy", "size": COPY_BYTES, "count": COPIES})
         if answer:
             self.copies += answer["seconds"]
-            self._ask({"do": "settle"})
+            self._ask({"do": "wait_until_idle"})
 
     def request(self) -> Mapping[str, Any]:
         """What everyone is asked in his turn."""
@@ -105,6 +105,6 @@ class Peaks:
             return None
         try:
             return self._probe.ask(request, self.timeout)
-        except Lost:
+        except WorkerLost:
             self.close()
             return None

@@ -14,7 +14,7 @@ from lstmbench.records.trial import Trial
 
 
 @dataclass(frozen=True)
-class Setting:
+class Combination:
     """What all backends of a group share, apart from what the whole selection does."""
 
     protocol: Protocol
@@ -45,12 +45,12 @@ class Selection:
     environment: Mapping[str, str]
     repeats: int = 1
 
-    def settings(self) -> Iterator[Setting]:
+    def combinations(self) -> Iterator[Combination]:
         """Every combination that a repeat crosses, groups whole."""
         for (protocol, overrides), threads, device in product(
             self.protocols, self.threads, self.devices
         ):
-            yield Setting(protocol, overrides, threads, device)
+            yield Combination(protocol, overrides, threads, device)
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,14 @@ def make_plan(selection: Selection, interleave: bool = True) -> Plan:
     groups: dict[str, list[Trial]] = {}
     unavailable: list[tuple[Trial, str]] = []
     seen: set[str] = set()
-    for repeat, setting in product(range(selection.repeats), selection.settings()):
-        kind = setting.device.partition(":")[0]
+    for repeat, combination in product(range(selection.repeats), selection.combinations()):
+        kind = combination.device.partition(":")[0]
         for spec, named in selection.backends:
             modes = (named,) if named else spec.modes_on(kind, selection.modes)
             if not modes and kind not in spec.modes:  # a row that says so
                 modes = next(iter(spec.modes.values()))[:1]
             for mode in modes:
-                trial = _trial(selection, setting, spec, mode, repeat)
+                trial = _trial(selection, combination, spec, mode, repeat)
                 if trial.name in seen:
                     continue
                 seen.add(trial.name)
@@ -121,20 +121,20 @@ def make_plan(selection: Selection, interleave: bool = True) -> Plan:
 
 
 def _trial(
-    selection: Selection, setting: Setting, spec: BackendSpec, mode: str, repeat: int
+    selection: Selection, combination: Combination, spec: BackendSpec, mode: str, repeat: int
 ) -> Trial:
     return Trial(
         backend=spec.name,
         mode=mode,
-        device=setting.device,
+        device=combination.device,
         dtype=selection.dtype,
-        protocol=setting.protocol,
-        overrides=setting.overrides,
+        protocol=combination.protocol,
+        overrides=combination.overrides,
         init=selection.init,
         corpus=selection.corpus,
         corpus_digest=selection.corpus_digest,
         seed=selection.seed,
-        threads=setting.threads,
+        threads=combination.threads,
         environment=selection.environment,
         backend_environment=spec.environment,
         repeat=repeat,

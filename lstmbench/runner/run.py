@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lstmbench.analysis.tables import settings
+from lstmbench.analysis.tables import tables_from
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.machine import load, provenance, redact
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDABLE
-from lstmbench.records.record import Aim, Record, Source, Status
+from lstmbench.records.record import Record, Source, Status, StoppingRule
 from lstmbench.records.store import Run, write_atomically
 from lstmbench.report import text
 from lstmbench.runner import advice, estimate
@@ -23,7 +23,7 @@ from lstmbench.runner.conductor import Conductor, Limits, Sampler
 from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.plan import Plan, Selection, make_plan
 from lstmbench.runner.progress import observe
-from lstmbench.runner.stopping import MOST, Sampling
+from lstmbench.runner.stopping import MAX_PROCESSES, Sampling
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Options:
 
 def execute(options: Options) -> int:
     """Run it all. Returns the exit code; raises :class:`UserError` before anything is written."""
-    lookout = load.Lookout()
+    lookout = load.LoadSampler()
     host = manager.load()
     backends = select.choose_backends(host, options.backends)
     devices = select.choose_devices(options.devices)
@@ -69,7 +69,7 @@ def execute(options: Options) -> int:
         host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
     )
     preset = protocols[0][0]
-    aim = select.choose_aim(preset, options.repeats, options.precision, options.budget)
+    aim = select.choose_stopping_rule(preset, options.repeats, options.precision, options.budget)
     threads = select.choose_threads(options.threads)
     limits = Limits(
         select.positive_seconds(options.timeout, "--timeout"),
@@ -91,16 +91,27 @@ def execute(options: Options) -> int:
         options.seed,
         threads,
         {name: redact.scrub(value) for name, value in environment.items()},
-        MOST if aim else options.repeats or preset.repeats,
+        MAX_PROCESSES if aim else options.repeats or preset.repeats,
     )
     if not options.yes:
-        estimate.refuse_explosion(selection, aim, len(corpus.ids), len(corpus.vocabulary))
+        estimate.check_size(selection, aim, len(corpus.ids), len(corpus.vocabulary))
     plan = make_plan(selection, interleave=not options.no_interleave)
     warning = advice.warning(lookout.busy())
-    remarks = [*host.problems.values(), *provenance.remarks(), *filter(None, [warning])]
+    warnings = [
+        *host.problems.values(),
+        *provenance.dirty_warnings(),
+        *filter(None, [warning]),
+    ]
     sampling = Sampling(aim) if aim else None
     done = carry_out(
-        Work(plan, {spec.name: spec for spec, _ in backends}, corpus, limits, environment, remarks),
+        Work(
+            plan,
+            {spec.name: spec for spec, _ in backends},
+            corpus,
+            limits,
+            environment,
+            warnings,
+        ),
         options.store,
         sampling,
         interleaved=not options.no_interleave,
@@ -120,14 +131,14 @@ def execute(options: Options) -> int:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done, all of it checked; ``remarks`` are lines for standard error."""
+    """What is to be done, all of it checked; ``warnings`` are lines for standard error."""
 
     plan: Plan
     specs: Mapping[str, BackendSpec]
     corpus: Corpus
     limits: Limits
     environment: Mapping[str, str]
-    remarks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -145,15 +156,15 @@ def carry_out(
     sampling: Sampler | None = None,
     *,
     interleaved: bool = True,
-    aim: Aim | None = None,
+    aim: StoppingRule | None = None,
     products: bool = True,
 ) -> Done:
     """Make the run's folder, write the plan, conduct it."""
     first = next(iter([*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]))
     run = Run.create(store, first.protocol.name)
     run.write_plan(work.plan.to_json())
-    for remark in work.remarks:
-        print(f"lstmbench: {remark}", file=sys.stderr)
+    for warning in work.warnings:
+        print(f"lstmbench: {warning}", file=sys.stderr)
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,
@@ -186,7 +197,7 @@ def publish(run: Run, records: Sequence[Record]) -> None:
     """Print the table; keep it and the plots in the run's folder."""
     from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
 
-    tables = settings(records)
+    tables = tables_from(records)
     write_atomically(run.folder / "table.md", text.render(tables, "github") + "\n")
     for name, svg in all_svgs(tables).items():
         write_atomically(run.folder / name, svg)

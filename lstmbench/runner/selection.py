@@ -16,11 +16,11 @@ from lstmbench.errors import UserError
 from lstmbench.machine import facts
 from lstmbench.plugin import manager
 from lstmbench.protocol import Protocol
-from lstmbench.records.record import Aim
+from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import DTYPES
 
 #: What a ratio can be known within: below, processes of one machine never agree.
-LEAST_PRECISION, MOST_PRECISION = 0.002, 0.5
+MIN_PRECISION, MAX_PRECISION = 0.002, 0.5
 DEVICE = re.compile(r"cpu|mps|cuda:\d+")
 
 
@@ -28,7 +28,7 @@ def choose_backends(host: manager.Host, text: str) -> list[tuple[BackendSpec, st
     """``all``, or ``name`` or ``name:mode``, comma-separated."""
     specs = host.backends()
     if text == "all":
-        host.refuse_problems()
+        host.check_problems()
         if not specs:
             raise UserError("no backend is installed: pip install ./plugins/torch, for one")
         return [(spec, None) for spec in specs.values() if spec.out_of_all is None]
@@ -98,9 +98,9 @@ def choose_threads(threads: Sequence[int] | None) -> list[int]:
     return list(dict.fromkeys(threads))
 
 
-def choose_aim(
+def choose_stopping_rule(
     protocol: Protocol, repeats: int | None, precision: float | None, budget: float | None
-) -> Aim | None:
+) -> StoppingRule | None:
     """When to stop sampling, or ``None`` where the number of processes is fixed."""
     if repeats is not None:
         if precision is not None:
@@ -116,15 +116,15 @@ def choose_aim(
         if budget is not None:
             raise UserError("--budget ends sampling for --precision: give that too")
         return None
-    if wanted > MOST_PRECISION:
+    if wanted > MAX_PRECISION:
         raise UserError(f"--precision {wanted:.4g}: a share such as 2% or 0.02, at most 50%")
-    if not wanted >= LEAST_PRECISION:
+    if not wanted >= MIN_PRECISION:
         raise UserError(
             f"--precision {wanted:.4g}: no machine repeats itself so well that sampling could end; "
-            f"between {LEAST_PRECISION:.1%} and {MOST_PRECISION:.0%} it can"
+            f"between {MIN_PRECISION:.1%} and {MAX_PRECISION:.0%} it can"
         )
     seconds = positive_seconds(protocol.budget if budget is None else budget, "--budget")
-    return Aim(precision=wanted, seconds=seconds)
+    return StoppingRule(precision=wanted, seconds=seconds)
 
 
 def positive_seconds(value: float, option: str) -> float:

@@ -2,7 +2,7 @@
 
 After each repeat of a plan the interval of every ratio is looked at. Looking again and again makes
 a 95 % interval cover less than it claims, most of all when the first looks come early, for then few
-processes that agree by luck end the sampling; hence :data:`lstmbench.analysis.metrics.LEAST`.
+processes that agree by luck end the sampling; hence ``MIN_PROCESSES``.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from lstmbench.analysis.metrics import LEAST
-from lstmbench.analysis.tables import settings, widest_of
-from lstmbench.records.record import Aim, Record
+from lstmbench.analysis.metrics import MIN_PROCESSES
+from lstmbench.analysis.tables import tables_from, widest_of
+from lstmbench.records.record import Record, StoppingRule
 
 #: Processes of a row at most.
-MOST = 50
+MAX_PROCESSES = 50
 
 
 class Sampling:
     """Decides before each repeat whether it is needed; ``outcome`` says why it stopped."""
 
-    def __init__(self, aim: Aim, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, aim: StoppingRule, clock: Callable[[], float] = time.monotonic) -> None:
         self.aim = aim
         self.repeat = 0
         self.outcome = ""
@@ -34,11 +34,11 @@ class Sampling:
         self.repeat = repeat
         if not repeat:
             return False
-        width = widest_of(settings(records))
+        width = widest_of(tables_from(records))
         asked = f"asked for: {self.aim.precision:.1%}"
         if width is None and repeat > 1:
             self.outcome = "nothing is left to compare"
-        elif repeat >= LEAST and width is not None and width <= self.aim.precision:
+        elif repeat >= MIN_PROCESSES and width is not None and width <= self.aim.precision:
             known = f"every ratio is known within {width:.1%}"
             self.outcome = f"after {repeat} repeats {known} ({asked})"
         # a repeat takes what one took so far
@@ -47,8 +47,10 @@ class Sampling:
                 f"after {repeat} repeats another would not fit into {self.aim.seconds:g} s; "
                 f"{_known(width)} ({asked}): what is not decided stays undecided"
             )
-        elif repeat == MOST:
-            self.outcome = f"after {MOST} repeats, the most there are, {_known(width)} ({asked})"
+        elif repeat == MAX_PROCESSES:
+            self.outcome = (
+                f"after {MAX_PROCESSES} repeats, the most there are, {_known(width)} ({asked})"
+            )
         return bool(self.outcome)
 
 

@@ -18,7 +18,7 @@ from lstmbench.records.record import (
     Record,
     Source,
     Status,
-    Surroundings,
+    SystemLoad,
 )
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel
@@ -29,7 +29,7 @@ LOG_TAIL = 4000
 
 
 @dataclass
-class Life:
+class TrialState:
     """What has come of one trial so far, and its live worker."""
 
     trial: Trial
@@ -46,7 +46,7 @@ class Life:
     peaks: Peaks | None = None
     offers_product: bool = True
     companions: list[str] = field(default_factory=list)
-    surroundings: Surroundings | None = None
+    surroundings: SystemLoad | None = None
 
     def merge(self, answer: Mapping[str, Any]) -> None:
         """Take over what any answer, or an error's detail, may carry."""

@@ -66,7 +66,7 @@ def prepared_worker(
 ) -> Iterator[Channel]:
     """A worker that has proven parity and compiled; it trains on the bundled text.
 
-    Raises :class:`lstmbench.runner.channel.Lost` if it does not get that far.
+    Raises :class:`lstmbench.runner.channel.WorkerLost` if it does not get that far.
     """
     with start_worker(spec, mode, device, protocol, folder) as channel:
         channel.ask({"do": "prepare"}, TIMEOUT)

@@ -25,11 +25,11 @@ from lstmbench.testing.lab import (
     STEPS,
     VOCABULARY,
     WINDOWS,
-    Lab,
+    CheckContext,
     random_batches,
     same_parameters,
 )
-from lstmbench.worker.answers import sound_ids, sound_loss
+from lstmbench.worker.answers import check_ids, check_loss
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Check:
 
     name: str
     needs: tuple[str, ...]
-    run: Callable[[Lab], None]
+    run: Callable[[CheckContext], None]
 
     @property
     def summary(self) -> str:
@@ -58,10 +58,12 @@ class Check:
 CHECKS: dict[str, Check] = {}
 
 
-def check(*needs: str) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
+def check(
+    *needs: str,
+) -> Callable[[Callable[[CheckContext], None]], Callable[[CheckContext], None]]:
     """Append a function to the list, behind the checks that it needs."""
 
-    def register(function: Callable[[Lab], None]) -> Callable[[Lab], None]:
+    def register(function: Callable[[CheckContext], None]) -> Callable[[CheckContext], None]:
         missing = [name for name in needs if name not in CHECKS]
         assert not missing, f"{function.__name__} needs {missing}, which come later or never"
         CHECKS[function.__name__] = Check(function.__name__, needs, function)
@@ -71,7 +73,7 @@ def check(*needs: str) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None
 
 
 @check()
-def interface(lab: Lab) -> None:
+def interface(lab: CheckContext) -> None:
     """The factory builds a Backend that has every method.
 
     Subclass lstmbench.Backend, call super().__init__(task), and write each abstract method.
@@ -80,7 +82,7 @@ def interface(lab: Lab) -> None:
 
 
 @check("interface")
-def parameters_round_trip(lab: Lab) -> None:
+def parameters_round_trip(lab: CheckContext) -> None:
     """Loaded parameters come back bit for bit, in canonical shapes and the task's dtype.
 
     Convert to [in, 4H], [H, 4H] and [4H] with the gates input, forget, cell, output, and return
@@ -101,7 +103,7 @@ def parameters_round_trip(lab: Lab) -> None:
 
 
 @check("interface")
-def runtime_facts(lab: Lab) -> None:
+def runtime_facts(lab: CheckContext) -> None:
     """runtime() tells kernel, threads, tf32, biases and the parameters that the framework counts.
 
     Return a dict of strings with at least the keys kernel, threads, tf32, biases and parameters;
@@ -118,7 +120,7 @@ def runtime_facts(lab: Lab) -> None:
 
 
 @check("parameters_round_trip")
-def prepare_changes_nothing(lab: Lab) -> None:
+def prepare_changes_nothing(lab: CheckContext) -> None:
     """prepare() leaves the parameters as they are.
 
     Compile ahead of time, or trace on copies; never train to warm up.
@@ -131,20 +133,20 @@ def prepare_changes_nothing(lab: Lab) -> None:
 
 
 @check("interface")
-def python_numbers(lab: Lab) -> None:
+def python_numbers(lab: CheckContext) -> None:
     """Losses are EpochLoss(float, int) over all tokens given; generated ids are ints.
 
     Convert once per epoch: EpochLoss(float(total), batches.tokens), [int(i) for i in ids].
     """
     batches = random_batches(WINDOWS, BATCH, STEPS)
     backend = lab.backend(lab.plain, batches)
-    sound_loss(backend.train_epoch(batches), batches)
-    sound_loss(backend.evaluate(batches), batches)
-    sound_ids(backend.generate([1, 2], 3), 3, VOCABULARY)
+    check_loss(backend.train_epoch(batches), batches)
+    check_loss(backend.evaluate(batches), batches)
+    check_ids(backend.generate([1, 2], 3), 3, VOCABULARY)
 
 
 @check("parameters_round_trip", "python_numbers")
-def parameters_are_copies(lab: Lab) -> None:
+def parameters_are_copies(lab: CheckContext) -> None:
     """What parameters() returned stays as it is when training goes on.
 
     Copy the arrays: a view of the framework's memory changes with it.
@@ -158,7 +160,7 @@ def parameters_are_copies(lab: Lab) -> None:
 
 
 @check("parameters_round_trip", "python_numbers")
-def evaluate_changes_nothing(lab: Lab) -> None:
+def evaluate_changes_nothing(lab: CheckContext) -> None:
     """evaluate() leaves the parameters as they are.
 
     Compute without gradients and without an update.
@@ -171,7 +173,7 @@ def evaluate_changes_nothing(lab: Lab) -> None:
 
 
 @check("evaluate_changes_nothing")
-def loss_is_a_sum(lab: Lab) -> None:
+def loss_is_a_sum(lab: CheckContext) -> None:
     """With all parameters zero the loss is tokens times ln(vocabulary).
 
     Return the sum of nats over all tokens of all windows, not a mean.
@@ -183,7 +185,7 @@ def loss_is_a_sum(lab: Lab) -> None:
 
 
 @check("loss_is_a_sum")
-def forward_loss(lab: Lab) -> None:
+def forward_loss(lab: CheckContext) -> None:
     """evaluate() on one window gives the reference's loss.
 
     Check the order of the gates, the two tanh, both biases and the soft-max over the vocabulary.
@@ -194,7 +196,7 @@ def forward_loss(lab: Lab) -> None:
 
 
 @check("forward_loss")
-def state_reset(lab: Lab) -> None:
+def state_reset(lab: CheckContext) -> None:
     """Every evaluation and every epoch starts from zero state.
 
     Set h and c to zero at the start of train_epoch and of evaluate.
@@ -214,7 +216,7 @@ def state_reset(lab: Lab) -> None:
 
 
 @check("state_reset")
-def state_carried(lab: Lab) -> None:
+def state_carried(lab: CheckContext) -> None:
     """evaluate() carries h and c from window to window.
 
     Feed each window the last state of the one before.
@@ -225,7 +227,7 @@ def state_carried(lab: Lab) -> None:
 
 
 @check("state_carried")
-def windows_split(lab: Lab) -> None:
+def windows_split(lab: CheckContext) -> None:
     """Evaluating [S, B, T] equals [2S, B, T/2].
 
     evaluate() takes other shapes than training: nothing may be fixed to the task's steps.
@@ -237,7 +239,7 @@ def windows_split(lab: Lab) -> None:
 
 
 @check("forward_loss", "state_reset")
-def training_loss(lab: Lab) -> None:
+def training_loss(lab: CheckContext) -> None:
     """train_epoch() reports the loss as it was before the update.
 
     Sum each window's loss from the forward pass whose gradient is taken.
@@ -248,7 +250,7 @@ def training_loss(lab: Lab) -> None:
 
 
 @check("training_loss")
-def one_step(lab: Lab) -> None:
+def one_step(lab: CheckContext) -> None:
     """One step with clipping idle changes every tensor as the reference does.
 
     Loss is the mean over the window's tokens; SGD without momentum; one trained bias per layer.
@@ -257,7 +259,7 @@ def one_step(lab: Lab) -> None:
 
 
 @check("one_step")
-def clipping(lab: Lab) -> None:
+def clipping(lab: CheckContext) -> None:
     """One step with clipping at work changes every tensor as the reference does.
 
     Scale all gradients together by min(1, clip_norm / norm over all tensors).
@@ -266,7 +268,7 @@ def clipping(lab: Lab) -> None:
 
 
 @check("clipping", "state_carried")
-def several_steps(lab: Lab) -> None:
+def several_steps(lab: CheckContext) -> None:
     """An epoch of several windows ends where the reference ends.
 
     Carry the state between windows as a constant: no gradient flows into the window before.
@@ -275,7 +277,7 @@ def several_steps(lab: Lab) -> None:
 
 
 @check("several_steps")
-def several_layers(lab: Lab) -> None:
+def several_layers(lab: CheckContext) -> None:
     """Two stacked layers end where the reference ends.
 
     The second layer reads the first one's h at every step; both are trained and clipped together.
@@ -284,7 +286,7 @@ def several_layers(lab: Lab) -> None:
 
 
 @check("several_steps")
-def smallest_shapes(lab: Lab) -> None:
+def smallest_shapes(lab: CheckContext) -> None:
     """A batch of one and windows of one step work.
 
     Keep axes of length one: no squeeze without an axis.
@@ -294,7 +296,7 @@ def smallest_shapes(lab: Lab) -> None:
 
 
 @check("forward_loss")
-def greedy_generation(lab: Lab) -> None:
+def greedy_generation(lab: CheckContext) -> None:
     """generate() reads the prefix from zero state and takes the likeliest symbol, always the same.
 
     Feed the prefix symbol by symbol, then each chosen id; no sampling; return only the new ids.
@@ -308,7 +310,7 @@ def greedy_generation(lab: Lab) -> None:
 
 
 @check("several_steps")
-def loss_falls(lab: Lab) -> None:
+def loss_falls(lab: CheckContext) -> None:
     """On a tiny repetitive text the loss falls by half within 60 epochs.
 
     If single steps are right and this is not, something is lost between epochs.
@@ -328,7 +330,7 @@ def loss_falls(lab: Lab) -> None:
 
 
 @check("several_steps")
-def same_seed_same_result(lab: Lab) -> None:
+def same_seed_same_result(lab: CheckContext) -> None:
     """The same seed gives the same initial parameters and losses; another seed gives others.
 
     Seed the framework from task.seed before the parameters are made.
@@ -346,7 +348,7 @@ def same_seed_same_result(lab: Lab) -> None:
 
 
 @check("several_steps")
-def epoch_is_finished(lab: Lab) -> None:
+def epoch_is_finished(lab: CheckContext) -> None:
     """When train_epoch() returns, the updated parameters exist.
 
     Wait for the device before returning: block_until_ready, synchronize, or read a value that
@@ -378,7 +380,7 @@ def epoch_is_finished(lab: Lab) -> None:
 
 
 @check("parameters_round_trip")
-def matrix_product(lab: Lab) -> None:
+def matrix_product(lab: CheckContext) -> None:
     """matrix_product(), where there is one, can be called again, and leaves the parameters alone.
 
     Keep the matrices and compiled products by side, apart from the model; a backend that offers
@@ -396,7 +398,7 @@ def matrix_product(lab: Lab) -> None:
 
 
 @check("interface")
-def absent_device(lab: Lab) -> None:
+def absent_device(lab: CheckContext) -> None:
     """A device that is not there raises Unavailable.
 
     In __init__, raise lstmbench.Unavailable with one line that says which device is missing.
@@ -413,7 +415,7 @@ def absent_device(lab: Lab) -> None:
     raise AssertionError("expected Unavailable for cuda:99, came an instance")
 
 
-def _exact(lab: Lab, batches: Batches) -> float:
+def _exact(lab: CheckContext, batches: Batches) -> float:
     return reference.evaluate(lab.start(lab.plain).astype(np.float64), batches).nats
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from lstmbench.errors import Unavailable
 from lstmbench.testing.checks import CHECKS
-from lstmbench.testing.lab import Lab
+from lstmbench.testing.lab import CheckContext
 from lstmbench.worker import loop, session
-from lstmbench.worker.answers import Refused
+from lstmbench.worker.answers import InvalidAnswer
 
 FRAMEWORKS = ("tensorflow", "keras", "torch", "jax")
 
@@ -19,7 +19,7 @@ FRAMEWORKS = ("tensorflow", "keras", "torch", "jax")
 class Session:
     """Verbs ``load`` and ``check``."""
 
-    lab: Lab
+    lab: CheckContext
 
     def load(self, request: dict[str, Any]) -> loop.Answer:
         """Import the plugin's package, then its backend; tell what the first of them dragged in."""
@@ -28,7 +28,7 @@ class Session:
         importlib.import_module(package)
         dragged_in = {name.partition(".")[0] for name in set(sys.modules) - before}
         factory = session.import_factory(request)
-        self.lab = Lab(
+        self.lab = CheckContext(
             factory, request["device"], request["mode"], request["dtype"], request["threads"]
         )
         return {"dragged_in": sorted(dragged_in & {*request["imports"], *FRAMEWORKS})}
@@ -39,7 +39,7 @@ class Session:
             CHECKS[request["name"]].run(self.lab)
         except Unavailable:
             raise
-        except (AssertionError, Refused) as error:
+        except (AssertionError, InvalidAnswer) as error:
             return {"failure": str(error)}
         except Exception as error:
             traceback.print_exc()

@@ -29,7 +29,7 @@ def random_batches(windows: int, batch: int, steps: int, vocabulary: int = VOCAB
     return Batches(cut(0), cut(1))
 
 
-class Lab:
+class CheckContext:
     """One backend, mode and device under test.
 
     Instances are kept by task and restarted from parameters, since some backends compile for

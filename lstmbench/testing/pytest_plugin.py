@@ -48,7 +48,7 @@ def training_step(request: Any, tmp_path: Any) -> Iterator[Callable[[], None]]:
     from dataclasses import replace
 
     from lstmbench.protocol import D2L
-    from lstmbench.runner.channel import Lost
+    from lstmbench.runner.channel import WorkerLost
     from lstmbench.testing.bench import TIMEOUT, prepared_worker
 
     spec, mode, device = request.param
@@ -61,7 +61,7 @@ def training_step(request: Any, tmp_path: Any) -> Iterator[Callable[[], None]]:
                 channel.ask({"do": "epoch", "offset": 0}, TIMEOUT)
 
             yield step
-    except Lost as lost:
+    except WorkerLost as lost:
         if lost.reason != "unavailable":
             raise
         pytest.skip(str(lost))

@@ -10,7 +10,7 @@ from typing import Any
 
 from lstmbench.backend import INTERFACE, BackendSpec
 from lstmbench.machine import facts
-from lstmbench.runner.channel import Launch, Lost
+from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel
 from lstmbench.testing.checks import CHECKS
 
@@ -61,19 +61,19 @@ class _Child:
         self._channel: LocalChannel | None = None
 
     def load(self) -> dict[str, Any]:
-        """Start and import. Raises :class:`Lost`."""
+        """Start and import. Raises :class:`WorkerLost`."""
         self.close()
         self._channel = LocalChannel(self._launch)
         return self._channel.ask(self._load, SECONDS)
 
     def check(self, name: str) -> dict[str, Any]:
-        """Ask one check. Raises :class:`Lost`; the next one gets a new child."""
+        """Ask one check. Raises :class:`WorkerLost`; the next one gets a new child."""
         if self._channel is None:
             self.load()
         assert self._channel is not None
         try:
             return self._channel.ask({"do": "check", "name": name}, SECONDS)
-        except Lost:
+        except WorkerLost:
             self.close()
             raise
 
@@ -114,7 +114,7 @@ def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
     unusable: dict[str, str] = {}  # checks that failed or are blocked
     try:
         dragged_in = child.load()["dragged_in"]
-    except Lost as lost:
+    except WorkerLost as lost:
         if lost.reason == "unavailable":
             yield from (Outcome(name, SKIPPED, str(lost)) for name in NAMES)
             return
@@ -144,7 +144,7 @@ def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
             continue
         try:
             failure = child.check(name).get("failure")
-        except Lost as lost:
+        except WorkerLost as lost:
             if lost.reason == "unavailable":
                 unavailable = str(lost)
                 yield Outcome(name, SKIPPED, unavailable)

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 #: Differences named for each file; the rest is counted.
-MOST = 20
+MAX_DIFFERENCES = 20
 _SHORT = 60
 
 
@@ -20,9 +20,9 @@ def differences(path: str, actual: bytes, expected: bytes) -> list[str]:
     if actual == expected:
         return []
     found = list(_named(PurePosixPath(path).suffix, actual, expected))
-    named = found[:MOST]
-    if len(found) > MOST:
-        named.append(f"and {len(found) - MOST} more differences")
+    named = found[:MAX_DIFFERENCES]
+    if len(found) > MAX_DIFFERENCES:
+        named.append(f"and {len(found) - MAX_DIFFERENCES} more differences")
     return [f"{path}: {line}" for line in named]
 
 
@@ -82,7 +82,7 @@ def _lines(actual: str, expected: str) -> Iterator[str]:
     pairs = zip_longest(actual.splitlines(), expected.splitlines())
     unlike = ((n, a, e) for n, (a, e) in enumerate(pairs, start=1) if a != e)
     found = False
-    for number, line, goal in islice(unlike, 10 * MOST):
+    for number, line, goal in islice(unlike, 10 * MAX_DIFFERENCES):
         found = True
         yield f"line {number}: {_around(line, goal)}, the records give {_around(goal, line)}"
     if not found:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lstmbench.plugin.extensions import SUFFIX
-from lstmbench.publish.derive import Made, derive
+from lstmbench.publish.derive import GeneratedFiles, derive
 from lstmbench.publish.gather import Entries
 from lstmbench.publish.manifest import FILES, FOLDERS, Manifest, installed
 from lstmbench.publish.plots import Plot
@@ -18,7 +18,7 @@ from lstmbench.verify.findings import Report
 from lstmbench.verify.plots import may_be_drawn, unlike
 
 #: Files beside a store's own that are named; the rest is counted.
-MOST_NAMED = 5
+MAX_NAMED = 5
 #: Where a format of a plugin is written.
 _FOREIGN = re.compile("tables/all" + SUFFIX.pattern)
 
@@ -46,7 +46,7 @@ def listed(
             report.wrong(f"{folder}{name}", f"{MANIFEST} lists another digest of it")
 
 
-def _files(report: Report, folder: Path, manifest: Manifest, made: Made) -> None:
+def _files(report: Report, folder: Path, manifest: Manifest, made: GeneratedFiles) -> None:
     """Every made file, against what the records give."""
     report.mismatches += made.problems
     found = _found(folder)
@@ -94,11 +94,11 @@ def _others(report: Report, folder: Path) -> None:
     others += [path for path in (folder / "records").glob("*") if path not in records]
     names = [p.relative_to(folder).as_posix() + "/" * p.is_dir() for p in sorted(others)]
     if names:
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        report.note(f"not checked, no part of the store: {', '.join(names[:MOST_NAMED])}{more}")
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        report.note(f"not checked, no part of the store: {', '.join(names[:MAX_NAMED])}{more}")
 
 
-def _foreign(path: str, made: Made, manifest: Manifest) -> bool:
+def _foreign(path: str, made: GeneratedFiles, manifest: Manifest) -> bool:
     """Whether only a plugin that is installed here, but was not there, makes the file."""
     return path in made.by_plugins and path not in manifest.made
 

@@ -20,7 +20,7 @@ from lstmbench.errors import UserError
 from lstmbench.protocol import Protocol
 
 #: Scalars beyond which initial parameters are not drawn again.
-MOST_PARAMETERS = 50_000_000
+MAX_PARAMETERS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Text:
 COUNTED = {corpora.TIME_MACHINE.sha256: (170_580, 28)}
 
 
-class Known:
+class ReferenceData:
     """Protocols and texts of this installation; what is computed from them is computed once."""
 
     def __init__(self, protocols: Mapping[str, Protocol], specs: Mapping[str, CorpusSpec]) -> None:
@@ -94,7 +94,7 @@ def offsets_digest(seed: int, epochs: int, steps: int) -> str:
 @cache
 def parameters_digest(model: ModelConfig, seed: int, dtype: str) -> str | None:
     """Of the ``shared`` initial parameters; ``None`` if they are too many, or NumPy lacks dtype."""
-    if model.parameter_count > MOST_PARAMETERS:
+    if model.parameter_count > MAX_PARAMETERS:
         return None
     try:
         kind: Any = np.dtype(dtype)

@@ -19,16 +19,16 @@ from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
 from lstmbench.records.record import Parity, Record, Status
-from lstmbench.verify.known import Known, offsets_digest, parameters_digest
+from lstmbench.verify.known import ReferenceData, offsets_digest, parameters_digest
 from lstmbench.worker import parity
 
 #: A field of a record and what is wrong with it.
 Fault = tuple[str, str]
-Check = Callable[[Record, Known], Iterator[Fault]]
+Check = Callable[[Record, ReferenceData], Iterator[Fault]]
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def faults(stored: Stored, known: Known) -> list[Fault]:
+def faults(stored: Stored, known: ReferenceData) -> list[Fault]:
     """Everything wrong with a record, field by field."""
     found = list(_schema(stored))
     for check in CHECKS:
@@ -60,7 +60,7 @@ def _unlike(place: str, written: Any, read: Any) -> Iterator[Fault]:
         yield place, f"{written!r} is read as {read!r}"
 
 
-def _protocol(record: Record, known: Known) -> Iterator[Fault]:
+def _protocol(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """A record that claims a preset differs from it only where it says so."""
     protocol, overrides = record.trial.protocol, record.trial.overrides
     for name in overrides:
@@ -79,7 +79,7 @@ def _protocol(record: Record, known: Known) -> Iterator[Fault]:
             yield f"trial.protocol.{field.name}", f"{value}, where {listed} says {expected}"
 
 
-def _corpus(record: Record, known: Known) -> Iterator[Fault]:
+def _corpus(record: Record, known: ReferenceData) -> Iterator[Fault]:
     text = known.text(record.trial.corpus)
     if not _DIGEST.fullmatch(record.trial.corpus_digest):
         yield "trial.corpus_digest", "is no SHA-256"
@@ -91,7 +91,7 @@ def _corpus(record: Record, known: Known) -> Iterator[Fault]:
         yield "vocabulary_size", f"{record.vocabulary_size}, the text has {text.symbols}"
 
 
-def _model(record: Record, known: Known) -> Iterator[Fault]:
+def _model(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """The number of parameters, and the digests of what the trial started from."""
     trial = record.trial
     model = trial.protocol.model(record.vocabulary_size)
@@ -114,7 +114,7 @@ def _model(record: Record, known: Known) -> Iterator[Fault]:
             yield "digests.parameters", f"seed {trial.seed} gives {drawn}"
 
 
-def _series(record: Record, known: Known) -> Iterator[Fault]:
+def _series(record: Record, known: ReferenceData) -> Iterator[Fault]:
     epochs, protocol = record.epochs, record.trial.protocol
     count = len(epochs.seconds)
     if count > protocol.epochs or (record.status == Status.OK and count != protocol.epochs):
@@ -129,7 +129,7 @@ def _series(record: Record, known: Known) -> Iterator[Fault]:
             yield f"epochs.tokens.{index}", f"{tokens}, windows x batch x steps are {expected}"
 
 
-def _parity(record: Record, known: Known) -> Iterator[Fault]:
+def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
     proof, failed = record.parity, record.reason == "parity"
     if proof is None:
         if failed or record.status == Status.OK:
@@ -141,7 +141,7 @@ def _parity(record: Record, known: Known) -> Iterator[Fault]:
     if proof.tolerance != parity.TOLERANCE.get(record.trial.dtype):
         yield "parity.tolerance", f"{proof.tolerance} is not that of {record.trial.dtype}"
     for name, allowed in proof.allowed.items():
-        if name not in proof.errors or not proof.tolerance < allowed <= parity.MOST_ALLOWED:
+        if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
             yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
     quantities = ["loss", *_tensors(record.trial.protocol.layers)]
     names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
@@ -162,7 +162,7 @@ def _tensors(layers: int) -> Iterator[str]:
     yield from ("output_kernel", "output_bias")
 
 
-def _shape(record: Record, proof: Parity, known: Known) -> Iterator[Fault]:
+def _shape(record: Record, proof: Parity, known: ReferenceData) -> Iterator[Fault]:
     protocol = record.trial.protocol
     batch, steps = protocol.batch_size, protocol.steps
     tokens = known.tokens(protocol, record.trial.corpus, "train")
@@ -175,7 +175,7 @@ def _shape(record: Record, proof: Parity, known: Known) -> Iterator[Fault]:
         yield "parity.cut", f"{proof.cut}, yet {proof.shape} was compared of {own}"
 
 
-def _evaluations(record: Record, known: Known) -> Iterator[Fault]:
+def _evaluations(record: Record, known: ReferenceData) -> Iterator[Fault]:
     protocol, corpus = record.trial.protocol, record.trial.corpus
     every, done = protocol.validate_every, len(record.epochs.seconds)
     expected = [("validation", e) for e in range(every, done + 1, every)] if every else []
@@ -203,7 +203,7 @@ def _evaluations(record: Record, known: Known) -> Iterator[Fault]:
             yield f"evaluations.{index}.floor", f"{stated}, the text's source gives {floor}"
 
 
-def _flags(record: Record, known: Known) -> Iterator[Fault]:
+def _flags(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """Too good to be true is said, and so is what had not settled or not been alone."""
     found = {
         "disturbed": flags.disturbed(record.surroundings),
@@ -219,7 +219,7 @@ def _flags(record: Record, known: Known) -> Iterator[Fault]:
         yield "flags", f"{flag!r} is no flag"
 
 
-def _status(record: Record, known: Known) -> Iterator[Fault]:
+def _status(record: Record, known: ReferenceData) -> Iterator[Fault]:
     if (record.reason is not None) != (record.status == Status.FAILED):
         yield "reason", f"{record.reason}, though status is {record.status.value}"
     if bool(record.message) == (record.status == Status.OK):
@@ -234,7 +234,7 @@ def _status(record: Record, known: Known) -> Iterator[Fault]:
             yield f"continuations.{index}.text", f"{length} symbols, not {protocol.continuation}"
 
 
-def _source(record: Record, known: Known) -> Iterator[Fault]:
+def _source(record: Record, known: ReferenceData) -> Iterator[Fault]:
     source, machine = record.source, record.machine
     facts = hashlib.sha256(json.dumps(machine.facts, sort_keys=True).encode()).hexdigest()
     if machine.digest != facts:
@@ -251,7 +251,7 @@ def _source(record: Record, known: Known) -> Iterator[Fault]:
         yield "source.run", "is empty"
 
 
-def _peak(record: Record, known: Known) -> Iterator[Fault]:
+def _peak(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """A share of a peak means something only where all peaks are measured alike."""
     if record.peak is None:
         return
@@ -265,7 +265,7 @@ def _peak(record: Record, known: Known) -> Iterator[Fault]:
         yield "peak.copies.size", f"{copies.size}, copies are of {roofline.COPY_BYTES} bytes"
 
 
-def _surroundings(record: Record, known: Known) -> Iterator[Fault]:
+def _surroundings(record: Record, known: ReferenceData) -> Iterator[Fault]:
     around = record.surroundings
     if around is None:
         return

@@ -18,7 +18,7 @@ from lstmbench.records.record import Record
 from lstmbench.records.store import MANIFEST, PLAN, Run, open_runs
 from lstmbench.verify import generated
 from lstmbench.verify.findings import Report
-from lstmbench.verify.known import Known
+from lstmbench.verify.known import ReferenceData
 from lstmbench.verify.records import faults
 
 #: The file of each trial, by run and name.
@@ -44,12 +44,12 @@ def verify(path: Path) -> Report:
     return report
 
 
-def _known() -> Known:
+def _known() -> ReferenceData:
     host = manager.load()
-    return Known(host.protocols(), host.corpora())
+    return ReferenceData(host.protocols(), host.corpora())
 
 
-def _record(report: Report, known: Known, file: str, stored: Stored) -> None:
+def _record(report: Report, known: ReferenceData, file: str, stored: Stored) -> None:
     report.records += 1
     for where, what in faults(stored, known):
         report.wrong(file, f"{where}: {what}")
@@ -64,7 +64,7 @@ def _twins(report: Report, trials: Trials, file: str, stored: Stored) -> None:
         report.wrong(file, f"contradicts {other}: the same trial of the same run")
 
 
-def _limits(report: Report, known: Known, record: Record) -> None:
+def _limits(report: Report, known: ReferenceData, record: Record) -> None:
     """Say what a record claims that cannot be checked here."""
     trial = record.trial
     why = unclean(record)
@@ -94,7 +94,7 @@ def _read(report: Report, folder: Path, prefix: str) -> dict[str, Stored]:
     return found
 
 
-def _run(report: Report, known: Known, run: Run, prefix: str) -> None:
+def _run(report: Report, known: ReferenceData, run: Run, prefix: str) -> None:
     """A run's own folder: names, and that no record of the plan is missing."""
     records = _read(report, run.folder, prefix)
     for name, stored in records.items():
@@ -117,7 +117,7 @@ def _planned(plan: Mapping[str, list[list[dict[str, str]]]]) -> list[str]:
     return [trial["name"] for group in plan.get("groups", []) for trial in group]
 
 
-def _published(report: Report, known: Known, folder: Path) -> None:
+def _published(report: Report, known: ReferenceData, folder: Path) -> None:
     records = _read(report, folder, "")
     trials: Trials = {}
     for name, stored in records.items():

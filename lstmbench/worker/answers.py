@@ -9,7 +9,7 @@ from lstmbench.backend import EpochLoss, Parameters
 from lstmbench.batches import Batches
 
 
-class Refused(Exception):
+class InvalidAnswer(Exception):
     """The trial cannot go on; ``reason`` is one of the record's."""
 
     def __init__(self, reason: str, message: str, **detail: Any) -> None:
@@ -18,34 +18,36 @@ class Refused(Exception):
         self.detail = detail
 
 
-def sound_loss(loss: Any, batches: Batches) -> EpochLoss:
-    """The loss; :class:`Refused` if it is none, not of Python numbers, miscounted or not finite."""
+def check_loss(loss: Any, batches: Batches) -> EpochLoss:
+    """The loss; raises :class:`InvalidAnswer` unless it is finite Python numbers, all counted."""
     if not isinstance(loss, EpochLoss):
-        raise Refused("protocol", f"expected an EpochLoss, came {type(loss).__name__}")
+        raise InvalidAnswer("protocol", f"expected an EpochLoss, came {type(loss).__name__}")
     for name, value, kind in (("nats", loss.nats, float), ("tokens", loss.tokens, int)):
         if type(value) is not kind:
             came = type(value).__name__
-            raise Refused("protocol", f"expected EpochLoss.{name} as {kind.__name__}, came {came}")
+            raise InvalidAnswer(
+                "protocol", f"expected EpochLoss.{name} as {kind.__name__}, came {came}"
+            )
     if loss.tokens != batches.tokens:
-        raise Refused("protocol", f"expected {batches.tokens} tokens, came {loss.tokens}")
+        raise InvalidAnswer("protocol", f"expected {batches.tokens} tokens, came {loss.tokens}")
     if not math.isfinite(loss.nats):
-        raise Refused("nan", f"the loss is {loss.nats}")
+        raise InvalidAnswer("nan", f"the loss is {loss.nats}")
     return loss
 
 
-def sound_parameters(parameters: Any) -> Parameters:
-    """The parameters; :class:`Refused` if they are none."""
+def check_parameters(parameters: Any) -> Parameters:
+    """The parameters; :class:`InvalidAnswer` if they are none."""
     if not isinstance(parameters, Parameters):
-        raise Refused("protocol", f"expected Parameters, came {type(parameters).__name__}")
+        raise InvalidAnswer("protocol", f"expected Parameters, came {type(parameters).__name__}")
     return parameters
 
 
-def sound_ids(ids: Any, length: int, vocabulary_size: int) -> list[int]:
-    """Generated ids; :class:`Refused` if they are not so many ints of the vocabulary."""
+def check_ids(ids: Any, length: int, vocabulary_size: int) -> list[int]:
+    """Generated ids; :class:`InvalidAnswer` if they are not so many ints of the vocabulary."""
     if not isinstance(ids, list) or any(type(i) is not int for i in ids):
-        raise Refused("protocol", f"expected a list of ints from generate, came {ids!r:.80}")
+        raise InvalidAnswer("protocol", f"expected a list of ints from generate, came {ids!r:.80}")
     if len(ids) != length or any(not 0 <= i < vocabulary_size for i in ids):
-        raise Refused(
+        raise InvalidAnswer(
             "protocol", f"expected {length} new ids below {vocabulary_size}, came {ids!r:.80}"
         )
     return ids

@@ -10,22 +10,24 @@ import sys
 import time
 
 #: Seconds: the least silence there is, and how long is waited for it.
-PAUSE, PATIENCE = 0.005, 0.5
+PAUSE_SECONDS, TIMEOUT_SECONDS = 0.005, 0.5
 #: The share of a pause that a silent process may spend on a processor.
-STIR = 0.1
+IDLE_SHARE = 0.1
 
 
-def settle() -> bool:
+def wait_until_idle() -> bool:
     """Return once this process has slept through a pause; False if it never does.
 
     Child processes are not seen.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         spent = time.process_time()
-        time.sleep(PAUSE)
-        if time.process_time() - spent < STIR * PAUSE:
+        time.sleep(PAUSE_SECONDS)
+        if time.process_time() - spent < IDLE_SHARE * PAUSE_SECONDS:
             return True
         if time.monotonic() > deadline:
-            print(f"still computing {PATIENCE} s after its turn: slows others", file=sys.stderr)
+            print(
+                f"still computing {TIMEOUT_SECONDS} s after its turn: slows others", file=sys.stderr
+            )
             return False

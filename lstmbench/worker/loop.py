@@ -2,7 +2,7 @@
 
 ``python -m lstmbench.worker COMMANDS ANSWERS`` reads requests from one file descriptor and
 writes answers to another; standard output and error belong to the framework and go to the trial's
-log. Requests are ``{"do": VERB, ...}`` with the verbs load, prepare, epoch, product, settle,
+log. Requests are ``{"do": NAME, ...}``: load, prepare, epoch, product, wait_until_idle,
 evaluate, generate and finish; answers ``{"answer": {...}}`` or
 ``{"error": {"reason", "message", "detail"}}``.
 Needs the standard library and NumPy only, so that it can live in a foreign interpreter.
@@ -22,8 +22,8 @@ from functools import partial
 from typing import IO, Any
 
 from lstmbench.errors import Unavailable
-from lstmbench.worker.answers import Refused
-from lstmbench.worker.idle import settle
+from lstmbench.worker.answers import InvalidAnswer
+from lstmbench.worker.idle import wait_until_idle
 
 Answer = dict[str, Any]
 
@@ -38,7 +38,7 @@ def answer(call: Callable[[], Answer]) -> dict[str, Any]:
     """The reply to a request, whatever the backend does short of ending the process."""
     try:
         return {"answer": call()}
-    except Refused as error:
+    except InvalidAnswer as error:
         return {"error": {"reason": error.reason, "message": str(error), **error.detail}}
     except Unavailable as error:
         return {"error": {"reason": "unavailable", "message": str(error)}}
@@ -64,8 +64,8 @@ def serve(session: Any, commands: IO[str], answers: IO[str]) -> None:
     """Obey until ``finish`` or the end of ``commands``; a failed request ends it too."""
 
     def obey(request: dict[str, Any]) -> Answer:
-        if request["do"] == "settle":
-            return {"silent": settle()}
+        if request["do"] == "wait_until_idle":
+            return {"silent": wait_until_idle()}
         done: Answer = getattr(session, request["do"])(request)
         return done
 

@@ -21,14 +21,14 @@ import numpy as np
 from lstmbench import reference
 from lstmbench.backend import Backend, EpochLoss, ModelConfig, Parameters
 from lstmbench.batches import Batches
-from lstmbench.worker.answers import sound_loss, sound_parameters
+from lstmbench.worker.answers import check_loss, check_parameters
 
 #: Largest relative error that still counts as the same function, per dtype.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2, "bfloat16": 1e-1}
 #: Bits of the significand, the hidden one included.
 ROUNDING_BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 #: However small a change: mistakes are off by a tenth and more.
-MOST_ALLOWED = 1e-2
+MAX_ALLOWED = 1e-2
 SEED = 20220519
 #: The reference's share of a trial's time: beyond it the batches are cut.
 REFERENCE_SECONDS = 20.0
@@ -39,7 +39,7 @@ class ParityResult:
     """Relative errors by quantity, such as ``"text: layer0.bias"`` or ``"clipped: loss"``.
 
     ``allowed`` holds, for quantities whose change is so small that rounding alone moves it by more
-    than ``tolerance``, what rounding explains; never more than :data:`MOST_ALLOWED`. ``shape`` is
+    than ``tolerance``, what rounding explains; never more than :data:`MAX_ALLOWED`. ``shape`` is
     the ``(windows, batch, steps)`` that was compared; ``cut`` says that it is less than the
     trial's own.
     """
@@ -106,13 +106,13 @@ def compare_epoch(
     """One ``train_epoch`` from ``start`` against the float64 reference.
 
     Returns relative errors of the loss and of every tensor's change, and what rounding explains of
-    each. Raises :class:`lstmbench.worker.answers.Refused` for answers that are none.
+    each. Raises :class:`lstmbench.worker.answers.InvalidAnswer` for answers that are none.
     """
     exact = start.astype(np.float64)
     expected, loss = reference.train_epoch(exact, batches, backend.task.training)
     backend.load_parameters(start.astype(backend.task.dtype))
-    answer = sound_loss(backend.train_epoch(batches), batches)
-    came = sound_parameters(backend.parameters())
+    answer = check_loss(backend.train_epoch(batches), batches)
+    came = check_parameters(backend.parameters())
     errors = {f"{label}: loss": relative_error(_mean(answer), _mean(loss))}
     rounding = {}
     roundoff = 2.0 ** -ROUNDING_BITS[backend.task.dtype]
@@ -126,7 +126,7 @@ def compare_epoch(
         # each update rounds every parameter; what led to it was rounded likewise
         noise = 8 * roundoff * np.sqrt(batches.windows) * np.linalg.norm(origin)
         size = np.linalg.norm(change)
-        rounding[f"{label}: {name}"] = float(noise / size) if size else MOST_ALLOWED
+        rounding[f"{label}: {name}"] = float(noise / size) if size else MAX_ALLOWED
     return errors, rounding
 
 
@@ -186,7 +186,7 @@ def check(
     explained = {**rounding, **clipped[1]}
     return ParityResult(
         errors | clipped[0],
-        {k: min(v, MOST_ALLOWED) for k, v in explained.items() if v > tolerance},
+        {k: min(v, MAX_ALLOWED) for k, v in explained.items() if v > tolerance},
         tolerance,
         tuple(proven.inputs.shape),
         cut=proven is not batches,

@@ -1,7 +1,7 @@
 """A worker without a backend: what NumPy reaches on this machine, beside the trials of a group.
 
 ``python -m lstmbench.worker.probe COMMANDS ANSWERS``, with the verbs load, product, copy and
-settle, on the loop of :mod:`lstmbench.worker`.
+wait_until_idle, on the loop of :mod:`lstmbench.worker`.
 """
 
 from __future__ import annotations

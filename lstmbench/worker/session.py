@@ -17,7 +17,7 @@ from lstmbench.backend import Backend, ModelConfig, Task, TrainingConfig
 from lstmbench.batches import Batches, partition
 from lstmbench.errors import Unavailable
 from lstmbench.worker import parity
-from lstmbench.worker.answers import Refused, sound_ids, sound_loss, sound_parameters
+from lstmbench.worker.answers import InvalidAnswer, check_ids, check_loss, check_parameters
 from lstmbench.worker.loop import Answer, set_cpus
 from lstmbench.worker.memory import peak_memory, resident, restart_peak
 from lstmbench.worker.timing import Stopwatch, time_products
@@ -59,7 +59,9 @@ class Session:
         clock = Stopwatch()
         throw_away = self.factory(self.task)
         if not isinstance(throw_away, Backend):
-            raise Refused("protocol", f"factory made a {type(throw_away).__name__}, not a Backend")
+            raise InvalidAnswer(
+                "protocol", f"factory made a {type(throw_away).__name__}, not a Backend"
+            )
         clock.lap("build")
         throw_away.prepare(batches)
         clock.lap("prepare")
@@ -76,7 +78,7 @@ class Session:
         if result.first_difference:
             first = result.first_difference
             allowed = result.allowed.get(first, result.tolerance)
-            raise Refused(
+            raise InvalidAnswer(
                 "parity",
                 f"{first} differs from the reference by {result.errors[first]:.1e}, "
                 f"allowed is {allowed:.0e}",
@@ -93,7 +95,7 @@ class Session:
             self.backend.load_parameters(initial.astype(self.task.dtype))
         self.backend.prepare(batches)
         clock.lap("rebuild")
-        digest = sound_parameters(self.backend.parameters()).digest()
+        digest = check_parameters(self.backend.parameters()).digest()
         return {"phases": clock.laps, "parity": proof, "parameters_digest": digest}
 
     def epoch(self, request: dict[str, Any]) -> Answer:
@@ -102,7 +104,7 @@ class Session:
         begin = time.perf_counter()
         loss = self.backend.train_epoch(batches)
         seconds = time.perf_counter() - begin
-        return {"seconds": seconds, **asdict(sound_loss(loss, batches))}
+        return {"seconds": seconds, **asdict(check_loss(loss, batches))}
 
     def product(self, request: dict[str, Any]) -> Answer:
         """Seconds of ``count`` matrix products; ``None`` if the backend offers none that works.
@@ -121,14 +123,14 @@ class Session:
     def evaluate(self, request: dict[str, Any]) -> Answer:
         """The loss on a split, from zero state at offset 0."""
         batches = self._batches(request["split"], 0)
-        return asdict(sound_loss(self.backend.evaluate(batches), batches))
+        return asdict(check_loss(self.backend.evaluate(batches), batches))
 
     def generate(self, request: dict[str, Any]) -> Answer:
         """Greedy continuations of each prefix (phase ``generate``)."""
         clock = Stopwatch()
         length, size = request["length"], self.task.model.vocabulary_size
         continuations = [
-            sound_ids(self.backend.generate(prefix, length), length, size)
+            check_ids(self.backend.generate(prefix, length), length, size)
             for prefix in request["prefixes"]
         ]
         clock.lap("generate")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lstmbench.analysis import compare, intervals, metrics
-from lstmbench.analysis.tables import settings
+from lstmbench.analysis.tables import tables_from
 from lstmbench.records.record import Epochs, Record, Source, Status
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_the_hour_of_a_run_is_one_observation(make_record: Make) -> None:
 def test_rows_of_different_runs_share_a_rank(make_record: Make) -> None:
     records = processes(make_record, [0.1, 0.1001, 0.0999], "a", run="quiet")
     records += processes(make_record, [0.12, 0.1201, 0.1199], "b", run="busy")
-    (setting,) = settings(records)
+    (setting,) = tables_from(records)
     assert setting.ranks == [1, 1]
 
 
@@ -110,7 +110,7 @@ def test_rows_that_cannot_be_told_apart_share_a_rank(make_record: Make) -> None:
     records = []
     for backend, level in (("a", 0.1), ("b", 0.1005), ("c", 0.13), ("d", 0.131)):
         records += processes(make_record, list(level * np.exp(0.02 * rng.normal(size=5))), backend)
-    (setting,) = settings(records)
+    (setting,) = tables_from(records)
     assert len(setting.rows) == 4
     assert setting.ranks == [1, 1, 3, 3]
 
@@ -142,7 +142,7 @@ def test_wording_and_sampling_of_a_protocol_make_no_difference(make_record: Make
     theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=words)}) for r in mine]
     assert not compare.differences(mine, theirs)
     assert compare.compare(mine, theirs)[0].paired
-    assert len(settings([*mine, *theirs])) == 1
+    assert len(tables_from([*mine, *theirs])) == 1
     sized = replace(trial.protocol, clip_norm=0.5)
     theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=sized)}) for r in mine]
     assert set(compare.differences(mine, theirs)) == {"protocol"}

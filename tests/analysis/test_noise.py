@@ -125,9 +125,9 @@ def test_the_deviation_s_own_interval_covers(make_record: Make) -> None:
 
 
 def test_records_of_several_trials_are_no_noise(records: list[Any], make_record: Make) -> None:
-    noise.refuse_others(records)
+    noise.check_one_trial(records)
     with pytest.raises(UserError, match="several trials or machines"):
-        noise.refuse_others([*records, make_record(backend="other")])
+        noise.check_one_trial([*records, make_record(backend="other")])
 
 
 NOISE = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lstmbench.machine import facts, load
-from lstmbench.records.record import Surroundings
+from lstmbench.records.record import SystemLoad
 from lstmbench.runner import advice
 
 QUIET = {"threads": 1, "busy": {}, "around": None, "governed": (), "battery": False}
@@ -24,8 +24,8 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     ("change", "words"),
     [
         ({"busy": {"compiler": 1.5}}, "compiler uses 150%"),
-        ({"around": Surroundings(others=0.0, stolen=0.08)}, "hypervisor gave 8.0%"),
-        ({"around": Surroundings(others=0.8, stolen=0.0)}, "other processes used 80%"),
+        ({"around": SystemLoad(others=0.0, stolen=0.08)}, "hypervisor gave 8.0%"),
+        ({"around": SystemLoad(others=0.8, stolen=0.0)}, "other processes used 80%"),
         ({"governed": {"powersave"}}, "governed by powersave"),
         ({"battery": True}, "plug the power supply in"),
         ({"threads": 4}, "--threads 3 leaves"),
@@ -48,7 +48,7 @@ def test_a_busy_neighbour_is_named_and_a_sleeping_one_is_not() -> None:
         for code in ("while True: pass", "import time; time.sleep(60)")
     ]
     try:
-        busy = load.Lookout().busy()
+        busy = load.LoadSampler().busy()
     finally:
         for process in loops:
             process.kill()
@@ -76,14 +76,14 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("readings")
 def test_what_others_took_is_what_is_not_ours() -> None:
-    around = load.Watch().so_far()
+    around = load.CpuTimeDelta().so_far()
     assert around is not None
     assert around.others == pytest.approx(0.5)
     assert around.stolen == pytest.approx(0.1)
 
 
 def test_nothing_is_said_of_less_than_a_second() -> None:
-    assert load.Watch().so_far() is None
+    assert load.CpuTimeDelta().so_far() is None
 
 
 def test_children_are_ours_alive_and_dead() -> None:
@@ -123,8 +123,8 @@ def test_a_system_that_does_not_tell_ends_no_run(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(load.psutil, "pids", denied)
     monkeypatch.setattr(load.psutil.Process, "children", denied)
-    assert load.Watch().so_far() is None
-    assert load.Lookout().busy(0.0) == {}
+    assert load.CpuTimeDelta().so_far() is None
+    assert load.LoadSampler().busy(0.0) == {}
 
 
 def test_counters_that_go_back_make_no_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,4 +132,4 @@ def test_counters_that_go_back_make_no_nonsense(monkeypatch: pytest.MonkeyPatch)
     spent = iter([load.Spent(10.0, 5.0, 1.0, 1.0), load.Spent(12.0, 5.0, 0.5, 3.0)])
     monkeypatch.setattr(load.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(load.Spent, "now", classmethod(lambda cls: next(spent)))
-    assert load.Watch().so_far() == Surroundings(others=0.0, stolen=0.0)
+    assert load.CpuTimeDelta().so_far() == SystemLoad(others=0.0, stolen=0.0)

@@ -122,7 +122,8 @@ def test_changes_count_where_they_can_matter(checkout: Path, path: str, dirty: b
     (checkout / path).write_text("changed\n")
     assert provenance.commit() == (git(checkout, "rev-parse", "HEAD"), dirty)
     assert (
-        any(f"changed since the commit: {path};" in line for line in provenance.remarks()) is dirty
+        any(f"changed since the commit: {path};" in line for line in provenance.dirty_warnings())
+        is dirty
     )
 
 
@@ -144,7 +145,7 @@ def test_an_installed_copy_that_differs_is_dirty(checkout: Path, tmp_path: Path)
     info = tmp_path / "site" / "lstmbench-0.1.0.dist-info"
     (info / "RECORD").write_text("code.py,,\n")
     assert provenance.commit()[1] is True
-    (line,) = provenance.remarks()
+    (line,) = provenance.dirty_warnings()
     assert "lstmbench as installed" in line
 
 
@@ -153,7 +154,7 @@ def test_many_changes_are_counted(checkout: Path) -> None:
     (checkout / "lstmbench").mkdir()
     for number in range(5):
         (checkout / "lstmbench" / f"new{number}.py").write_text("")
-    (line,) = provenance.remarks()
+    (line,) = provenance.dirty_warnings()
     assert "new2.py and 2 more; commit" in line
 
 

@@ -172,8 +172,8 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes a while."""
     from lstmbench.publish import plots
 
-    monkeypatch.setattr(plots, "MOST_PLOTS", 0)
-    monkeypatch.setattr(plots, "MOST_PLOTS_OF_LONG", 0)
+    monkeypatch.setattr(plots, "MAX_PLOTS", 0)
+    monkeypatch.setattr(plots, "MAX_PLOTS_OF_LONG", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -42,14 +42,14 @@ def records(
 
 
 @pytest.fixture(scope="module")
-def sound(records: dict[str, bytes]) -> bytes:
+def ok_bundle(records: dict[str, bytes]) -> bytes:
     return make_bundle(records)
 
 
 @pytest.fixture
-def path(tmp_path: Path, sound: bytes) -> Path:
+def path(tmp_path: Path, ok_bundle: bytes) -> Path:
     place = tmp_path / "bundle.zip"
-    place.write_bytes(sound)
+    place.write_bytes(ok_bundle)
     return place
 
 
@@ -60,9 +60,9 @@ def test_a_bundle_comes_back(path: Path, records: dict[str, bytes]) -> None:
     assert report.records == len(records)
 
 
-def test_the_same_records_give_the_same_bytes(records: dict[str, bytes], sound: bytes) -> None:
-    assert make_bundle(dict(reversed(records.items()))) == sound
-    with zipfile.ZipFile(io.BytesIO(sound)) as archive:
+def test_the_same_records_give_the_same_bytes(records: dict[str, bytes], ok_bundle: bytes) -> None:
+    assert make_bundle(dict(reversed(records.items()))) == ok_bundle
+    with zipfile.ZipFile(io.BytesIO(ok_bundle)) as archive:
         assert archive.namelist() == ["bundle.json", *(f"records/{n}" for n in sorted(records))]
         for member in archive.infolist():
             assert member.date_time == (1980, 1, 1, 0, 0, 0)
@@ -77,11 +77,11 @@ def test_publishing_a_bundle_is_publishing_its_runs(
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
-def test_a_bundle_that_was_packed_again_is_accepted(tmp_path: Path, sound: bytes) -> None:
+def test_a_bundle_that_was_packed_again_is_accepted(tmp_path: Path, ok_bundle: bytes) -> None:
     """By any zip program: compressed, in another order."""
     place = tmp_path / "again.zip"
     with (
-        zipfile.ZipFile(io.BytesIO(sound)) as old,
+        zipfile.ZipFile(io.BytesIO(ok_bundle)) as old,
         zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as new,
     ):
         for name in reversed(old.namelist()):
@@ -201,11 +201,11 @@ def test_a_fault_refuses_the_whole(
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def patched(sound: bytes, offset: int, code: str, value: int) -> bytes:
+def patched(ok_bundle: bytes, offset: int, code: str, value: int) -> bytes:
     """A field of the first record's entry in the directory, changed."""
-    first = sound.index(b"PK\x01\x02")
-    entry = sound.index(b"PK\x01\x02", first + 4)
-    data = bytearray(sound)
+    first = ok_bundle.index(b"PK\x01\x02")
+    entry = ok_bundle.index(b"PK\x01\x02", first + 4)
+    data = bytearray(ok_bundle)
     struct.pack_into(code, data, entry + offset, value)
     return bytes(data)
 
@@ -227,10 +227,10 @@ def patched(sound: bytes, offset: int, code: str, value: int) -> bytes:
     ],
 )
 def test_an_entry_that_lies_refuses_the_whole(
-    tmp_path: Path, sound: bytes, offset: int, code: str, value: int, words: str
+    tmp_path: Path, ok_bundle: bytes, offset: int, code: str, value: int, words: str
 ) -> None:
     place = tmp_path / "bad.zip"
-    place.write_bytes(patched(sound, offset, code, value))
+    place.write_bytes(patched(ok_bundle, offset, code, value))
     with pytest.raises(UserError, match=words):
         list(read_bundle(place))
 
@@ -255,9 +255,9 @@ def test_a_bomb_is_refused_before_it_is_read(
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
     [
-        ("MOST_MEMBERS", 3, "8 files, more than 3"),
-        ("MOST_BYTES", 100, "bytes, more than 100"),
-        ("MOST_IN_ALL", 600, "more than 600|larger than 600"),
+        ("MAX_MEMBERS", 3, "8 files, more than 3"),
+        ("MAX_BYTES", 100, "bytes, more than 100"),
+        ("MAX_IN_ALL", 600, "more than 600|larger than 600"),
     ],
 )
 def test_limits_hold_for_who_reads_and_for_who_writes(
@@ -276,13 +276,13 @@ def test_limits_hold_for_who_reads_and_for_who_writes(
 
 
 def test_what_may_be_written_may_be_read(
-    path: Path, records: dict[str, bytes], sound: bytes, monkeypatch: pytest.MonkeyPatch
+    path: Path, records: dict[str, bytes], ok_bundle: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the byte: the file is longer than what it holds."""
-    monkeypatch.setattr(bundles, "MOST_IN_ALL", len(sound))
-    assert make_bundle(records) == sound
+    monkeypatch.setattr(bundles, "MAX_IN_ALL", len(ok_bundle))
+    assert make_bundle(records) == ok_bundle
     assert len(list(read_bundle(path))) == len(records)
-    monkeypatch.setattr(bundles, "MOST_IN_ALL", len(sound) - 1)
+    monkeypatch.setattr(bundles, "MAX_IN_ALL", len(ok_bundle) - 1)
     with pytest.raises(UserError, match=r"too much for a bundle.*larger than"):
         make_bundle(records)
 
@@ -293,7 +293,7 @@ def test_what_it_holds_is_limited_though_the_file_is_short(
     place = tmp_path / "short.zip"
     place.write_bytes(packed(records, lambda members: None, zipfile.ZIP_DEFLATED))
     assert len(list(read_bundle(place))) == len(records)
-    monkeypatch.setattr(bundles, "MOST_IN_ALL", place.stat().st_size)
+    monkeypatch.setattr(bundles, "MAX_IN_ALL", place.stat().st_size)
     with pytest.raises(UserError, match="it holds more than"):
         list(read_bundle(place))
 
@@ -304,7 +304,7 @@ def test_a_crowd_of_members_is_refused_before_the_archive_is_opened(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("opened")
 
-    monkeypatch.setattr(bundles, "MOST_MEMBERS", 7)
+    monkeypatch.setattr(bundles, "MAX_MEMBERS", 7)
     monkeypatch.setattr(zipfile, "ZipFile", never)
     with pytest.raises(UserError, match="8 files, more than 7"):
         list(read_bundle(path))
@@ -345,17 +345,17 @@ def test_two_records_of_one_trial_are_no_sound_bundle(
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="needs the repository's results")
 def test_real_records_stay_well_within_the_limits(tmp_path: Path) -> None:
     records = {path.name: path.read_bytes() for path in RESULTS.iterdir()}
-    assert sum(map(len, records.values())) < bundles.MOST_IN_ALL / 100
+    assert sum(map(len, records.values())) < bundles.MAX_IN_ALL / 100
     place = tmp_path / "bundle.zip"
     place.write_bytes(packed(records, lambda members: None, zipfile.ZIP_DEFLATED))
     with zipfile.ZipFile(place) as archive:
         ratios = [member.file_size / member.compress_size for member in archive.infolist()]
-    assert max(ratios) < bundles.MOST_RATIO / 4
+    assert max(ratios) < bundles.MAX_RATIO / 4
 
 
-def test_a_program_in_front_of_the_archive_is_refused(tmp_path: Path, sound: bytes) -> None:
+def test_a_program_in_front_of_the_archive_is_refused(tmp_path: Path, ok_bundle: bytes) -> None:
     place = tmp_path / "bundle.zip"
-    place.write_bytes(b"#!/bin/sh\nexit\n" + sound)
+    place.write_bytes(b"#!/bin/sh\nexit\n" + ok_bundle)
     with pytest.raises(UserError, match="no bundle either"):
         list(read_bundle(place))
 
@@ -363,21 +363,21 @@ def test_a_program_in_front_of_the_archive_is_refused(tmp_path: Path, sound: byt
 @PROPERTY
 @given(data=st.data())
 def test_damage_anywhere_is_refused_or_changes_nothing(
-    data: st.DataObject, path: Path, sound: bytes
+    data: st.DataObject, path: Path, ok_bundle: bytes
 ) -> None:
     """Bytes changed, cut off or added: one clear refusal, or the records as they were."""
-    changed = bytearray(sound)
-    tail = st.integers(max(0, len(sound) - 2500), len(sound) - 1)
-    for place in data.draw(st.lists(st.integers(0, len(sound) - 1) | tail, max_size=4)):
+    changed = bytearray(ok_bundle)
+    tail = st.integers(max(0, len(ok_bundle) - 2500), len(ok_bundle) - 1)
+    for place in data.draw(st.lists(st.integers(0, len(ok_bundle) - 1) | tail, max_size=4)):
         changed[place] = data.draw(st.integers(0, 255))
-    end = data.draw(st.just(len(sound)) | st.integers(0, len(sound)))
+    end = data.draw(st.just(len(ok_bundle)) | st.integers(0, len(ok_bundle)))
     path.write_bytes(bytes(changed[:end]))
     try:
         came = list(read_bundle(path))
     except UserError:
         return
     finally:
-        path.write_bytes(sound)
+        path.write_bytes(ok_bundle)
     assert [stored.content for stored in came] == [s.content for s in read_bundle(path)]
 
 

@@ -162,7 +162,7 @@ class TestInto:
         from lstmbench.publish import plots as published_plots
         from lstmbench.report import plots
 
-        monkeypatch.setattr(published_plots, "MOST_PLOTS", 40)
+        monkeypatch.setattr(published_plots, "MAX_PLOTS", 40)
         monkeypatch.setattr(plots, "perplexity_svg", lambda _: "<svg/>")
         docs = tmp_path / "docs"
         docs.mkdir()
@@ -260,7 +260,7 @@ class TestSummary:
         call("publish", run, "--summary", page)
         full = page.read_text()
         page.unlink()
-        monkeypatch.setattr(block, "MOST_SUMMARY", len(full) - 100)
+        monkeypatch.setattr(block, "MAX_SUMMARY", len(full) - 100)
         call("publish", run, "--summary", page)
         assert "| broken " in full
         assert "| broken " not in page.read_text()

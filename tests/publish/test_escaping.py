@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from lstmbench.analysis.tables import settings as tables_of
+from lstmbench.analysis.tables import tables_from
 from lstmbench.publish.merge import publish
 from lstmbench.records.record import Continuation, Epochs
 from lstmbench.report.plots import perplexity_svg
@@ -119,7 +119,7 @@ def shown(cells: list[str]) -> list[str]:
 @every
 def test_html(make_true: Any, text: str) -> None:
     page = Page()
-    page.feed(render(tables_of([nasty_record(make_true, text)]), "html"))
+    page.feed(render(tables_from([nasty_record(make_true, text)]), "html"))
     assert page.tags <= {"h3", "p", "table", "thead", "tbody", "tr", "th", "td"}
     assert page.attributes <= {"style", "text-align: right;", "text-align: left;"}
     if text:
@@ -135,7 +135,7 @@ def rendered(markdown: str) -> Page:
 
 @every
 def test_github(make_true: Any, text: str) -> None:
-    page = rendered(render(tables_of([nasty_record(make_true, text)]), "github"))
+    page = rendered(render(tables_from([nasty_record(make_true, text)]), "github"))
     assert page.tags <= {"h3", "p", "table", "thead", "tbody", "tr", "th", "td"}
     if text:
         assert squeezed(text) in shown(page.cells)
@@ -161,7 +161,7 @@ def test_a_line_of_markdown_is_a_paragraph(text: str) -> None:
 
 @every
 def test_latex(make_true: Any, text: str) -> None:
-    for line in render(tables_of([nasty_record(make_true, text)]), "latex").splitlines():
+    for line in render(tables_from([nasty_record(make_true, text)]), "latex").splitlines():
         left = LATEX.sub("", re.sub(r"^\\subsection\*\{(.*)\}$", r"\1", line))
         assert not re.match(r" *[\[*].*\\\\$", left), line  # an argument of the line's end above
         left = re.sub(r"^( *)\{\}(?=[\[*])", r"\1", left)
@@ -175,7 +175,7 @@ def test_latex(make_true: Any, text: str) -> None:
 
 @every
 def test_csv(make_true: Any, text: str) -> None:
-    written = render(tables_of([nasty_record(make_true, text)]), "csv")
+    written = render(tables_from([nasty_record(make_true, text)]), "csv")
     (line,) = csv.DictReader(io.StringIO(written, newline=""))
     expected = (text or "x").replace("\r\n", "\n").replace("\r", "\n")
     assert bare(line["message"]) == bare(expected)
@@ -193,7 +193,7 @@ def bare(text: str) -> str:
 
 
 def test_csv_quotes_texts_and_no_numbers(make_true: Any) -> None:
-    header, row = render(tables_of([make_true(backend="1e5")]), "csv").splitlines()
+    header, row = render(tables_from([make_true(backend="1e5")]), "csv").splitlines()
     assert header.startswith('"protocol","overrides",')
     assert ',"1e5",' in row
     (line,) = csv.DictReader([header, row])
@@ -202,13 +202,13 @@ def test_csv_quotes_texts_and_no_numbers(make_true: Any) -> None:
 
 @every
 def test_json(make_true: Any, text: str) -> None:
-    (table,) = json.loads(render(tables_of([nasty_record(make_true, text)]), "json"))
+    (table,) = json.loads(render(tables_from([nasty_record(make_true, text)]), "json"))
     assert table["rows"][0]["message"] == (text or "x")
 
 
 @every
 def test_plain_text_obeys_no_terminal(make_true: Any, text: str) -> None:
-    written = render(tables_of([nasty_record(make_true, text)]), "plain")
+    written = render(tables_from([nasty_record(make_true, text)]), "plain")
     assert all(c == "\n" or unicodedata.category(c)[0] != "C" for c in written)
 
 
@@ -232,7 +232,7 @@ def test_a_whole_store(make_true: Any, runs: Any, text: str) -> None:
 
 
 def test_a_label_that_begins_with_an_underscore_is_in_the_legend(make_true: Any) -> None:
-    svg = perplexity_svg(tables_of([make_true(backend=name) for name in ("_mine", "other")]))
+    svg = perplexity_svg(tables_from([make_true(backend=name) for name in ("_mine", "other")]))
     assert re.search(r"<!-- *_mine", svg)
 
 
@@ -242,7 +242,7 @@ def test_a_label_that_begins_with_an_underscore_is_in_the_legend(make_true: Any)
 @example(text=NASTY[4])
 @example(text="a--b -->\x00\x1b\ud7ff$")
 def test_a_plot(make_true: Any, text: str) -> None:
-    svg = perplexity_svg(tables_of([make_true(backend=text or "x")]))
+    svg = perplexity_svg(tables_from([make_true(backend=text or "x")]))
     tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
     assert tags <= {
         *("svg", "metadata", "RDF", "Work", "type", "date", "format", "creator", "Agent", "title"),

@@ -211,11 +211,11 @@ def test_stale_files_go_and_others_stay(
     mine = store / "tables" / "mine.tex"
     mine.write_text("mine")
     (store / "notes.txt").write_text("mine")
-    monkeypatch.setattr(tables, "MOST_ROWS", 1)
+    monkeypatch.setattr(tables, "MAX_ROWS", 1)
     assert publish([], store).written
     long = set((store / "tables").glob("*.md"))
     assert long
-    monkeypatch.setattr(tables, "MOST_ROWS", 300)
+    monkeypatch.setattr(tables, "MAX_ROWS", 300)
     assert publish([], store).removed == len(long)
     assert not list((store / "tables").glob("*.md"))
     assert mine.read_text() == (store / "notes.txt").read_text() == "mine"
@@ -411,7 +411,7 @@ def test_long_stores_keep_their_tables_in_files_of_their_own(
 ) -> None:
     from lstmbench.publish import tables
 
-    monkeypatch.setattr(tables, "MOST_ROWS", 1)
+    monkeypatch.setattr(tables, "MAX_ROWS", 1)
     publish([], store)
     text = (store / "README.md").read_text().partition("## All tables")[2]
     links = re.findall(r"\]\((tables/[^)]+\.md)\)", text)

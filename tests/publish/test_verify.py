@@ -22,10 +22,10 @@ from lstmbench.publish.manifest import Manifest
 from lstmbench.publish.merge import publish
 from lstmbench.records import canonical
 from lstmbench.records.parse import parse
-from lstmbench.records.record import Copy, Peak, Product, Record, Surroundings
+from lstmbench.records.record import Copy, Peak, Product, Record, SystemLoad
 from lstmbench.report import site
 from lstmbench.report.text import render
-from lstmbench.verify.known import COUNTED, Known
+from lstmbench.verify.known import COUNTED, ReferenceData
 from lstmbench.verify.records import faults
 from lstmbench.verify.stores import verify
 
@@ -47,9 +47,9 @@ def store(published: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def known() -> Known:
+def known() -> ReferenceData:
     specs = {spec.name: spec for spec in (corpus.TIME_MACHINE, corpus.BUNDLED, corpus.MARKOV)}
-    return Known({"d2l": D2L, "heldout": HELDOUT}, specs)
+    return ReferenceData({"d2l": D2L, "heldout": HELDOUT}, specs)
 
 
 def test_what_was_published_is_verified(published: Path) -> None:
@@ -351,7 +351,7 @@ def truth(make_true: Any) -> str:
     """A record with something in every part."""
     product = Product(library="BLAS", side=SIDES["cpu"], dtype="float32", seconds=[0.1, 0.2])
     peak = Peak(product=product, copies=Copy(size=COPY_BYTES, seconds=[0.1]))
-    around = Surroundings(others=0.5, stolen=0.25)
+    around = SystemLoad(others=0.5, stolen=0.25)
     record: Record = make_true(
         HELDOUT, corpus.MARKOV, peak=peak, surroundings=around, flags=["disturbed"]
     )
@@ -360,7 +360,7 @@ def truth(make_true: Any) -> str:
 
 @pytest.mark.parametrize(("place", "value", "field"), LIES)
 def test_a_lie_in_any_kind_of_field_is_named(
-    truth: str, known: Known, place: str, value: Any, field: str
+    truth: str, known: ReferenceData, place: str, value: Any, field: str
 ) -> None:
     assert faults(parse("", truth.encode()), known) == []
     raw = json.loads(truth)
@@ -378,18 +378,18 @@ def test_every_part_of_a_record_is_lied_about() -> None:
     assert told == Record.model_fields.keys() - free
 
 
-def test_records_of_every_status_are_true(pool: list[Record], known: Known) -> None:
+def test_records_of_every_status_are_true(pool: list[Record], known: ReferenceData) -> None:
     for record in pool:
         assert faults(parse("", record.model_dump_json().encode()), known) == []
 
 
-def test_what_failed_parity_must_have_failed_it(make_true: Any, known: Known) -> None:
+def test_what_failed_parity_must_have_failed_it(make_true: Any, known: ReferenceData) -> None:
     record = make_true(status="failed", reason="parity", message="text: loss differs")
     found = faults(parse("", record.model_dump_json().encode()), known)
     assert ("reason", "parity, though every error is within its tolerance") in found
 
 
-def test_infinite_errors_can_be_verified(make_true: Any, known: Known) -> None:
+def test_infinite_errors_can_be_verified(make_true: Any, known: ReferenceData) -> None:
     record = make_true(status="failed", reason="parity", message="text: loss differs")
     raw = json.loads(record.model_dump_json())
     raw["parity"]["worst"] = raw["parity"]["errors"]["text: loss"] = "Infinity"
@@ -404,7 +404,7 @@ def test_the_counts_of_the_time_machine(corpus_file: Path) -> None:
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_odd_values_are_named_and_never_crash(
-    data: st.DataObject, truth: str, known: Known
+    data: st.DataObject, truth: str, known: ReferenceData
 ) -> None:
     raw = json.loads(truth)
     places = list(leaves(raw))
@@ -417,7 +417,7 @@ def test_odd_values_are_named_and_never_crash(
     except UserError:
         return
     assert isinstance(faults(stored, known), list)
-    found = tables.settings([stored.record])
+    found = tables.tables_from([stored.record])
     assert all(render(found, form) for form in ("plain", "csv", "json"))
     assert site.build({"here": stored.record})
     assert isinstance(compare.compare([stored.record], [stored.record]), list)

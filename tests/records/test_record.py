@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lstmbench.analysis.tables import settings
+from lstmbench.analysis.tables import tables_from
 from lstmbench.protocol import D2L
 from lstmbench.records.record import Continuation, Evaluation, Parity, Record
 from lstmbench.report.text import render
@@ -36,7 +36,7 @@ def test_overrides_read_back_as_they_were_given(make_record: Make) -> None:
     protocol = D2L.override({"epochs": 4, "learning_rate": 0.5})
     record = make_record(protocol=protocol, overrides=protocol.overrides(D2L))
     again = Record.model_validate_json(record.model_dump_json())
-    assert render(settings([again]), "plain") == render(settings([record]), "plain")
+    assert render(tables_from([again]), "plain") == render(tables_from([record]), "plain")
     assert again.trial.name == record.trial.name
 
 

@@ -231,7 +231,7 @@ def test_in_a_published_store_names_tell_whether_contents_were_changed(run: Run)
 def test_a_record_with_a_wrong_character_is_refused_or_makes_a_table(
     data: st.DataObject, file: Path
 ) -> None:
-    from lstmbench.analysis.tables import settings as tables
+    from lstmbench.analysis.tables import tables_from
     from lstmbench.report.text import render
 
     record_text = file.read_text()
@@ -244,4 +244,4 @@ def test_a_record_with_a_wrong_character_is_refused_or_makes_a_table(
     except UserError:
         return
     for form in ("plain", "json"):
-        assert render(tables([record]), form)
+        assert render(tables_from([record]), form)

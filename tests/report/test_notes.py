@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lstmbench.analysis.tables import settings, widest
-from lstmbench.records.record import Aim, Copy, Epochs, Peak, Product, Source, Surroundings
+from lstmbench.analysis.tables import tables_from, widest
+from lstmbench.records.record import Copy, Epochs, Peak, Product, Source, StoppingRule, SystemLoad
 from lstmbench.report.text import render
 
 Make = Callable[..., Any]
@@ -32,7 +32,7 @@ def aimed(make_record: Make, seconds: list[float], precision: float) -> list[Any
         commit="c",
         dirty=False,
         interleaved=True,
-        aim=Aim(precision=precision, seconds=600),
+        aim=StoppingRule(precision=precision, seconds=600),
     )
     return [
         make_record(backend=backend, repeat=n, source=source, epochs=epochs(factor * rate))
@@ -42,7 +42,7 @@ def aimed(make_record: Make, seconds: list[float], precision: float) -> list[Any
 
 
 def table(records: Any, form: str = "plain") -> str:
-    return render(settings(records), form)
+    return render(tables_from(records), form)
 
 
 def test_the_peak_is_named_and_its_share_is_a_column(make_record: Make) -> None:
@@ -98,7 +98,7 @@ def test_whether_the_precision_was_reached_is_computed_from_the_records(
     shown = table(records)
     assert f"within {precision:.1%}, or for 600 s" in shown
     assert words in shown
-    (setting,) = settings(records)
+    (setting,) = tables_from(records)
     width = widest(setting)
     assert width is not None
     assert f"the widest is known within {width:.1%}" in shown
@@ -111,14 +111,14 @@ def test_one_process_leaves_every_ratio_unknown(make_record: Make) -> None:
 
 def test_a_lone_row_is_known_by_its_own_interval(make_record: Make) -> None:
     records = [r for r in aimed(make_record, [2.0, 2.1, 1.9], 0.02) if r.trial.backend == "a"]
-    (setting,) = settings(records)
+    (setting,) = tables_from(records)
     assert setting.rows[0].speed is not None
     assert widest(setting) == setting.rows[0].speed.half_width
 
 
 def around(make_record: Make, *pairs: tuple[float, float]) -> str:
     """The table of a row whose processes were measured beside that much."""
-    found = [Surroundings(others=others, stolen=stolen) for others, stolen in pairs]
+    found = [SystemLoad(others=others, stolen=stolen) for others, stolen in pairs]
     return table([make_record(repeat=n, surroundings=s) for n, s in enumerate(found)])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.analysis.tables import settings
+from lstmbench.analysis.tables import tables_from
 from lstmbench.protocol import D2L
 from lstmbench.records.record import Peak, Product
 from lstmbench.report import plots
@@ -56,7 +56,7 @@ def records(make_record: Make, sizes: list[int], backend: str = "a", **changes: 
 
 def test_rows_meet_by_backend_and_device_and_what_failed_says_so(make_record: Make) -> None:
     failed = records(make_record, [512], "b", status="failed", reason="memory")
-    tables = settings(
+    tables = tables_from(
         [*records(make_record, [512, 128, 256]), *records(make_record, [128], "b"), *failed]
     )
     (sweep,) = sweeps(tables)
@@ -71,14 +71,16 @@ def test_rows_meet_by_backend_and_device_and_what_failed_says_so(make_record: Ma
 def test_it_says_of_how_many_processes_a_point_is(make_record: Make) -> None:
     once = records(make_record, [128, 256])
     again = records(make_record, [128], repeat=1)
-    assert sweeps(settings(once))[0].note == "Each point is one process, which gives no interval."
-    (mixed,) = sweeps(settings([*once, *again]))
+    assert (
+        sweeps(tables_from(once))[0].note == "Each point is one process, which gives no interval."
+    )
+    (mixed,) = sweeps(tables_from([*once, *again]))
     assert mixed.note == "Each point is of 1 to 2 processes."
-    assert mixed.note in render(settings([*once, *again]), "plain")
+    assert mixed.note in render(tables_from([*once, *again]), "plain")
 
 
 def test_the_share_of_the_peak_follows_the_size(make_record: Make) -> None:
-    (sweep,) = sweeps(settings(records(make_record, [128, 256])))
+    (sweep,) = sweeps(tables_from(records(make_record, [128, 256])))
     (row,) = sweep.rows().values()
     # the same tokens/s of a model with about four times the operations
     assert 3.5 < row[256].peak_share / row[128].peak_share < 4
@@ -88,19 +90,21 @@ def test_the_share_of_the_peak_follows_the_size(make_record: Make) -> None:
 def test_what_differs_in_something_else_is_no_sweep(
     make_record: Make, change: dict[str, Any]
 ) -> None:
-    found = sweeps(settings([*records(make_record, [128]), *records(make_record, [256], **change)]))
+    found = sweeps(
+        tables_from([*records(make_record, [128]), *records(make_record, [256], **change)])
+    )
     assert found == []
 
 
 def test_threads_are_a_size_too(make_record: Make) -> None:
-    (sweep,) = sweeps(settings([make_record(threads=n) for n in (2, 1)]))
+    (sweep,) = sweeps(tables_from([make_record(threads=n) for n in (2, 1)]))
     assert (sweep.size, list(sweep.settings)) == ("threads", [1, 2])
     assert "threads 1" in render(list(sweep.settings.values()), "plain")
 
 
 def test_plots_are_made_where_the_records_are_enough(make_record: Make) -> None:
-    assert set(plots.all_svgs(settings([make_record()]))) == {"perplexity.svg"}
-    tables = settings(records(make_record, [128, 256]))
+    assert set(plots.all_svgs(tables_from([make_record()]))) == {"perplexity.svg"}
+    tables = tables_from(records(make_record, [128, 256]))
     found = plots.all_svgs(tables)
     assert set(found) == {"perplexity.svg", "roofline.svg", "scaling-hidden-size.svg"}
     assert found == plots.all_svgs(tables)

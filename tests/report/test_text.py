@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.analysis.tables import Setting, settings
+from lstmbench.analysis.tables import Table, tables_from
 from lstmbench.protocol import D2L, QUICK
 from lstmbench.records.record import Continuation, Epochs, Machine, Source
 from lstmbench.report.numbers import significant
@@ -34,11 +34,11 @@ NAME = "a|<b>&\\_*`{}$%#^~[x](y)"
 
 
 def table(record: Any, form: str) -> str:
-    return render(settings([record]), form)
+    return render(tables_from([record]), form)
 
 
 def figures(records: list[Any]) -> list[dict[str, Any]]:
-    tables = json.loads(render(settings(records), "json"))
+    tables = json.loads(render(tables_from(records), "json"))
     return [row for setting in tables for row in setting["rows"]]
 
 
@@ -50,9 +50,9 @@ def steady_speed(epochs: Epochs, first: int = 1) -> float:
 
 def test_tables_that_differ_in_an_untitled_size_say_so(make_record: Make) -> None:
     protocols = (D2L, replace(D2L, clip_norm=0.5))
-    titles = [table.title for table in settings([make_record(protocol=p) for p in protocols])]
+    titles = [table.title for table in tables_from([make_record(protocol=p) for p in protocols])]
     assert [title.rpartition(", ")[2] for title in titles] == ["clip_norm 1.0", "clip_norm 0.5"]
-    assert "clip_norm" not in settings([make_record()])[0].title
+    assert "clip_norm" not in tables_from([make_record()])[0].title
 
 
 def test_every_figure_is_recomputed_from_the_raw_series(make_record: Make) -> None:
@@ -104,7 +104,7 @@ def test_only_the_last_ten_epochs_count_in_their_median(make_record: Make) -> No
 
 def test_csv_holds_the_same_figures_as_json(make_record: Make) -> None:
     records = [make_record(), make_record(backend="other", status="failed", reason="nan")]
-    lines = list(csv.DictReader(io.StringIO(render(settings(records), "csv"))))
+    lines = list(csv.DictReader(io.StringIO(render(tables_from(records), "csv"))))
     rows = figures(records)
     assert len(lines) == len(rows) == 2
     for line, row in zip(lines, rows, strict=True):
@@ -148,10 +148,10 @@ def test_rounding_up_adds_no_digit() -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_perplexity_beyond_a_float_is_shown(make_record: Make, form: str) -> None:
     record = make_record(epochs=Epochs(seconds=[1.0, 1.0], nats=[1e6, 1e6], tokens=[10, 10]))
-    shown = render(settings([record]), form)
+    shown = render(tables_from([record]), form)
     if form == "json":
         json.loads(shown, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert "<svg" in perplexity_svg(settings([record]))
+    assert "<svg" in perplexity_svg(tables_from([record]))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -212,7 +212,7 @@ def test_one_process_per_trial_is_not_ranked(make_record: Make, form: str) -> No
 def test_what_differs_in_a_setting_never_shares_a_table(
     make_record: Make, change: dict[str, Any]
 ) -> None:
-    tables = settings([make_record(), make_record(backend="b", **change)])
+    tables = tables_from([make_record(), make_record(backend="b", **change)])
     assert [len(setting.rows) for setting in tables] == [1, 1]
     titles = [line for line in render(tables, "github").splitlines() if line.startswith("### ")]
     assert len([title for title in titles if "Scaling" not in title]) == 2
@@ -220,14 +220,14 @@ def test_what_differs_in_a_setting_never_shares_a_table(
 
 def test_what_a_setting_is_stands_in_its_title(make_record: Make) -> None:
     record = make_record(corpus="bundled", overrides={"epochs": 4})
-    (setting,) = settings([record])
+    (setting,) = tables_from([record])
     for words in ("d2l", "epochs 4", "shared", "corpus bundled (8424dbd9)", "float32", "2 threads"):
         assert words in setting.title
 
 
 def test_the_same_backend_in_another_mode_or_device_is_another_row(make_record: Make) -> None:
     records = [make_record(), make_record(mode="jit"), make_record(device="cuda:0")]
-    (setting,) = settings(records)
+    (setting,) = tables_from(records)
     assert len(setting.rows) == 3
 
 
@@ -353,31 +353,33 @@ def test_json_shows_strings_as_they_are(make_record: Make) -> None:
 def test_the_plot_holds_strings_as_they_are(make_record: Make) -> None:
     from xml.etree import ElementTree
 
-    svg = perplexity_svg(settings([make_record(backend=NAME)]))
+    svg = perplexity_svg(tables_from([make_record(backend=NAME)]))
     assert ElementTree.fromstring(svg).tag.endswith("svg")
 
 
 def test_the_plot_takes_no_name_for_a_formula(make_record: Make) -> None:
-    assert "<svg" in perplexity_svg(settings([make_record(backend="$x^$")]))
+    assert "<svg" in perplexity_svg(tables_from([make_record(backend="$x^$")]))
 
 
 def test_the_plot_is_the_same_for_the_same_records(make_record: Make) -> None:
-    assert perplexity_svg(settings([make_record()])) == perplexity_svg(settings([make_record()]))
+    assert perplexity_svg(tables_from([make_record()])) == perplexity_svg(
+        tables_from([make_record()])
+    )
 
 
 def test_nothing_to_plot_is_no_error(make_record: Make) -> None:
     empty = make_record(status="unavailable", epochs=Epochs())
-    assert "<svg" in perplexity_svg(settings([empty]))
+    assert "<svg" in perplexity_svg(tables_from([empty]))
 
 
 def test_no_record_is_no_table() -> None:
-    assert settings([]) == []
+    assert tables_from([]) == []
     assert json.loads(render([], "json")) == []
 
 
 def test_a_setting_shows_its_rows_environment(make_record: Make) -> None:
     """What was set for the workers stands in the record and is visible in the table."""
     record = make_record(environment={"OMP_WAIT_POLICY": "PASSIVE"})
-    (setting,) = settings([record])
-    assert isinstance(setting, Setting)
+    (setting,) = tables_from([record])
+    assert isinstance(setting, Table)
     assert "OMP_WAIT_POLICY" in render([setting], "plain")

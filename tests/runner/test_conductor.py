@@ -17,11 +17,11 @@ from lstmbench.batches import draw_offsets
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.corpora.vocabulary import Vocabulary
 from lstmbench.protocol import D2L, Protocol
-from lstmbench.records.record import Source, Surroundings
+from lstmbench.records.record import Source, SystemLoad
 from lstmbench.records.store import Run
 from lstmbench.runner import conductor as conducting
-from lstmbench.runner.channel import Launch, Lost
-from lstmbench.runner.conductor import Conductor, Limits, in_turn
+from lstmbench.runner.channel import Launch, WorkerLost
+from lstmbench.runner.conductor import Conductor, Limits, interleave_order
 from lstmbench.runner.plan import Selection, make_plan
 from lstmbench.runner.trial_state import LOG_TAIL
 
@@ -70,7 +70,7 @@ class PaperChannel:
         verb = request["do"]
         self.counts[verb] = self.counts.get(verb, 0) + 1
         stage = self.stage
-        if verb in ("epoch", "product", "settle", "evaluate"):
+        if verb in ("epoch", "product", "wait_until_idle", "evaluate"):
             stage.turns.append((verb, self.name))
         if verb == "product":
             stage.products.append((self.name, verb))
@@ -79,7 +79,7 @@ class PaperChannel:
                 raise error
             offer = stage.offers.get(self.name)
             return {"seconds": None if offer is None else [offer]}
-        if verb == "settle":
+        if verb == "wait_until_idle":
             return {"silent": True}
         stage.asked.append((verb, self.name))
         stage.timeouts.setdefault(verb, set()).add(timeout)
@@ -121,7 +121,7 @@ class PaperProbe:
         if error:
             raise error
         self.stage.turns.append((verb, "probe"))
-        if verb == "settle":
+        if verb == "wait_until_idle":
             return {"silent": True}
         self.stage.products.append(("probe", verb))
         return {"library": "paper", "seconds": [1.0]}
@@ -214,11 +214,17 @@ def test_nobody_s_turn_begins_before_the_last_has_fallen_silent(conduct: Any) ->
     parts = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
     conduct(stage=stage, protocol=replace(SMALL, train_tokens=None, **parts))
     turns = [turn for turn in stage.turns if turn != ("load", "probe")]
-    assert {verb for verb, _ in turns} == {"epoch", "product", "copy", "evaluate", "settle"}
+    assert {verb for verb, _ in turns} == {
+        "epoch",
+        "product",
+        "copy",
+        "evaluate",
+        "wait_until_idle",
+    }
     busy = None
     for verb, name in turns:
         assert busy in (None, name)
-        busy = None if verb == "settle" else name
+        busy = None if verb == "wait_until_idle" else name
     assert busy is None
 
 
@@ -311,7 +317,7 @@ def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
 def test_one_that_is_lost_leaves_the_turns_and_a_record(
     conduct: Any, verb: str, count: int, done: int
 ) -> None:
-    stage, records, finished, _ = conduct({("b", verb, count): Lost("exit", "gone\naway")})
+    stage, records, finished, _ = conduct({("b", verb, count): WorkerLost("exit", "gone\naway")})
     assert finished
     assert records["b"].status == "failed"
     assert records["b"].reason == "exit"
@@ -324,7 +330,9 @@ def test_one_that_is_lost_leaves_the_turns_and_a_record(
 
 
 def test_the_turns_go_on_when_all_are_lost(conduct: Any) -> None:
-    script = {(n, "epoch", k): Lost("signal", "SIGKILL") for k, n in enumerate("abc", start=1)}
+    script = {
+        (n, "epoch", k): WorkerLost("signal", "SIGKILL") for k, n in enumerate("abc", start=1)
+    }
     stage, records, finished, _ = conduct(script)
     assert finished
     assert {r.status for r in records.values()} == {"failed"}
@@ -334,7 +342,7 @@ def test_the_turns_go_on_when_all_are_lost(conduct: Any) -> None:
 
 def test_what_comes_with_an_error_is_kept(conduct: Any) -> None:
     detail = {"parity": {**PARITY, "worst": 0.5}, "phases": {"parity": 3.0}}
-    script = {("a", "prepare", 1): Lost("parity", "differs", detail)}
+    script = {("a", "prepare", 1): WorkerLost("parity", "differs", detail)}
     record = conduct(script)[1]["a"]
     assert record.reason == "parity"
     assert record.parity.worst == 0.5
@@ -342,7 +350,7 @@ def test_what_comes_with_an_error_is_kept(conduct: Any) -> None:
 
 
 def test_unavailable_has_no_reason_but_a_message(conduct: Any) -> None:
-    record = conduct({("a", "prepare", 1): Lost("unavailable", "no device")})[1]["a"]
+    record = conduct({("a", "prepare", 1): WorkerLost("unavailable", "no device")})[1]["a"]
     assert (record.status, record.reason, record.message) == ("unavailable", None, "no device")
 
 
@@ -369,7 +377,7 @@ def test_an_interruption_keeps_what_is_finished(
 
 def test_what_was_recorded_before_an_interruption_stays(conduct: Any) -> None:
     script: Any = {
-        ("a", "epoch", 1): Lost("nan", "the loss is nan"),
+        ("a", "epoch", 1): WorkerLost("nan", "the loss is nan"),
         ("b", "epoch", 2): KeyboardInterrupt(),
     }
     _, records, _, _ = conduct(script)
@@ -461,7 +469,7 @@ def test_numpy_is_the_peak_where_nobody_is_faster(conduct: Callable[..., Any]) -
 
 @pytest.mark.parametrize("verb", ["load", "product", "copy"])
 def test_a_group_goes_on_without_its_probe(conduct: Callable[..., Any], verb: str) -> None:
-    stage = Stage({("probe", verb, 1): Lost("exit", "gone")})
+    stage = Stage({("probe", verb, 1): WorkerLost("exit", "gone")})
     _, records, finished, _ = conduct(backends="a", stage=stage)
     assert finished
     assert records["a"].status == "ok"
@@ -469,7 +477,7 @@ def test_a_group_goes_on_without_its_probe(conduct: Callable[..., Any], verb: st
 
 
 def test_a_worker_lost_in_a_product_is_a_failed_trial(conduct: Callable[..., Any]) -> None:
-    stage = Stage({("b", "product", 3): Lost("signal", "killed by SIGSEGV")})
+    stage = Stage({("b", "product", 3): WorkerLost("signal", "killed by SIGSEGV")})
     stage.offers = {"b": 1.0}
     _, records, _, _ = conduct(backends="ab", stage=stage)
     assert (records["b"].status, records["b"].reason) == ("failed", "signal")
@@ -534,12 +542,12 @@ def test_an_interruption_records_what_sampling_had_begun(conduct: Callable[..., 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
 def test_turns_are_fair(number: int) -> None:
     """In a whole cycle everyone has every place, and follows each neighbour, equally often."""
-    rounds = [in_turn(range(number), done) for done in range(2 * number)]
+    rounds = [interleave_order(range(number), done) for done in range(2 * number)]
     for place in range(number):
         assert sorted(order[place] for order in rounds) == sorted([*range(number)] * 2)
     follows = [(a, b) for order in rounds for a, b in itertools.pairwise(order)]
     assert all(follows.count((a, b)) == follows.count((b, a)) for a, b in follows)
-    assert in_turn([], 3) == []
+    assert interleave_order([], 3) == []
 
 
 class Endless:
@@ -553,7 +561,7 @@ class Endless:
 
 
 def test_sampling_goes_on_without_a_row_that_failed_twice(conduct: Callable[..., Any]) -> None:
-    script: Script = {("b", "epoch", 2): Lost("exit", "gone")}
+    script: Script = {("b", "epoch", 2): WorkerLost("exit", "gone")}
     stage, _, _, _ = conduct(script, backends="ab", sampling=Endless(), repeats=4)
     loads = [name for verb, name in stage.asked if verb == "load"]
     assert (loads.count("a"), loads.count("b")) == (4, 2)
@@ -570,19 +578,19 @@ class PaperWatch:
         type(self).number += 1
         self.own = self.number
 
-    def so_far(self) -> Surroundings:
-        return Surroundings(others=float(self.own), stolen=0.0)
+    def so_far(self) -> SystemLoad:
+        return SystemLoad(others=float(self.own), stolen=0.0)
 
 
 def test_what_others_took_is_counted_anew_after_a_loss(
     conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed worker's children had computed would be taken for somebody else's."""
-    monkeypatch.setattr(conducting, "Watch", PaperWatch)
+    monkeypatch.setattr(conducting, "CpuTimeDelta", PaperWatch)
     monkeypatch.setattr(PaperWatch, "number", 0)
     records = conduct()[1]
     assert {name: r.surroundings.others for name, r in records.items()} == dict.fromkeys("abc", 1)
     monkeypatch.setattr(PaperWatch, "number", 0)
-    records = conduct({("b", "epoch", 2): Lost("exit", "gone")})[1]
+    records = conduct({("b", "epoch", 2): WorkerLost("exit", "gone")})[1]
     assert records["b"].surroundings is None
     assert {records[name].surroundings.others for name in "ac"} == {2.0}

@@ -11,7 +11,7 @@ import pytest
 from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
 from lstmbench.protocol import D2L
-from lstmbench.records.record import Aim
+from lstmbench.records.record import StoppingRule
 from lstmbench.runner import estimate
 from lstmbench.runner.plan import Selection
 
@@ -22,7 +22,7 @@ def test_work_takes_longer_the_more_there_is(make_record: Make) -> None:
     trial = make_record().trial
     seconds = estimate.seconds(trial, 10_000, 28)
     wide = replace(trial, protocol=replace(D2L, hidden_size=1024))
-    assert estimate.seconds(wide, 10_000, 28) > 10 * seconds > 10 * estimate.START
+    assert estimate.seconds(wide, 10_000, 28) > 10 * seconds > 10 * estimate.START_UP_SECONDS
     assert estimate.seconds(replace(trial, device="cuda:0"), 10_000, 28) < seconds
 
 
@@ -44,23 +44,23 @@ def selection(**changes: Any) -> Selection:
 
 
 def test_many_trials_and_long_ones_are_refused_with_their_number_and_time() -> None:
-    estimate.refuse_explosion(selection(), None, 10_000, 28)
+    estimate.check_size(selection(), None, 10_000, 28)
     with pytest.raises(UserError, match=r"this makes 1,000 trials and takes \d.* hours.*--yes"):
-        estimate.refuse_explosion(selection(repeats=1000), None, 10_000, 28)
+        estimate.check_size(selection(repeats=1000), None, 10_000, 28)
     huge = [(replace(D2L, hidden_size=8192), {})]
     with pytest.raises(UserError, match="1 trials"):
-        estimate.refuse_explosion(selection(protocols=huge), None, 10_000, 28)
+        estimate.check_size(selection(protocols=huge), None, 10_000, 28)
 
 
 def test_sampling_counts_its_least_repeats_and_ends_with_its_time() -> None:
     half_an_hour = [(replace(D2L, epochs=5000), {})]
     chosen = selection(protocols=half_an_hour, repeats=50)
-    estimate.refuse_explosion(chosen, Aim(precision=0.02, seconds=600), 10_000, 28)
+    estimate.check_size(chosen, StoppingRule(precision=0.02, seconds=600), 10_000, 28)
     with pytest.raises(UserError, match="50 trials"):
-        estimate.refuse_explosion(chosen, None, 10_000, 28)
+        estimate.check_size(chosen, None, 10_000, 28)
 
 
 def test_what_would_take_long_to_list_is_refused_at_once() -> None:
     sizes = [(replace(D2L, hidden_size=n), {}) for n in range(1, 30_000)]
     with pytest.raises(UserError, match="over 20,000 trials"):
-        estimate.refuse_explosion(selection(protocols=sizes), None, 10_000, 28)
+        estimate.check_size(selection(protocols=sizes), None, 10_000, 28)

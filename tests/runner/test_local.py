@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lstmbench.runner.channel import Launch, Lost
+from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel, LocalExecutor
 
 HEAD = """
@@ -132,7 +132,7 @@ def test_a_worker_that_is_lost_says_how(
     # those that answer at once must not wait for Python to start within half a second
     channel = start(f"{body}")
     seconds = 0.5 if reason == "timeout" else 60
-    with pytest.raises(Lost) as lost:
+    with pytest.raises(WorkerLost) as lost:
         channel.ask({}, seconds)
     assert lost.value.reason == reason
     assert words in str(lost.value)
@@ -143,7 +143,7 @@ def test_a_worker_that_is_lost_says_how(
 def test_an_error_carries_its_detail(start: Start) -> None:
     error = {"reason": "parity", "message": "differs", "parity": {"worst": 1}}
     channel = start(f"print(json.dumps({{'error': {error!r}}}), file=writer, flush=True)")
-    with pytest.raises(Lost) as lost:
+    with pytest.raises(WorkerLost) as lost:
         channel.ask({}, 60)
     assert (lost.value.reason, str(lost.value)) == ("parity", "differs")
     assert lost.value.detail == {"parity": {"worst": 1}}
@@ -171,7 +171,7 @@ def test_what_a_worker_started_goes_with_it(start: Start, end: str) -> None:
     pid = channel.ask({}, 60)
     assert psutil.pid_exists(pid)
     if end:
-        with pytest.raises(Lost):
+        with pytest.raises(WorkerLost):
             channel.ask({}, 60)
     channel.close()
     assert gone(pid)
@@ -188,7 +188,7 @@ def test_closing_twice_is_harmless(start: Start, scratch: Path) -> None:
 def test_asking_after_the_worker_has_gone(start: Start) -> None:
     channel = start("reader.readline(); pid = os.getpid(); answer(pid); os._exit(4)")
     os.waitid(os.P_PID, channel.ask({}, 60), os.WEXITED | os.WNOWAIT)
-    with pytest.raises(Lost) as lost:
+    with pytest.raises(WorkerLost) as lost:
         channel.ask({}, 60)
     assert lost.value.reason == "exit"
     assert "4" in str(lost.value)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmbench.analysis import compare, intervals, metrics
-from lstmbench.records.record import Aim, Epochs, Status
-from lstmbench.runner.stopping import LEAST, MOST, Sampling
+from lstmbench.records.record import Epochs, Status, StoppingRule
+from lstmbench.runner.stopping import MAX_PROCESSES, MIN_PROCESSES, Sampling
 
 Make = Callable[..., Any]
 #: Deviations of logarithms: of one process from another, and of one epoch from another.
@@ -69,8 +69,8 @@ def stopped_early(rng: np.random.Generator, least: int) -> float:
     """Coverage of intervals that ended sampling at the first look that was content."""
     covered, runs = 0, 1500
     for _ in range(runs):
-        logs = rng.normal(0, 0.02, MOST)
-        for number in range(least, MOST + 1):
+        logs = rng.normal(0, 0.02, MAX_PROCESSES)
+        for number in range(least, MAX_PROCESSES + 1):
             found = intervals.interval(np.exp(logs[:number]).tolist())
             assert found
             assert found.half_width is not None
@@ -85,17 +85,17 @@ def stopped_early(rng: np.random.Generator, least: int) -> float:
 def test_early_looks_cost_coverage_and_the_least_number_of_processes_keeps_it() -> None:
     rng = np.random.default_rng(0)
     assert stopped_early(rng, 2) < 0.92
-    assert stopped_early(rng, LEAST) > 0.925
+    assert stopped_early(rng, MIN_PROCESSES) > 0.925
 
 
 class Adaptive:
     """A run of two rows whose repeats are drawn as they are asked for."""
 
-    def __init__(self, make_record: Make, seed: int, slower: float, aim: Aim) -> None:
+    def __init__(self, make_record: Make, seed: int, slower: float, aim: StoppingRule) -> None:
         rng = np.random.default_rng(seed)
         self.now, self.records = 0.0, []
         self.sampling = Sampling(aim, clock=lambda: self.now)
-        for repeat in range(MOST):
+        for repeat in range(MAX_PROCESSES):
             if self.sampling.content(self.records, repeat):
                 break
             self.now += 15.0
@@ -114,35 +114,35 @@ class Adaptive:
 
 
 def test_one_trial_against_itself_is_rarely_called_better_or_worse(make_record: Make) -> None:
-    aim = Aim(precision=0.02, seconds=600)
+    aim = StoppingRule(precision=0.02, seconds=600)
     runs = [Adaptive(make_record, seed, 0.0, aim) for seed in range(150)]
     decided = sum(run.comparison().verdict != "undecided" for run in runs)
     assert decided <= 15  # one in twenty is expected, stopping early adds a little
 
 
 def test_five_per_cent_slower_is_worse_within_five_minutes(make_record: Make) -> None:
-    aim = Aim(precision=0.02, seconds=300)
+    aim = StoppingRule(precision=0.02, seconds=300)
     runs = [Adaptive(make_record, seed, 0.05, aim) for seed in range(40)]
     assert all(run.now <= 300 for run in runs)
     assert sum(run.comparison().verdict == "worse" for run in runs) >= 38
 
 
 def test_it_stops_as_soon_as_every_ratio_is_known_and_says_so(make_record: Make) -> None:
-    run = Adaptive(make_record, 1, 0.0, Aim(precision=0.2, seconds=1e9))
-    assert run.repeats == LEAST
+    run = Adaptive(make_record, 1, 0.0, StoppingRule(precision=0.2, seconds=1e9))
+    assert run.repeats == MIN_PROCESSES
     assert "every ratio is known within" in run.sampling.outcome
     assert "(asked for: 20.0%)" in run.sampling.outcome
 
 
 def test_it_stops_when_the_time_is_over_and_does_not_guess(make_record: Make) -> None:
-    run = Adaptive(make_record, 1, 0.0, Aim(precision=0.002, seconds=100))
+    run = Adaptive(make_record, 1, 0.0, StoppingRule(precision=0.002, seconds=100))
     assert run.now <= 100
     assert "would not fit into 100 s" in run.sampling.outcome
     assert "stays undecided" in run.sampling.outcome
 
 
 def test_it_never_begins_a_repeat_that_does_not_fit(make_record: Make) -> None:
-    run = Adaptive(make_record, 1, 0.0, Aim(precision=0.002, seconds=44))
+    run = Adaptive(make_record, 1, 0.0, StoppingRule(precision=0.002, seconds=44))
     assert run.repeats == 2
 
 
@@ -164,29 +164,30 @@ def row(make_record: Make, backend: str, repeats: int, **changes: Any) -> list[A
 def test_one_flake_does_not_end_it(make_record: Make) -> None:
     flake = make_record(backend="b", status="failed", reason="timeout", epochs=Epochs())
     records = [*row(make_record, "a", 2), flake, *row(make_record, "b", 2)[1:]]
-    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    sampling = Sampling(StoppingRule(precision=0.5, seconds=1e9))
     assert not sampling.content([], 0)
     assert not sampling.content(records, 2)
     assert sampling.outcome == ""
 
 
 def test_a_table_whose_ratios_are_unknown_is_waited_for(make_record: Make) -> None:
-    known = row(make_record, "a", LEAST) + row(make_record, "b", LEAST)
-    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
-    assert not sampling.content([*known, *row(make_record, "a", 1, threads=1)], LEAST)
-    assert sampling.content(known, LEAST)
+    known = row(make_record, "a", MIN_PROCESSES) + row(make_record, "b", MIN_PROCESSES)
+    sampling = Sampling(StoppingRule(precision=0.5, seconds=1e9))
+    assert not sampling.content([*known, *row(make_record, "a", 1, threads=1)], MIN_PROCESSES)
+    assert sampling.content(known, MIN_PROCESSES)
 
 
 def test_a_backend_alone_on_each_device_stands_for_itself(make_record: Make) -> None:
-    records = row(make_record, "a", LEAST) + row(make_record, "a", LEAST, device="cuda:0")
-    sampling = Sampling(Aim(precision=0.5, seconds=1e9))
+    both = [row(make_record, "a", MIN_PROCESSES, device=device) for device in ("cpu", "cuda:0")]
+    records = [*both[0], *both[1]]
+    sampling = Sampling(StoppingRule(precision=0.5, seconds=1e9))
     assert not sampling.content(records[:2], 2)
-    assert sampling.content(records, LEAST)
+    assert sampling.content(records, MIN_PROCESSES)
     assert "every ratio is known" in sampling.outcome
 
 
 def test_the_last_repeat_is_looked_at_too(make_record: Make) -> None:
-    sampling = Sampling(Aim(precision=0.002, seconds=1e9))
+    sampling = Sampling(StoppingRule(precision=0.002, seconds=1e9))
     rng = np.random.default_rng(0)
     noisy = [
         record.model_copy(
@@ -194,14 +195,14 @@ def test_the_last_repeat_is_looked_at_too(make_record: Make) -> None:
                 "epochs": Epochs(seconds=[rng.uniform(1, 2)] * 4, nats=[1.0] * 4, tokens=[1] * 4)
             }
         )
-        for record in row(make_record, "a", MOST)
+        for record in row(make_record, "a", MAX_PROCESSES)
     ]
-    assert sampling.content(noisy, MOST)
-    assert f"after {MOST} repeats, the most there are" in sampling.outcome
+    assert sampling.content(noisy, MAX_PROCESSES)
+    assert f"after {MAX_PROCESSES} repeats, the most there are" in sampling.outcome
 
 
 def test_it_ends_where_nothing_is_left_to_compare(make_record: Make) -> None:
-    sampling = Sampling(Aim(precision=0.02, seconds=1e9))
+    sampling = Sampling(StoppingRule(precision=0.02, seconds=1e9))
     broken = [
         make_record(status="failed", reason="nan", repeat=n, epochs=Epochs()) for n in range(2)
     ]
@@ -223,9 +224,9 @@ def test_the_estimator_scales_with_the_clock_and_lies_between_the_fastest_and_th
 
 
 def test_a_row_that_was_given_up_is_not_waited_for(make_record: Make) -> None:
-    sampling = Sampling(Aim(precision=0.2, seconds=1e9), clock=lambda: 0.0)
-    good = row(make_record, "a", LEAST) + row(make_record, "b", LEAST)
+    sampling = Sampling(StoppingRule(precision=0.2, seconds=1e9), clock=lambda: 0.0)
+    good = row(make_record, "a", MIN_PROCESSES) + row(make_record, "b", MIN_PROCESSES)
     lost = row(make_record, "c", 3)
     lost[1:] = [r.model_copy(update={"status": Status.FAILED}) for r in lost[1:]]
-    assert sampling.content(good + lost, LEAST)
+    assert sampling.content(good + lost, MIN_PROCESSES)
     assert "every ratio is known" in sampling.outcome

@@ -38,7 +38,7 @@ def poisoned(value: Any, evil: str, key: str = "") -> Any:
 
 
 @pytest.fixture
-def sound(make_record: Callable[..., Any]) -> dict[str, Any]:
+def ok_records(make_record: Callable[..., Any]) -> dict[str, Any]:
     made = make_record(
         message="m",
         flags=["f"],
@@ -70,8 +70,8 @@ def shapes(files: dict[str, str]) -> list[Any]:
     return sorted(shape(page) for path, page in files.items() if path.endswith(".html"))
 
 
-def test_no_string_makes_an_element_or_ends_a_script(sound: dict[str, Any]) -> None:
-    expected = shapes(pages(sound, PLAIN))
+def test_no_string_makes_an_element_or_ends_a_script(ok_records: dict[str, Any]) -> None:
+    expected = shapes(pages(ok_records, PLAIN))
 
     @settings(max_examples=40)
     @given(st.text(min_size=1, max_size=40))
@@ -85,7 +85,7 @@ def test_no_string_makes_an_element_or_ends_a_script(sound: dict[str, Any]) -> N
     @example("../../x")
     @example("javascript:alert(1)//%{x}")
     def check(evil: str) -> None:
-        files = pages(sound, evil)
+        files = pages(ok_records, evil)
         assert shapes(files) == expected
         for path, script in files.items():
             if path.endswith(".js"):
@@ -108,9 +108,9 @@ def str_values(data: Any) -> set[str]:
     return {text for part in parts for text in str_values(part)}
 
 
-def test_hostile_text_is_still_there_to_read(sound: dict[str, Any]) -> None:
+def test_hostile_text_is_still_there_to_read(ok_records: dict[str, Any]) -> None:
     evil = "</pre><b>bold</b> & \"x\" 'y' {{ z }}"
-    for path, page in pages(sound, evil).items():
+    for path, page in pages(ok_records, evil).items():
         if path.startswith(("trials/", "machines/")) and path.endswith(".html"):
             tree = html5lib.parse(page, namespaceHTMLElements=False)
             assert "".join(tree.itertext()).count(evil) > 5

@@ -11,7 +11,7 @@ import pytest
 from lstmbench import reference
 from lstmbench.backend import EpochLoss, ModelConfig
 from lstmbench.batches import partition
-from lstmbench.worker.answers import Refused, sound_ids, sound_loss, sound_parameters
+from lstmbench.worker.answers import InvalidAnswer, check_ids, check_loss, check_parameters
 
 BATCHES = partition(np.arange(100), 2, 3)
 TOKENS = BATCHES.tokens
@@ -33,14 +33,14 @@ TOKENS = BATCHES.tokens
     ],
 )
 def test_losses_that_are_refused(loss: Any, reason: str, words: str) -> None:
-    with pytest.raises(Refused) as refused:
-        sound_loss(loss, BATCHES)
+    with pytest.raises(InvalidAnswer) as refused:
+        check_loss(loss, BATCHES)
     assert refused.value.reason == reason
     assert words in str(refused.value)
 
 
 def test_a_sound_loss_is_taken() -> None:
-    assert sound_loss(EpochLoss(12.5, TOKENS), BATCHES) == EpochLoss(12.5, TOKENS)
+    assert check_loss(EpochLoss(12.5, TOKENS), BATCHES) == EpochLoss(12.5, TOKENS)
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_a_sound_loss_is_taken() -> None:
     ids=repr,
 )
 def test_ids_that_are_refused(ids: Any) -> None:
-    with pytest.raises(Refused, match=r"expected .* came") as refused:
-        sound_ids(ids, length=4, vocabulary_size=9)
+    with pytest.raises(InvalidAnswer, match=r"expected .* came") as refused:
+        check_ids(ids, length=4, vocabulary_size=9)
     assert refused.value.reason == "protocol"
 
 
 @pytest.mark.parametrize("ids", [[0, 8, 1, 1], [3] * 4])
 def test_sound_ids_are_taken(ids: list[int]) -> None:
-    assert sound_ids(ids, length=4, vocabulary_size=9) == ids
+    assert check_ids(ids, length=4, vocabulary_size=9) == ids
 
 
 @pytest.mark.parametrize("parameters", [None, {}, [np.ones(1)]])
 def test_parameters_that_are_refused(parameters: Any) -> None:
-    with pytest.raises(Refused, match="expected Parameters, came") as refused:
-        sound_parameters(parameters)
+    with pytest.raises(InvalidAnswer, match="expected Parameters, came") as refused:
+        check_parameters(parameters)
     assert refused.value.reason == "protocol"
 
 
 def test_sound_parameters_are_taken() -> None:
     good = reference.draw_parameters(ModelConfig(5, 3, 1), 0)
-    assert sound_parameters(good) is good
+    assert check_parameters(good) is good

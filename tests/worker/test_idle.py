@@ -28,8 +28,9 @@ def test_a_thread_that_spins_is_waited_for(
     busy_for: list[float], seconds: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     busy_for[0] = seconds
-    assert idle.settle()
-    assert seconds + idle.PAUSE <= time.monotonic() + 1e-9 < seconds + 2 * idle.PAUSE + 1e-6
+    assert idle.wait_until_idle()
+    pause = idle.PAUSE_SECONDS
+    assert seconds + pause <= time.monotonic() + 1e-9 < seconds + 2 * pause + 1e-6
     assert capsys.readouterr().err == ""
 
 
@@ -37,6 +38,6 @@ def test_one_that_never_ends_is_told_and_not_waited_for(
     busy_for: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     busy_for[0] = 60.0
-    assert not idle.settle()
-    assert idle.PATIENCE < time.monotonic() < idle.PATIENCE + 2 * idle.PAUSE
+    assert not idle.wait_until_idle()
+    assert idle.TIMEOUT_SECONDS < time.monotonic() < idle.TIMEOUT_SECONDS + 2 * idle.PAUSE_SECONDS
     assert "still computing" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.runner.channel import Launch, Lost
+from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalExecutor
 
 LOAD = {"do": "load", "cpus": None, "threads": 2, "dtype": "float32"}
@@ -34,5 +34,5 @@ def test_it_multiplies_and_copies_as_often_as_asked(probe: Any) -> None:
 
 def test_what_it_cannot_do_ends_it(probe: Any) -> None:
     probe.ask(LOAD, 60)
-    with pytest.raises(Lost):
+    with pytest.raises(WorkerLost):
         probe.ask({"do": "product", "side": -1, "count": 1}, 60)

@@ -19,7 +19,7 @@ def by_machine(records: Sequence[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def facing(records: Sequence[Record]) -> dict[str, Any]:
+def page_data(records: Sequence[Record]) -> dict[str, Any]:
     """What the page of one machine shows, from its records."""
     machine = records[0].machine
     versions: dict[str, set[str]] = {}

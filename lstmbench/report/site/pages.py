@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from lstmbench.analysis.tables import PUBLISHED_ELSEWHERE, Row, settings
+from lstmbench.analysis.tables import PUBLISHED_ELSEWHERE, Row, tables_from
 from lstmbench.records.record import Record, Status
 from lstmbench.report.site import machines, trial
 from lstmbench.report.site.names import slug
@@ -30,7 +30,7 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
     stems = sorted(records, key=lambda stem: (records[stem].trial.repeat, stem))
     found = [records[stem] for stem in stems]
     slugs = {id(records[stem]): slug(stem) for stem in stems}
-    tables = ordered(settings(found, relative_to))
+    tables = ordered(tables_from(found, relative_to))
     files: dict[str, str | bytes] = dict(_static())
     files["data/rows.js"] = deliver("rows", index(tables, slugs))
     files["data/scaling.js"] = deliver("scaling", scaling(tables, slugs))
@@ -48,14 +48,14 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
     page = templates.get_template("trial.html")
     for stem in sorted(records):
         record, name = records[stem], slug(stem)
-        facing = trial.facing(
+        page_data = trial.page_data(
             alone.get(id(record)) or Row([record]),
             name,
             raw=f"../{RECORDS}/{quote(stem, safe='')}.json",
             machine=f"../machines/{slug(record.machine.digest)}.html",
         )
-        files[f"trials/{name}.html"] = page.render(root="../", page="trial", **facing)
-        facts = trial.series(record, facing) | {"ratios": ratios.get(name, {})}
+        files[f"trials/{name}.html"] = page.render(root="../", page="trial", **page_data)
+        facts = trial.series(record, page_data) | {"ratios": ratios.get(name, {})}
         files[f"trials/{name}.js"] = deliver(f"trials/{name}", facts)
     return files
 
@@ -82,14 +82,14 @@ def _summary(records: Sequence[Record], rows: int) -> dict[str, int]:
 
 
 def _machines(templates: jinja2.Environment, records: Sequence[Record]) -> dict[str, str]:
-    facing = [machines.facing(own) for own in machines.by_machine(records).values()]
+    page_data = [machines.page_data(own) for own in machines.by_machine(records).values()]
     files = {
         "machines.html": templates.get_template("machines.html").render(
-            root="", page="machines", machines=facing
+            root="", page="machines", machines=page_data
         )
     }
     page = templates.get_template("machine.html")
-    for machine in facing:
+    for machine in page_data:
         files[f"machines/{machine['slug']}.html"] = page.render(
             root="../", page="machine", machine=machine
         )

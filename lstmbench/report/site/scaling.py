@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from lstmbench.analysis import metrics, roofline
-from lstmbench.analysis.tables import Row, Setting
+from lstmbench.analysis.tables import Row, Table
 from lstmbench.report.site.facts import FACETS, changed
 from lstmbench.report.sweeps import SIZES, sweeps
 
@@ -21,7 +21,7 @@ FIGURES: tuple[tuple[str, Callable[[Row], float | None], str], ...] = (
 Json = dict[str, Any]
 
 
-def scaling(tables: Sequence[Setting], slugs: Mapping[int, str]) -> Json:
+def scaling(tables: Sequence[Table], slugs: Mapping[int, str]) -> Json:
     """All that the scaling page loads; ``slugs`` as for the index."""
     return {
         "figures": [(name, title) for name, _, title in FIGURES],
@@ -44,7 +44,7 @@ def scaling(tables: Sequence[Setting], slugs: Mapping[int, str]) -> Json:
     }
 
 
-def _about(setting: Setting, without: Collection[str]) -> str:
+def _about(setting: Table, without: Collection[str]) -> str:
     """What settings share that differ in some sizes only."""
     words = {facet.name: facet.word(setting.first) for facet in FACETS}
     words["changed"] = changed(setting.first, without)
@@ -63,9 +63,9 @@ def _point(row: Row, slugs: Mapping[int, str]) -> Json:
     }
 
 
-def _rooflines(tables: Sequence[Setting], slugs: Mapping[int, str]) -> list[Json]:
+def _rooflines(tables: Sequence[Table], slugs: Mapping[int, str]) -> list[Json]:
     """A roof for each device of settings that differ in the model's and batch's size only."""
-    alike: dict[tuple[str, str], list[tuple[Setting, Row]]] = {}
+    alike: dict[tuple[str, str], list[tuple[Table, Row]]] = {}
     for setting in tables:
         protocol = {k: v for k, v in setting.facts["protocol"].items() if k not in SIZES}
         facts = json.dumps({**setting.facts, "protocol": protocol}, sort_keys=True)
@@ -75,9 +75,9 @@ def _rooflines(tables: Sequence[Setting], slugs: Mapping[int, str]) -> list[Json
     return [_roofline(members, slugs) for members in alike.values()]
 
 
-def _roofline(members: Sequence[tuple[Setting, Row]], slugs: Mapping[int, str]) -> Json:
+def _roofline(members: Sequence[tuple[Table, Row]], slugs: Mapping[int, str]) -> Json:
     setting, first = members[0]
-    records = [record for _, row in members for record in row.sound]
+    records = [record for _, row in members for record in row.ok_records]
     bandwidth = metrics.median_of(roofline.bandwidth(record) for record in records)
     sizes = [name for name in SIZES if name != "threads"]
     return {

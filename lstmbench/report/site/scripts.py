@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lstmbench.report.numbers import published
+from lstmbench.report.numbers import rounded_tree
 
 
 def deliver(key: str, data: Any) -> str:
@@ -15,6 +15,6 @@ def deliver(key: str, data: Any) -> str:
     than as a literal. ASCII without ``<``, so that neither a line separator nor a closing tag in
     a record can end anything.
     """
-    text = json.dumps(published(data), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(rounded_tree(data), separators=(",", ":"), allow_nan=False)
     quoted = text.replace("<", "\\u003c").replace("\\", "\\\\").replace("'", "\\'")
     return f"lstmbench.deliver({json.dumps(key)}, JSON.parse('{quoted}'));\n"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstmbench.analysis.tables import Row, Setting
+from lstmbench.analysis.tables import Row, Table
 from lstmbench.records.record import Record
 from lstmbench.report.columns import COLUMNS, DETAILS
 from lstmbench.report.numbers import ratio_text
@@ -22,7 +22,7 @@ HIDDEN = {"floor", "training s", "commit", "versions", *(c.heading for c in DETA
 
 @dataclass(frozen=True)
 class _Column:
-    """``shown``: at first. ``choice``: offered as a filter. ``telling``: names a curve.
+    """``shown``: at first. ``choice``: offered as a filter. ``in_label``: names a curve.
 
     Numbers are sorted as numbers.
     """
@@ -32,7 +32,7 @@ class _Column:
     number: bool = False
     shown: bool = True
     choice: bool = False
-    telling: bool = False
+    in_label: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Distinct texts once, and for each row which of them."""
@@ -43,18 +43,18 @@ class _Column:
             "number": self.number,
             "shown": self.shown,
             "choice": self.choice and len(values) > 1,
-            "telling": self.telling,
+            "telling": self.in_label,
             "values": values,
             "at": [place[text] for text in self.texts],
         }
 
 
-def ordered(tables: Sequence[Setting]) -> list[Setting]:
+def ordered(tables: Sequence[Table]) -> list[Table]:
     """Settings in an order that depends on what they are, not on which record came first."""
     return sorted(tables, key=lambda setting: (natural(setting.title), str(setting.facts)))
 
 
-def index(tables: Sequence[Setting], slugs: Mapping[int, str]) -> dict[str, Any]:
+def index(tables: Sequence[Table], slugs: Mapping[int, str]) -> dict[str, Any]:
     """What the index page loads; ``slugs`` are the trials' file names by the record's ``id``."""
     rows = [row for setting in tables for row in setting.rows]
     facets = [*FACETS, versions_facet([row.first for row in rows])]
@@ -64,7 +64,7 @@ def index(tables: Sequence[Setting], slugs: Mapping[int, str]) -> dict[str, Any]
             [facet.text(row.first) for row in rows],
             shown=not facet.setting and facet.name not in HIDDEN,
             choice=True,
-            telling=facet.name not in HIDDEN,
+            in_label=facet.name not in HIDDEN,
         )
         for facet in facets
     }
@@ -98,7 +98,7 @@ def _first_with_epochs(records: Sequence[Record]) -> int:
     return next((i for i, record in enumerate(records) if record.epochs.nats), -1)
 
 
-def _figures(tables: Sequence[Setting], rows: Sequence[Row]) -> list[_Column]:
+def _figures(tables: Sequence[Table], rows: Sequence[Row]) -> list[_Column]:
     """Every column that has something to show."""
     found = [
         _Column(

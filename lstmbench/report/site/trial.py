@@ -162,7 +162,7 @@ def evaluations(record: Record) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def facing(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
+def page_data(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
     """What the page of a row's only trial shows; ``raw`` and ``machine`` are addresses from it."""
     record = row.first
     trial = record.trial
