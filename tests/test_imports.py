@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ import pytest
 import lstmbench.worker
 
 FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "keras", "cupy", "mxnet")
+#: Of dependencies that are imported under another name.
+IMPORT_NAMES = {"nvidia-ml-py": "pynvml"}
+ROOT = Path(__file__).parents[1]
 #: Needs the standard library and NumPy only.
 LEAN = (
     *("", ".backend", ".batches", ".protocol", ".reference", ".errors"),
@@ -22,6 +27,19 @@ LEAN = (
         if path.stem != "__init__"
     ),
 )
+
+
+def test_the_contracts_forbid_every_dependency_to_a_worker() -> None:
+    """``lint-imports`` takes a list of what is forbidden; NumPy alone is not on it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {c["id"]: c for c in settings["tool"]["importlinter"]["contracts"]}
+    wanted = list(settings["project"]["dependencies"])
+    for extra in settings["project"]["optional-dependencies"].values():
+        wanted += extra
+    named = {re.match(r"[\w-]+", line)[0] for line in wanted}
+    imported = {IMPORT_NAMES.get(name, name) for name in named} - {"numpy"}
+    assert set(contracts["worker"]["forbidden_modules"]) == imported
+    assert set(FRAMEWORKS) < set(contracts["frameworks"]["forbidden_modules"])
 
 
 @pytest.fixture

@@ -11,13 +11,23 @@ from pathlib import Path
 
 import psutil
 
-from lstmbench.records.record import SystemLoad
-
 GOVERNORS = Path("/sys/devices/system/cpu")
 #: Share of one processor above which a process is worth naming.
 BUSY_SHARE = 0.05
 #: Seconds for which processes are looked at.
 LOOK_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Load:
+    """What others took of the machine for a while.
+
+    ``others``: processors that were busy, on average, with anything but this process and its
+    children; ``stolen``: the share of all processor time that the hypervisor gave to other guests.
+    """
+
+    others: float
+    stolen: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class CpuTimeDelta:
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), Spent.now()
 
-    def so_far(self) -> SystemLoad | None:
+    def so_far(self) -> Load | None:
         """``None`` for the first second, for the system counts in hundredths, or if it is mute."""
         seconds, now, before = time.monotonic() - self._began, Spent.now(), self._before
         if seconds < 1.0 or now is None or before is None:
@@ -80,7 +90,7 @@ class CpuTimeDelta:
         total = now.total - before.total
         share = (now.stolen - before.stolen) / total if total > 0 else 0.0
         # counters may go back a little
-        return SystemLoad(others=max(0.0, others / seconds), stolen=min(1.0, max(0.0, share)))
+        return Load(others=max(0.0, others / seconds), stolen=min(1.0, max(0.0, share)))
 
 
 class LoadSampler:

@@ -22,6 +22,7 @@ from lstmbench.plugin.extensions import Format, Target
 TRACE = "LSTMBENCH_TRACE_HOOKS"
 BUILTINS = (
     "lstmbench.plugin.builtins",
+    "lstmbench.report.formats",
     "lstmbench.commands.run",
     "lstmbench.commands.report",
     "lstmbench.commands.list",

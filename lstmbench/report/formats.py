@@ -1,13 +1,43 @@
-"""Formats by name, the host's and plugins', and tables written in them."""
+"""Formats by name, the host's and plugins', and tables written in them.
+
+Imported whenever lstmbench starts, to register the host's own formats: imports nothing heavy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from lstmbench.analysis.tables import Table
 from lstmbench.errors import UserError
-from lstmbench.plugin import builtins, manager
+from lstmbench.plugin import manager
 from lstmbench.plugin.extensions import Format
+from lstmbench.plugin.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from lstmbench.analysis.tables import Table
+
+#: Names and suffixes of what :func:`lstmbench.report.text.render` writes.
+FORMATS = {
+    "github": ".md",
+    "plain": ".txt",
+    "latex": ".tex",
+    "html": ".html",
+    "csv": ".csv",
+    "json": ".json",
+}
+
+
+@hookimpl
+def lstmbench_formats() -> list[Format]:
+    def renderer(form: str) -> Callable[[Sequence[Table]], str]:
+        def render(tables: Sequence[Table]) -> str:
+            from lstmbench.report import text
+
+            return text.render(tables, form)
+
+        return render
+
+    return [Format(name, suffix, renderer(name)) for name, suffix in FORMATS.items()]
 
 
 def find(name: str) -> Format:
@@ -21,12 +51,12 @@ def find(name: str) -> Format:
 def of_plugins() -> list[Format]:
     """Formats that are not the host's own, by name."""
     formats = manager.load().formats()
-    return [formats[name] for name in sorted(formats) if name not in builtins.FORMATS]
+    return [formats[name] for name in sorted(formats) if name not in FORMATS]
 
 
 def render(form: Format, tables: Sequence[Table]) -> str:
     """The tables in a format. What a plugin's does wrong becomes a :class:`UserError`."""
-    if form.name in builtins.FORMATS:
+    if form.name in FORMATS:
         return form.render(tables)
     try:
         text = form.render(tables)

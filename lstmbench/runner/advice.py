@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from lstmbench.analysis.flags import INTERFERING_PROCESSORS, STOLEN_SHARE
 from lstmbench.machine import facts
+from lstmbench.machine.load import Load
 from lstmbench.messages import one_line
-from lstmbench.records.record import SystemLoad
 
 #: Processes that a warning names.
 MAX_NAMED = 3
@@ -29,7 +29,7 @@ def warning(busy: dict[str, float]) -> str | None:
 def advice(
     threads: int,
     busy: dict[str, float],
-    around: SystemLoad | None,
+    around: Load | None,
     governed: Iterable[str],
     battery: bool,
 ) -> list[str]:

@@ -23,7 +23,15 @@ from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.machine import energy, facts
 from lstmbench.machine.load import CpuTimeDelta
-from lstmbench.records.record import Continuation, Evaluation, Machine, Record, Source, Status
+from lstmbench.records.record import (
+    Continuation,
+    Evaluation,
+    Machine,
+    Record,
+    Source,
+    Status,
+    SystemLoad,
+)
 from lstmbench.records.store import Run
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Executor, Launch, WorkerLost
@@ -191,7 +199,8 @@ class Conductor:
                 ready = self._products(peaks, ready, done)
             if len(ready) < len(before):
                 watch = CpuTimeDelta()  # what a lost worker leaves behind is nobody else's
-        around = watch.so_far()
+        load = watch.so_far()
+        around = SystemLoad(others=load.others, stolen=load.stolen) if load else None
         peaks.close()
         for state in ready:
             state.surroundings = around

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lstmbench.machine import facts, load
-from lstmbench.records.record import SystemLoad
 from lstmbench.runner import advice
 
 QUIET = {"threads": 1, "busy": {}, "around": None, "governed": (), "battery": False}
@@ -24,8 +23,8 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     ("change", "words"),
     [
         ({"busy": {"compiler": 1.5}}, "compiler uses 150%"),
-        ({"around": SystemLoad(others=0.0, stolen=0.08)}, "hypervisor gave 8.0%"),
-        ({"around": SystemLoad(others=0.8, stolen=0.0)}, "other processes used 80%"),
+        ({"around": load.Load(others=0.0, stolen=0.08)}, "hypervisor gave 8.0%"),
+        ({"around": load.Load(others=0.8, stolen=0.0)}, "other processes used 80%"),
         ({"governed": {"powersave"}}, "governed by powersave"),
         ({"battery": True}, "plug the power supply in"),
         ({"threads": 4}, "--threads 3 leaves"),
@@ -132,4 +131,4 @@ def test_counters_that_go_back_make_no_nonsense(monkeypatch: pytest.MonkeyPatch)
     spent = iter([load.Spent(10.0, 5.0, 1.0, 1.0), load.Spent(12.0, 5.0, 0.5, 3.0)])
     monkeypatch.setattr(load.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(load.Spent, "now", classmethod(lambda cls: next(spent)))
-    assert load.CpuTimeDelta().so_far() == SystemLoad(others=0.0, stolen=0.0)
+    assert load.CpuTimeDelta().so_far() == load.Load(others=0.0, stolen=0.0)

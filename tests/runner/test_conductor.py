@@ -16,8 +16,9 @@ from lstmbench.backend import BackendSpec
 from lstmbench.batches import draw_offsets
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.corpora.vocabulary import Vocabulary
+from lstmbench.machine.load import Load
 from lstmbench.protocol import D2L, Protocol
-from lstmbench.records.record import Source, SystemLoad
+from lstmbench.records.record import Source
 from lstmbench.records.store import Run
 from lstmbench.runner import conductor as conducting
 from lstmbench.runner.channel import Launch, WorkerLost
@@ -578,8 +579,8 @@ class PaperWatch:
         type(self).number += 1
         self.own = self.number
 
-    def so_far(self) -> SystemLoad:
-        return SystemLoad(others=float(self.own), stolen=0.0)
+    def so_far(self) -> Load:
+        return Load(others=float(self.own), stolen=0.0)
 
 
 def test_what_others_took_is_counted_anew_after_a_loss(
