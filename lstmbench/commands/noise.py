@@ -26,7 +26,9 @@ MAX_PAIRS = 250
 @click.command()
 @click.option("--backend", metavar="NAME[:MODE]", help="[default: torch, if it is installed]")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--threads", type=int, help="[default: the physical cores]")
+@click.option(
+    "--threads", type=int, help="[default: the physical cores, within a container's limit]"
+)
 @click.option(
     "--minutes",
     type=float,

@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from lstmbench.machine import limits
+
 #: Libraries whose versions decide results, where they are installed.
 LIBRARIES = ("numpy", "tensorflow", "keras", "torch", "jax", "jaxlib")
 
@@ -105,6 +107,19 @@ def physical_cores() -> int:
     return psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
+@cache
+def cpu_limit() -> float | None:
+    """How many processors' time a container may use, where that is less than it sees."""
+    allowed = limits.limits().cpus
+    return round(allowed, 3) if allowed and allowed < len(usable_cpus()) else None
+
+
+def default_threads() -> int:
+    """The physical cores, or as many of them as a container may keep busy."""
+    allowed = cpu_limit()
+    return min(physical_cores(), max(1, int(allowed))) if allowed else physical_cores()
+
+
 def choose_cpus(threads: int) -> list[int] | None:
     """Processors for ``threads`` threads, one per physical core first; ``None`` off Linux."""
     if not hasattr(os, "sched_setaffinity"):
@@ -118,8 +133,11 @@ def choose_cpus(threads: int) -> list[int] | None:
 
 @cache
 def facts() -> dict[str, Any]:
-    """The hardware and system, without names of users, hosts or paths."""
-    return {
+    """The hardware and system, without names of users, hosts or paths.
+
+    A container's limits are facts of their own, only where there are some.
+    """
+    found = {
         "processor": processor(),
         "physical_cores": physical_cores(),
         "logical_cores": len(usable_cpus()),
@@ -127,6 +145,12 @@ def facts() -> dict[str, Any]:
         "gpus": sorted(gpus().values()),
         "system": f"{platform.system()} {platform.machine()}",
     }
+    memory = limits.limits().memory
+    if cpu_limit():
+        found["cpu_limit"] = cpu_limit()
+    if memory and memory < psutil.virtual_memory().total:
+        found["memory_limit_mib"] = memory // 2**20
+    return found
 
 
 def digest() -> str:

@@ -96,11 +96,10 @@ def execute(options: Options) -> int:
     if not options.yes:
         estimate.check_size(selection, aim, len(corpus.ids), len(corpus.vocabulary))
     plan = make_plan(selection, interleave=not options.no_interleave)
-    warning = advice.warning(lookout.busy())
     warnings = [
         *host.problems.values(),
         *provenance.dirty_warnings(),
-        *filter(None, [warning]),
+        *filter(None, [advice.limit_warning(threads), advice.warning(lookout.busy())]),
     ]
     sampling = Sampling(aim) if aim else None
     done = carry_out(
