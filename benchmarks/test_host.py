@@ -16,9 +16,9 @@ from lstmbench.records.record import (
     Copy,
     Epochs,
     Machine,
+    Matmul,
     Parity,
     Peak,
-    Product,
     Record,
     Source,
     StoppingRule,
@@ -71,12 +71,12 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         commit="0" * 40,
         dirty=False,
         interleaved=True,
-        aim=StoppingRule(precision=0.02, seconds=600),
+        stopping_rule=StoppingRule(precision=0.02, seconds=600),
     )
     facts = {"processor": "Some CPU", "physical_cores": 2}
     machine = Machine(digest="m" * 64, facts=facts, versions={"python": "3.11.0"})
-    product = Product(library="blas", side=1024, dtype="float32", seconds=[0.012] * 36)
-    peak = Peak(product=product, copies=Copy(size=1 << 27, seconds=[0.02] * 18))
+    matmul = Matmul(library="blas", side=1024, dtype="float32", seconds=[0.012] * 36)
+    peak = Peak(matmul=matmul, copies=Copy(size=1 << 27, seconds=[0.02] * 18))
     errors = {"text: loss": 5e-6}
     parity = Parity(worst=5e-6, tolerance=1e-4, errors=errors, shape=(8, 32, 35), cut=False)
     for index, trial in enumerate(plan.trials):

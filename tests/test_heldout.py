@@ -57,7 +57,7 @@ def test_validation_every_fifth_epoch_and_one_test(cli: Cli) -> None:
     places = partition(np.arange(part.start, part.stop), 32, 35).targets
     assert resolved.surprisal is not None
     test = honest["evaluations"][-1]
-    assert test["floor"] == pytest.approx(float(resolved.surprisal[places].sum()))
+    assert test["source_nats"] == pytest.approx(float(resolved.surprisal[places].sum()))
     assert test["tokens"] == places.size
     header = next(line for line in done.stdout.splitlines() if line.startswith("backend"))
     assert "test" in header

@@ -21,9 +21,12 @@ TARGETS = (2.0, 1.5, 1.1)
 def seconds_to(record: Record, target: float, start_up: bool = False) -> float | None:
     """Training seconds until an epoch's perplexity first is ``target`` or less.
 
-    With ``start_up``, the seconds of import, build and prepare are added. ``None`` if it never was.
+    With ``start_up``, the seconds of import, build and prepare are added. ``None`` if it never was,
+    or if they are unknown.
     """
-    spent = sum(record.phases.get(p, 0.0) for p in ("import", "build", "prepare")) * start_up
+    spent = record.phases.start_up if start_up else 0.0
+    if spent is None:
+        return None
     values = metrics.perplexities(record.epochs)
     for seconds, value in zip(record.epochs.seconds, values, strict=True):
         spent += seconds
@@ -34,7 +37,7 @@ def seconds_to(record: Record, target: float, start_up: bool = False) -> float |
 
 def working_memory(record: Record) -> float | None:
     """Peak resident bytes of the worker above those after the framework's import."""
-    peak, imported = record.memory.get("peak"), record.memory.get("imported")
+    peak, imported = record.memory.peak, record.memory.imported
     return float(peak - imported) if peak and imported and peak > imported else None
 
 
@@ -73,7 +76,7 @@ QUANTITIES = (
         for start_up in (False, True)
     ),
     Quantity("memory", working_memory),
-    Quantity("device memory", lambda r: r.memory.get("device_peak"), exact=True),
+    Quantity("device memory", lambda r: r.memory.device_peak, exact=True),
     Quantity(
         "joules per token", lambda r: metrics.joules_per_million_tokens(r.epochs), drifts=True
     ),

@@ -14,14 +14,14 @@ from lstmbench.records.record import Epochs, Evaluation, SystemLoad
 INTERFERING_PROCESSORS, STOLEN_SHARE = 0.1, 0.01
 
 
-def disturbed(around: SystemLoad | None) -> bool:
+def interference(load: SystemLoad | None) -> bool:
     """Whether others took so much of the machine that speeds may be too low."""
-    return around is not None and (
-        around.others >= INTERFERING_PROCESSORS or around.stolen >= STOLEN_SHARE
+    return load is not None and (
+        load.others >= INTERFERING_PROCESSORS or load.stolen >= STOLEN_SHARE
     )
 
 
-#: Nats below the floor that chance reaches less than once in a million trials.
+#: Nats below the source entropy bound that chance reaches less than once in a million trials.
 CHANCE_NATS = math.log(1e6)
 
 
@@ -37,11 +37,13 @@ def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
     with a probability of at most exp(-t) (Ville 1939; the spirit of MLPerf's reference
     convergence points).
     """
-    too_good = (e.floor is not None and e.nats < e.floor - CHANCE_NATS for e in evaluations)
+    too_good = (
+        e.source_nats is not None and e.nats < e.source_nats - CHANCE_NATS for e in evaluations
+    )
     return min(nats, default=0.0) < 0 or any(too_good)
 
 
-def unsettled(epochs: Epochs) -> bool:
+def drifting(epochs: Epochs) -> bool:
     """Whether the steady epochs still drift: a clear trend that amounts to more than a tenth.
 
     Trend by Kendall's tau (Mann 1945, p below 0.001), size by the Theil-Sen slope (Sen 1968).

@@ -30,7 +30,7 @@ def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Recor
     sound = {
         (r.source.run, r.trial.repeat): r
         for r in records
-        if r.status == Status.OK and bool(r.companions) == turns
+        if r.status == Status.OK and bool(r.interleaved_with) == turns
     }
     apart, every = (1, PROCESSES_PER_SET) if turns else (PROCESSES_PER_SET, 2 * PROCESSES_PER_SET)
     first = 0 if turns else PROCESSES_PER_SET - 1
@@ -91,10 +91,12 @@ def repeatability(records: Sequence[Record], turns: bool) -> Repeatability | Non
     found = intervals.interval([math.exp(value) for value in logs])
     if found is None or len(logs) < 2:
         return None
-    took = [_seconds(r) for r in records if bool(r.companions) == turns and r.status == Status.OK]
+    took = [
+        _seconds(r) for r in records if bool(r.interleaved_with) == turns and r.status == Status.OK
+    ]
     way = "in turns" if turns else "a set apart"
     return Repeatability(way, found, stdlib.stdev(logs), 2 * stdlib.median(took))
 
 
 def _seconds(record: Record) -> float:
-    return sum(record.phases.values()) + sum(record.epochs.seconds)
+    return math.fsum([*record.phases.known().values(), *record.epochs.seconds])

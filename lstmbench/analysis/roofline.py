@@ -88,9 +88,9 @@ def peak(record: Record) -> float | None:
     """Operations per second of the fastest product in the group, by the estimator of speeds."""
     if record.peak is None:
         return None
-    product = record.peak.product
-    seconds = metrics.faster_half_mean(product.seconds)
-    return 2 * product.side**3 / seconds if seconds else None
+    matmul = record.peak.matmul
+    seconds = metrics.faster_half_mean(matmul.seconds)
+    return 2 * matmul.side**3 / seconds if seconds else None
 
 
 def bandwidth(record: Record) -> float | None:

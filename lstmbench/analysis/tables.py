@@ -76,7 +76,7 @@ class Row:
     @cached_property
     def floor(self) -> float | None:
         """Perplexity of the text's own source on the test split, where it is known."""
-        return self._held_out("floor")
+        return self._held_out("source_nats")
 
     @cached_property
     def speed(self) -> intervals.Interval | None:
@@ -142,7 +142,7 @@ class Row:
     @cached_property
     def device_memory(self) -> float | None:
         """Peak bytes on a device with memory of its own."""
-        return metrics.median_of(r.memory.get("device_peak") for r in self.ok_records)
+        return metrics.median_of(r.memory.device_peak for r in self.ok_records)
 
     @cached_property
     def energy(self) -> float | None:
@@ -154,8 +154,7 @@ class Row:
     @cached_property
     def startup(self) -> float | None:
         """Seconds for import, build and prepare, with nothing compiled before."""
-        phases = ("import", "build", "prepare")
-        return metrics.median_of(sum(r.phases[name] for name in phases) for r in self.ok_records)
+        return metrics.median_of(r.phases.start_up for r in self.ok_records)
 
     @cached_property
     def training(self) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 #: The schema version that :mod:`lstmbench.records.record` defines.
-CURRENT = 3
+CURRENT = 4
 
 
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +23,46 @@ def _from_2(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
+def _from_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 renames fields, two flags and a reason; it drops and adds nothing."""
+    record = _rename(record, surroundings="system_load", companions="interleaved_with")
+    record = _inside(record, "source", lambda source: _rename(source, aim="stopping_rule"))
+    record = _inside(record, "peak", lambda peak: _rename(peak, product="matmul"))
+    record = _inside(record, "flags", _flag_of_3)
+    record = _inside(record, "evaluations", lambda one: _rename(one, floor="source_nats"))
+    return _inside(record, "reason", lambda reason: "interface" if reason == "protocol" else reason)
+
+
+def _flag_of_3(flag: Any) -> Any:
+    names = {"disturbed": "interference", "unsettled": "drifting"}
+    return names.get(flag, flag) if isinstance(flag, str) else flag
+
+
+def _rename(part: Any, **names: str) -> Any:
+    """A part whose fields have their new names.
+
+    A field that is there under both names keeps the old one, for validation to refuse it.
+    """
+    if not isinstance(part, dict):
+        return part
+    new = {old: name for old, name in names.items() if name not in part}
+    return {new.get(name, name): value for name, value in part.items()}
+
+
+def _inside(record: dict[str, Any], name: str, change: Callable[[Any], Any]) -> dict[str, Any]:
+    """The record with a change made to one of its fields, or to each item of a list."""
+    if name not in record:
+        return record
+    value = record[name]
+    changed = [change(item) for item in value] if isinstance(value, list) else change(value)
+    return {**record, name: changed}
+
+
+_STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: _from_2,
+    3: _from_3,
+}
 
 
 def upgrade(record: Any) -> Any:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from lstmbench.records import migration
 from lstmbench.records.trial import Trial
@@ -19,7 +26,15 @@ class Status(StrEnum):
 
 
 #: Why a trial is ``failed``.
-Reason = Literal["parity", "exception", "nan", "signal", "exit", "timeout", "memory", "protocol"]
+Reason = Literal["parity", "exception", "nan", "signal", "exit", "timeout", "memory", "interface"]
+
+
+class Flag(StrEnum):
+    """What casts doubt on a record's figures; :mod:`lstmbench.analysis.flags` holds the rules."""
+
+    INTERFERENCE = "interference"
+    SUSPECT = "suspect"
+    DRIFTING = "drifting"
 
 
 class _Part(BaseModel):
@@ -27,11 +42,24 @@ class _Part(BaseModel):
         frozen=True,
         extra="forbid",
         ser_json_inf_nan="strings",
+        serialize_by_alias=True,
     )
 
 
+class _Sparse(_Part):
+    """A part whose unknown values are left out of its JSON."""
+
+    def known(self) -> dict[str, Any]:
+        """The known values by their JSON key, in the order of the fields."""
+        return self.model_dump()
+
+    @model_serializer(mode="wrap")
+    def _known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
 class StoppingRule(_Part):
-    """When sampling was to stop: every ratio known within ``precision`` (0.02 is +-2 %), or
+    """When repeating was to stop: every ratio known within ``precision`` (0.02 is +-2 %), or
     ``seconds`` spent."""
 
     precision: float
@@ -39,7 +67,11 @@ class StoppingRule(_Part):
 
 
 class Source(_Part):
-    """Where a record comes from. ``dirty``: the checkout had changes outside ``results/``."""
+    """Where a record comes from. ``dirty``: the checkout had changes outside ``results/``.
+
+    ``interleaved``: the group's trials were trained one epoch each in rotating order, not one
+    trial after the other.
+    """
 
     run: str
     started: str
@@ -47,7 +79,7 @@ class Source(_Part):
     commit: str | None
     dirty: bool | None
     interleaved: bool
-    aim: StoppingRule | None = None
+    stopping_rule: StoppingRule | None = None
 
 
 class Machine(_Part):
@@ -84,8 +116,8 @@ class Epochs(_Part):
     joules: list[float] = Field(default_factory=list)
 
 
-class Product(_Part):
-    """Seconds of ``[side, side]`` matrix products by ``library``, taking turns with the epochs."""
+class Matmul(_Part):
+    """Seconds of ``[side, side]`` matrix products by ``library``, measured between the epochs."""
 
     library: str
     side: int
@@ -94,16 +126,16 @@ class Product(_Part):
 
 
 class Copy(_Part):
-    """Seconds of copies of ``size`` bytes in memory, taking turns with the epochs."""
+    """Seconds of copies of ``size`` bytes in memory, measured between the epochs."""
 
     size: int
     seconds: list[float]
 
 
 class Peak(_Part):
-    """What the device reached in the trial's group: the fastest product, and copies in memory."""
+    """What the device reached in the trial's group: the fastest matmul, and copies in memory."""
 
-    product: Product
+    matmul: Matmul
     copies: Copy | None = None
 
 
@@ -121,14 +153,15 @@ class SystemLoad(_Part):
 class Evaluation(_Part):
     """One untimed pass over a split after ``epoch`` epochs of training.
 
-    ``floor``: the nats that the text's own source spends on the same tokens, where it is known.
+    ``source_nats``: the nats that the text's own source spends on the same tokens, where it is
+    known. No model is expected to spend fewer.
     """
 
     split: str
     epoch: int
     nats: float
     tokens: int
-    floor: float | None = None
+    source_nats: float | None = None
 
 
 class Continuation(_Part):
@@ -138,19 +171,60 @@ class Continuation(_Part):
     text: str
 
 
-class Record(_Part):
-    """One trial: what was asked, what was in force, what came.
+class Phases(_Sparse):
+    """Seconds that each phase of a worker took, before and after the epochs.
 
-    ``phases`` are seconds: import, build and prepare (of the first instance, which parity then
-    uses up), parity, rebuild (of the instance that is timed), generate. ``memory`` is in bytes:
-    the worker's resident size when the framework was ``imported``, its ``peak`` from building the
-    timed instance to the first matrix product, or to the end where there was none, and
-    ``device_peak`` where a device has memory of its own.
-    ``parameters`` counts trainable scalars by the formula. ``companions`` names the trials that
-    took turns with this one. ``flags``: disturbed, suspect, unsettled.
+    ``build`` and ``prepare`` are those of the first instance, which parity then uses up;
+    ``rebuild`` is that of the instance that is timed. The JSON key of ``import_`` is ``import``.
     """
 
-    schema_version: Literal[3] = 3
+    import_: float | None = Field(
+        default=None, validation_alias="import", serialization_alias="import"
+    )
+    build: float | None = None
+    prepare: float | None = None
+    parity: float | None = None
+    rebuild: float | None = None
+    generate: float | None = None
+
+    @property
+    def start_up(self) -> float | None:
+        """Seconds of import, build and prepare; ``None`` if one of them is unknown."""
+        parts = (self.import_, self.build, self.prepare)
+        known = [seconds for seconds in parts if seconds is not None]
+        return sum(known) if len(known) == len(parts) else None
+
+
+class Memory(_Sparse):
+    """Bytes. ``imported``, ``peak`` and ``peak_with_parity`` are the worker's resident size.
+
+    ``imported``: when the framework was imported. ``peak``: the largest from building the timed
+    instance to the first matmul, or to the end where there was none. ``peak_with_parity``: the
+    largest of the whole process, in records of schema version 1. ``device_peak``: on a device
+    with memory of its own.
+    """
+
+    imported: int | None = None
+    peak: int | None = None
+    peak_with_parity: int | None = None
+    device_peak: int | None = None
+
+
+class Digests(_Sparse):
+    """SHA-256, in hexadecimal digits, of the initial parameters and of the epochs' offsets."""
+
+    parameters: str | None = None
+    offsets: str | None = None
+
+
+class Record(_Part):
+    """One trial: what was asked, what was in force, what was measured.
+
+    ``parameters`` counts trainable scalars by the formula. ``interleaved_with`` names the other
+    trials of the same group.
+    """
+
+    schema_version: Literal[4] = 4
     trial: Trial
     source: Source
     machine: Machine
@@ -159,18 +233,18 @@ class Record(_Part):
     status: Status
     reason: Reason | None = None
     message: str = ""
-    flags: list[str] = Field(default_factory=list)
-    phases: dict[str, float] = Field(default_factory=dict)
-    memory: dict[str, int] = Field(default_factory=dict)
+    flags: list[Flag] = Field(default_factory=list)
+    phases: Phases = Field(default_factory=Phases)
+    memory: Memory = Field(default_factory=Memory)
     parity: Parity | None = None
     epochs: Epochs = Field(default_factory=Epochs)
     evaluations: list[Evaluation] = Field(default_factory=list)
     continuations: list[Continuation] = Field(default_factory=list)
-    digests: dict[str, str] = Field(default_factory=dict)
+    digests: Digests = Field(default_factory=Digests)
     runtime: dict[str, str] = Field(default_factory=dict)
     peak: Peak | None = None
-    companions: list[str] = Field(default_factory=list)
-    surroundings: SystemLoad | None = None
+    interleaved_with: list[str] = Field(default_factory=list)
+    system_load: SystemLoad | None = None
     log_tail: str = ""
 
     @model_validator(mode="before")

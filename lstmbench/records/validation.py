@@ -31,25 +31,26 @@ def _faults(record: Record) -> Iterator[str]:
         if not record.epochs.seconds:
             yield "epochs: status is ok, yet there is no epoch"
         for phase in START_UP:
-            if phase not in record.phases:
+            if phase not in record.phases.known():
                 yield f"phases.{phase}: missing, though status is ok"
-    for name, value in record.phases.items():
+    for name, value in record.phases.known().items():
         if not 0 <= value <= DURATION_BOUNDS[1]:
             yield f"phases.{name}: {value} is no duration"
-    for name, size in record.memory.items():
+    for name, size in record.memory.known().items():
         if not 0 <= size <= MAX_COUNT:
             yield f"memory.{name}: {size} is no size"
     for index, evaluation in enumerate(record.evaluations):
         if not 0 < evaluation.tokens <= MAX_COUNT:
             yield f"evaluations.{index}.tokens: {evaluation.tokens} is no count"
-        for name, nats in (("nats", evaluation.nats), ("floor", evaluation.floor)):
+        for name in ("nats", "source_nats"):
+            nats = getattr(evaluation, name)
             if nats is not None and not math.isfinite(nats):
                 yield f"evaluations.{index}.{name}: {nats} is no loss"
     for name, part in record.peak or ():
         if part is not None:
             yield from _durations(f"peak.{name}.seconds", part.seconds)
-    if record.peak is not None and not 0 < record.peak.product.side <= MAX_COUNT:
-        yield f"peak.product.side: {record.peak.product.side} is no size"
+    if record.peak is not None and not 0 < record.peak.matmul.side <= MAX_COUNT:
+        yield f"peak.matmul.side: {record.peak.matmul.side} is no size"
     copies = record.peak.copies if record.peak else None
     if copies is not None and not 0 < copies.size <= MAX_COUNT:
         yield f"peak.copies.size: {copies.size} is no size"

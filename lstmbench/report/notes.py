@@ -8,6 +8,7 @@ from statistics import median
 from lstmbench.analysis import flags, roofline
 from lstmbench.analysis.metrics import MIN_PROCESSES
 from lstmbench.analysis.tables import Table, widest
+from lstmbench.records.record import Flag
 from lstmbench.report.numbers import significant
 
 
@@ -51,7 +52,7 @@ def notes(setting: Table) -> list[str]:
 
 #: What the flags of a record mean.
 FLAGS = {
-    "unsettled": "the steady epochs still drift",
+    "drifting": "the steady epochs still drift",
     "suspect": "a perplexity is too good to be true",
 }
 
@@ -59,11 +60,11 @@ FLAGS = {
 def _flag_notes(setting: Table) -> list[str]:
     """What a row's flags mean, and how many of its processes have them.
 
-    But for ``disturbed``, of which all rows that took turns tell the same.
+    But for ``interference``, which all rows of a group share.
     """
     lines = []
     for row in setting.rows:
-        for flag in sorted({flag for r in row.records for flag in r.flags} - {"disturbed"}):
+        for flag in sorted({flag for r in row.records for flag in r.flags} - {Flag.INTERFERENCE}):
             who = f"{row.label} on {row.first.trial.device}"
             number = sum(flag in record.flags for record in row.records)
             of = f" ({number} of {len(row.records)} processes)" if len(row.records) > 1 else ""
@@ -78,7 +79,7 @@ def _peak_notes(setting: Table) -> list[str]:
         for record in row.ok_records:
             rate = roofline.peak(record)
             if rate and record.peak:
-                made = f"{record.peak.product.library} (side {record.peak.product.side:,})"
+                made = f"{record.peak.matmul.library} (side {record.peak.matmul.side:,})"
                 products.setdefault(f"{made} on {record.trial.device}", []).append(rate)
     lines = []
     if products:
@@ -97,7 +98,7 @@ def _peak_notes(setting: Table) -> list[str]:
 
 def _neighbour_notes(setting: Table) -> list[str]:
     """What others took of the machine meanwhile, where it was enough to matter."""
-    seen = [r.surroundings for row in setting.rows for r in row.ok_records if r.surroundings]
+    seen = [r.system_load for row in setting.rows for r in row.ok_records if r.system_load]
     lines = []
     others = [s.others for s in seen if s.others >= flags.INTERFERING_PROCESSORS]
     if others:
@@ -115,16 +116,17 @@ def _neighbour_notes(setting: Table) -> list[str]:
 
 
 def _aim_notes(setting: Table) -> list[str]:
-    aims = [r.source.aim for row in setting.rows for r in row.records if r.source.aim]
-    if not aims:
+    records = [record for row in setting.rows for record in row.records]
+    rules = [r.source.stopping_rule for r in records if r.source.stopping_rule]
+    if not rules:
         return []
     width, processes = widest(setting), max(len(row.ok_records) for row in setting.rows)
     known = "not every ratio is known"
     if width is not None and math.isfinite(width):
         known = f"the widest is known within {width:.1%}"
-    reached = width is not None and width <= aims[0].precision and processes >= MIN_PROCESSES
+    reached = width is not None and width <= rules[0].precision and processes >= MIN_PROCESSES
     ending = "reached" if reached else "not reached: what is not decided stays undecided"
     return [
-        f"Sampling was to go on until every ratio is known within {aims[0].precision:.1%}, or for "
-        f"{aims[0].seconds:g} s: {known}, {ending}."
+        f"Sampling was to go on until every ratio is known within {rules[0].precision:.1%}, or for "
+        f"{rules[0].seconds:g} s: {known}, {ending}."
     ]

@@ -185,7 +185,7 @@ class Conductor:
         for state in group:
             state.digests["offsets"] = digest
             state.peaks = peaks
-            state.companions = [other.trial.name for other in group if other is not state]
+            state.interleaved_with = [other.trial.name for other in group if other is not state]
         ready = [state for state in group if self._guarded(state, self._prepare)]
         if ready and self.products:
             peaks.start()
@@ -203,7 +203,7 @@ class Conductor:
         around = SystemLoad(others=load.others, stolen=load.stolen) if load else None
         peaks.close()
         for state in ready:
-            state.surroundings = around
+            state.system_load = around
             self._guarded(state, self._end)
 
     def _peaks(self, trial: Trial) -> Peaks:
@@ -275,12 +275,12 @@ class Conductor:
 
     def _evaluate(self, state: TrialState, split: str) -> None:
         answer = self._ask(state, do="evaluate", split=split)
-        floor = self._floor(state.trial, split)
+        source_nats = self._source_nats(state.trial, split)
         state.evaluations.append(
-            Evaluation(split=split, epoch=len(state.series), floor=floor, **answer)
+            Evaluation(split=split, epoch=len(state.series), source_nats=source_nats, **answer)
         )
 
-    def _floor(self, trial: Trial, split: str) -> float | None:
+    def _source_nats(self, trial: Trial, split: str) -> float | None:
         """What the text's own source spends on the tokens that an evaluation predicts."""
         if self.corpus.surprisal is None:
             return None

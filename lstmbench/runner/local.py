@@ -119,7 +119,7 @@ class LocalChannel:
             answer: dict[str, Any] = reply["answer"]
         except (ValueError, KeyError, AttributeError):
             self.close()
-            raise WorkerLost("protocol", f"the worker answered {line[:80]!r}") from None
+            raise WorkerLost("interface", f"the worker answered {line[:80]!r}") from None
         return answer
 
     def _read_line(self, deadline: float, timeout: float) -> bytes:
@@ -134,7 +134,7 @@ class LocalChannel:
             self._buffer += chunk
             if len(self._buffer) > MAX_ANSWER_BYTES:
                 self.close()
-                raise WorkerLost("protocol", "an answer without end")
+                raise WorkerLost("interface", "an answer without end")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
@@ -144,7 +144,7 @@ class LocalChannel:
             status = self._process.wait(EXIT_STATUS_SECONDS)
         except subprocess.TimeoutExpired:
             self.close()
-            return WorkerLost("protocol", "the worker closed its pipe and went on")
+            return WorkerLost("interface", "the worker closed its pipe and went on")
         self.close()
         if status >= 0:
             return WorkerLost("exit", f"the worker ended with exit status {status}")

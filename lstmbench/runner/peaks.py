@@ -12,7 +12,7 @@ from typing import Any
 
 from lstmbench.analysis import metrics
 from lstmbench.analysis.roofline import COPIES, COPY_BYTES, PRODUCTS, TURNS, product_side
-from lstmbench.records.record import Copy, Peak, Product
+from lstmbench.records.record import Copy, Matmul, Peak
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch, WorkerLost
 
@@ -88,11 +88,11 @@ class Peaks:
         if not known:
             return None
         who = min(known)[1]
-        product = Product(
+        matmul = Matmul(
             library=who, side=self.side, dtype=self.trial.dtype, seconds=list(self.offers[who])
         )
         copies = Copy(size=COPY_BYTES, seconds=list(self.copies)) if self.copies else None
-        return Peak(product=product, copies=copies)
+        return Peak(matmul=matmul, copies=copies)
 
     def close(self) -> None:
         if self._probe is not None:

@@ -172,7 +172,7 @@ def carry_out(
         commit=commit,
         dirty=dirty,
         interleaved=interleaved,
-        aim=aim,
+        stopping_rule=aim,
     )
     with observe(work.plan) as observer:
         conductor = Conductor(

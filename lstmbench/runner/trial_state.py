@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstmbench.analysis.flags import disturbed, suspect, unsettled
+from lstmbench.analysis.flags import drifting, interference, suspect
 from lstmbench.machine.redact import scrub
 from lstmbench.records.record import (
     Continuation,
+    Digests,
     Epochs,
     Evaluation,
+    Flag,
     Machine,
+    Memory,
     Parity,
+    Phases,
     Record,
     Source,
     Status,
@@ -45,8 +49,8 @@ class TrialState:
     parity: Parity | None = None
     peaks: Peaks | None = None
     offers_product: bool = True
-    companions: list[str] = field(default_factory=list)
-    surroundings: SystemLoad | None = None
+    interleaved_with: list[str] = field(default_factory=list)
+    system_load: SystemLoad | None = None
 
     def merge(self, answer: Mapping[str, Any]) -> None:
         """Take over what any answer, or an error's detail, may carry."""
@@ -75,9 +79,9 @@ class TrialState:
             seconds=seconds, nats=nats, tokens=tokens, joules=[] if None in joules else joules
         )
         found = {
-            "disturbed": disturbed(self.surroundings),
-            "suspect": suspect(nats, self.evaluations),
-            "unsettled": unsettled(epochs),
+            Flag.INTERFERENCE: interference(self.system_load),
+            Flag.SUSPECT: suspect(nats, self.evaluations),
+            Flag.DRIFTING: drifting(epochs),
         }
         return Record(
             trial=self.trial,
@@ -94,13 +98,13 @@ class TrialState:
             evaluations=self.evaluations,
             continuations=self.continuations,
             log_tail=_tail(self.log),
-            phases=self.phases,
-            memory=self.memory,
-            digests=self.digests,
+            phases=Phases.model_validate(self.phases),
+            memory=Memory.model_validate(self.memory),
+            digests=Digests.model_validate(self.digests),
             runtime={key: scrub(value) for key, value in self.runtime.items()},
             peak=self.peaks.best() if self.peaks else None,
-            companions=self.companions,
-            surroundings=self.surroundings,
+            interleaved_with=self.interleaved_with,
+            system_load=self.system_load,
         )
 
 

@@ -46,7 +46,7 @@ class ReferenceData:
     def __init__(self, protocols: Mapping[str, Protocol], specs: Mapping[str, CorpusSpec]) -> None:
         self.protocols = protocols
         self.specs = specs
-        self.floor = cache(self._floor)
+        self.source_nats = cache(self._source_nats)
 
     def text(self, name: str) -> Text | None:
         """The text of that name, or ``None`` for one that is not known here."""
@@ -64,7 +64,9 @@ class ReferenceData:
         batch, steps = protocol.batch_size, protocol.steps
         return window_count(part.stop - part.start, batch, steps) * batch * steps
 
-    def _floor(self, corpus: str, start: int, stop: int, batch: int, steps: int) -> float | None:
+    def _source_nats(
+        self, corpus: str, start: int, stop: int, batch: int, steps: int
+    ) -> float | None:
         """What the text's own source spends on the predictions of one pass."""
         text = self.text(corpus)
         if text is None or text.surprisal is None:

@@ -18,7 +18,7 @@ from lstmbench.analysis import flags, roofline
 from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
-from lstmbench.records.record import Parity, Record, Status
+from lstmbench.records.record import Flag, Parity, Record, Status
 from lstmbench.verify.known import ReferenceData, offsets_digest, parameters_digest
 from lstmbench.worker import parity
 
@@ -98,14 +98,14 @@ def _model(record: Record, known: ReferenceData) -> Iterator[Fault]:
     if record.parameters != model.parameter_count:
         yield "parameters", f"{record.parameters}, by the formula {model.parameter_count}"
     for name in ("offsets", "parameters"):
-        if record.status == Status.OK and name not in record.digests:
+        if record.status == Status.OK and getattr(record.digests, name) is None:
             yield f"digests.{name}", "missing, though status is ok"
-    offsets = record.digests.get("offsets")
+    offsets = record.digests.offsets
     if offsets is not None:
         expected = offsets_digest(trial.seed, trial.protocol.epochs, trial.protocol.steps)
         if offsets != expected:
             yield "digests.offsets", f"seed {trial.seed} gives {expected}"
-    parameters = record.digests.get("parameters")
+    parameters = record.digests.parameters
     if parameters is not None and not _DIGEST.fullmatch(parameters):
         yield "digests.parameters", "is no SHA-256"
     elif parameters is not None and trial.init == "shared":
@@ -195,28 +195,27 @@ def _evaluations(record: Record, known: ReferenceData) -> Iterator[Fault]:
             yield f"evaluations.{index}.split", f"the protocol has no {evaluation.split!r}"
             continue
         place = (part.start, part.stop, protocol.batch_size, protocol.steps)
-        floor, stated = known.floor(corpus, *place), evaluation.floor
-        same = floor == stated or (
-            floor is not None and stated is not None and math.isclose(floor, stated)
+        expected_nats, stated = known.source_nats(corpus, *place), evaluation.source_nats
+        same = expected_nats == stated or (
+            expected_nats is not None and stated is not None and math.isclose(expected_nats, stated)
         )
         if not same:
-            yield f"evaluations.{index}.floor", f"{stated}, the text's source gives {floor}"
+            place_of = f"evaluations.{index}.source_nats"
+            yield place_of, f"{stated}, the text's source gives {expected_nats}"
 
 
 def _flags(record: Record, known: ReferenceData) -> Iterator[Fault]:
-    """Too good to be true is said, and so is what had not settled or not been alone."""
+    """Each flag is set if its rule says so, and only then."""
     found = {
-        "disturbed": flags.disturbed(record.surroundings),
-        "suspect": flags.suspect(record.epochs.nats, record.evaluations),
+        Flag.INTERFERENCE: flags.interference(record.system_load),
+        Flag.SUSPECT: flags.suspect(record.epochs.nats, record.evaluations),
     }
     if record.machine.versions.get("lstmbench") == __version__:  # others may judge drift otherwise
-        found["unsettled"] = flags.unsettled(record.epochs)
+        found[Flag.DRIFTING] = flags.drifting(record.epochs)
     for flag, raised in found.items():
         if raised != (flag in record.flags):
             stated = "not stated" if raised else "stated"
             yield "flags", f"{flag} is {stated}, but the record says otherwise"
-    for flag in sorted(set(record.flags) - {"disturbed", "suspect", "unsettled"}):
-        yield "flags", f"{flag!r} is no flag"
 
 
 def _status(record: Record, known: ReferenceData) -> Iterator[Fault]:
@@ -256,27 +255,27 @@ def _peak(record: Record, known: ReferenceData) -> Iterator[Fault]:
     if record.peak is None:
         return
     side = roofline.product_side(record.trial.device_kind)
-    if record.peak.product.side != side:
-        yield "peak.product.side", f"{record.peak.product.side}, on {record.trial.device} {side}"
-    if record.peak.product.dtype != record.trial.dtype:
-        yield "peak.product.dtype", f"{record.peak.product.dtype}, not {record.trial.dtype}"
+    if record.peak.matmul.side != side:
+        yield "peak.matmul.side", f"{record.peak.matmul.side}, on {record.trial.device} {side}"
+    if record.peak.matmul.dtype != record.trial.dtype:
+        yield "peak.matmul.dtype", f"{record.peak.matmul.dtype}, not {record.trial.dtype}"
     copies = record.peak.copies
     if copies is not None and copies.size != roofline.COPY_BYTES:
         yield "peak.copies.size", f"{copies.size}, copies are of {roofline.COPY_BYTES} bytes"
 
 
-def _surroundings(record: Record, known: ReferenceData) -> Iterator[Fault]:
-    around = record.surroundings
-    if around is None:
+def _system_load(record: Record, known: ReferenceData) -> Iterator[Fault]:
+    load = record.system_load
+    if load is None:
         return
-    if not 0 <= around.others < math.inf:
-        yield "surroundings.others", f"{around.others} is no number of processors"
-    if not 0 <= around.stolen <= 1:
-        yield "surroundings.stolen", f"{around.stolen} is no share"
+    if not 0 <= load.others < math.inf:
+        yield "system_load.others", f"{load.others} is no number of processors"
+    if not 0 <= load.stolen <= 1:
+        yield "system_load.stolen", f"{load.stolen} is no share"
 
 
 #: In the order of a record's fields, more or less.
 CHECKS: tuple[Check, ...] = (
     *(_source, _protocol, _corpus, _model, _status),
-    *(_series, _parity, _evaluations, _flags, _peak, _surroundings),
+    *(_series, _parity, _evaluations, _flags, _peak, _system_load),
 )

@@ -102,7 +102,7 @@ def _run(report: Report, known: ReferenceData, run: Run, prefix: str) -> None:
         if name != f"{canonical.trial_name(stored.raw)}.json":
             report.wrong(file, f"its name is not its trial's, {canonical.trial_name(stored.raw)}")
         _record(report, known, file, stored)
-    if not any(stored.record.source.aim for stored in records.values()):
+    if not any(stored.record.source.stopping_rule for stored in records.values()):
         try:
             planned = _planned(json.loads((run.folder / PLAN).read_bytes()))
         except (OSError, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -128,7 +128,7 @@ def _published(report: Report, known: ReferenceData, folder: Path) -> None:
             report.wrong(file, "is not written as records are published")
         _twins(report, trials, file, stored)
         _record(report, known, file, stored)
-    _companions(report, (stored.record for stored in records.values()), trials)
+    _unrecorded(report, (stored.record for stored in records.values()), trials)
     try:
         manifest = Manifest.parse(MANIFEST, (folder / MANIFEST).read_bytes())
     except UserError as error:
@@ -147,15 +147,15 @@ def _published(report: Report, known: ReferenceData, folder: Path) -> None:
     generated.check(report, folder, manifest, entries)
 
 
-def _companions(
+def _unrecorded(
     report: Report, records: Iterable[Record], here: Collection[tuple[str, str]]
 ) -> None:
-    """Whoever leaves records out of a group should be seen to."""
+    """Note the trials of a group whose records were left out."""
     missing = {
         (record.source.run, name)
         for record in records
-        for name in record.companions
+        for name in record.interleaved_with
         if (record.source.run, name) not in here
     }
     if missing:
-        report.note(f"{len(missing)} trials that took turns with these left no record here")
+        report.note(f"{len(missing)} trials interleaved with these left no record here")

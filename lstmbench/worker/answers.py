@@ -21,15 +21,15 @@ class InvalidAnswer(Exception):
 def check_loss(loss: Any, batches: Batches) -> EpochLoss:
     """The loss; raises :class:`InvalidAnswer` unless it is finite Python numbers, all counted."""
     if not isinstance(loss, EpochLoss):
-        raise InvalidAnswer("protocol", f"expected an EpochLoss, came {type(loss).__name__}")
+        raise InvalidAnswer("interface", f"expected an EpochLoss, came {type(loss).__name__}")
     for name, value, kind in (("nats", loss.nats, float), ("tokens", loss.tokens, int)):
         if type(value) is not kind:
             came = type(value).__name__
             raise InvalidAnswer(
-                "protocol", f"expected EpochLoss.{name} as {kind.__name__}, came {came}"
+                "interface", f"expected EpochLoss.{name} as {kind.__name__}, came {came}"
             )
     if loss.tokens != batches.tokens:
-        raise InvalidAnswer("protocol", f"expected {batches.tokens} tokens, came {loss.tokens}")
+        raise InvalidAnswer("interface", f"expected {batches.tokens} tokens, came {loss.tokens}")
     if not math.isfinite(loss.nats):
         raise InvalidAnswer("nan", f"the loss is {loss.nats}")
     return loss
@@ -38,16 +38,16 @@ def check_loss(loss: Any, batches: Batches) -> EpochLoss:
 def check_parameters(parameters: Any) -> Parameters:
     """The parameters; :class:`InvalidAnswer` if they are none."""
     if not isinstance(parameters, Parameters):
-        raise InvalidAnswer("protocol", f"expected Parameters, came {type(parameters).__name__}")
+        raise InvalidAnswer("interface", f"expected Parameters, came {type(parameters).__name__}")
     return parameters
 
 
 def check_ids(ids: Any, length: int, vocabulary_size: int) -> list[int]:
     """Generated ids; :class:`InvalidAnswer` if they are not so many ints of the vocabulary."""
     if not isinstance(ids, list) or any(type(i) is not int for i in ids):
-        raise InvalidAnswer("protocol", f"expected a list of ints from generate, came {ids!r:.80}")
+        raise InvalidAnswer("interface", f"expected a list of ints from generate, came {ids!r:.80}")
     if len(ids) != length or any(not 0 <= i < vocabulary_size for i in ids):
         raise InvalidAnswer(
-            "protocol", f"expected {length} new ids below {vocabulary_size}, came {ids!r:.80}"
+            "interface", f"expected {length} new ids below {vocabulary_size}, came {ids!r:.80}"
         )
     return ids

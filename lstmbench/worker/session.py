@@ -60,7 +60,7 @@ class Session:
         throw_away = self.factory(self.task)
         if not isinstance(throw_away, Backend):
             raise InvalidAnswer(
-                "protocol", f"factory made a {type(throw_away).__name__}, not a Backend"
+                "interface", f"factory made a {type(throw_away).__name__}, not a Backend"
             )
         clock.lap("build")
         throw_away.prepare(batches)

@@ -13,7 +13,7 @@ import pytest
 
 from lstmbench.analysis import compare, intervals, metrics
 from lstmbench.analysis.tables import tables_from
-from lstmbench.records.record import Epochs, Record, Source, Status
+from lstmbench.records.record import Epochs, Flag, Memory, Record, Source, Status
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -295,7 +295,7 @@ def test_an_infinite_perplexity_is_compared_with_nothing(make_record: Make) -> N
 
 def test_exact_amounts_are_decided_without_spread(make_record: Make) -> None:
     def side(name: str, size: int, count: int = 3) -> list[Record]:
-        memory = {"device_peak": size}
+        memory = Memory(device_peak=size)
         own = processes(make_record, [0.1] * count, name)
         return [record.model_copy(update={"memory": memory}) for record in own]
 
@@ -313,12 +313,12 @@ def test_what_failed_and_what_is_flagged_is_told_and_fails_a_gate(
     fast = processes(make_record, [0.1, 0.101, 0.1, 0.1], "a")
     lost = {"status": Status.FAILED, "reason": "timeout", "message": "no answer"}
     fast[3] = fast[3].model_copy(update=lost)
-    fast[0] = fast[0].model_copy(update={"flags": ["unsettled"]})
+    fast[0] = fast[0].model_copy(update={"flags": [Flag.DRIFTING]})
     folder = stored(cli, fast + processes(make_record, [0.2, 0.201, 0.2, 0.2], "b"))
     done = call("compare", f"{folder}@a", f"{folder}@b")
     assert done.returncode == 0
     assert "A: 1 of 4 processes failed (timeout)." in done.stdout
-    assert "A: 1 of 4 processes unsettled." in done.stdout
+    assert "A: 1 of 4 processes drifting." in done.stdout
     assert call("compare", f"{folder}@a", f"{folder}@b", "--fail-below", "0.9").returncode == 1
     assert call("compare", f"{folder}@b", f"{folder}@a", "--fail-below", "0.1").returncode == 0
 

@@ -112,7 +112,7 @@ def test_no_value_has_no_median() -> None:
 def test_a_clear_trend_is_flagged_and_noise_is_not(count: int) -> None:
     """Of long series too, without the slopes of all of their pairs."""
     noise = np.exp(0.02 * np.random.default_rng(count).normal(size=count))
-    assert not flags.unsettled(epochs(list(0.1 * noise)))
-    assert flags.unsettled(epochs(list(np.linspace(0.13, 0.1, count) * noise)))
+    assert not flags.drifting(epochs(list(0.1 * noise)))
+    assert flags.drifting(epochs(list(np.linspace(0.13, 0.1, count) * noise)))
     # clear, but too small to matter
-    assert not flags.unsettled(epochs(list(np.linspace(0.103, 0.1, count))))
+    assert not flags.drifting(epochs(list(np.linspace(0.103, 0.1, count))))

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Make = Callable[..., Any]
 
 
-def record(make_record: Make, repeat: int, speed: float, companions: list[str]) -> Any:
+def record(make_record: Make, repeat: int, speed: float, interleaved_with: list[str]) -> Any:
     epochs = Epochs(seconds=[1 / speed] * 4, nats=[1.0] * 4, tokens=[1] * 4)
-    return make_record(repeat=repeat, epochs=epochs, companions=companions)
+    return make_record(repeat=repeat, epochs=epochs, interleaved_with=interleaved_with)
 
 
 @pytest.fixture

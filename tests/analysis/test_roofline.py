@@ -13,7 +13,7 @@ from lstmbench import reference
 from lstmbench.analysis import roofline
 from lstmbench.backend import ModelConfig, TrainingConfig
 from lstmbench.protocol import D2L
-from lstmbench.records.record import Copy, Epochs, Peak, Product
+from lstmbench.records.record import Copy, Epochs, Matmul, Peak
 
 Make = Callable[..., Any]
 models = st.builds(
@@ -64,9 +64,9 @@ def test_the_share_of_the_peak_is_achieved_over_measured(make_record: Make) -> N
     operations = roofline.cost(D2L.model(28), D2L.training).operations
     epochs = Epochs(seconds=[1.0] * 12, nats=[1.0] * 12, tokens=[1000] * 12)
     # the faster half are products of half a second: 4 million operations a second
-    product = Product(library="x", side=100, dtype="float32", seconds=[0.5, 0.5, 9.0])
+    matmul = Matmul(library="x", side=100, dtype="float32", seconds=[0.5, 0.5, 9.0])
     record = make_record(
-        epochs=epochs, peak=Peak(product=product, copies=Copy(size=100, seconds=[0.5, 4.0]))
+        epochs=epochs, peak=Peak(matmul=matmul, copies=Copy(size=100, seconds=[0.5, 4.0]))
     )
     assert roofline.achieved(record) == pytest.approx(1000 * operations)
     assert roofline.peak(record) == pytest.approx(4e6)
@@ -77,7 +77,7 @@ def test_the_share_of_the_peak_is_achieved_over_measured(make_record: Make) -> N
 def test_without_products_or_epochs_there_is_no_share(make_record: Make) -> None:
     assert roofline.peak_share(make_record()) is None
     assert roofline.bandwidth(make_record()) is None
-    product = Product(library="x", side=100, dtype="float32", seconds=[0.5])
-    unborn = make_record(epochs=Epochs(), peak=Peak(product=product))
+    matmul = Matmul(library="x", side=100, dtype="float32", seconds=[0.5])
+    unborn = make_record(epochs=Epochs(), peak=Peak(matmul=matmul))
     assert roofline.peak_share(unborn) is None
     assert roofline.bandwidth(unborn) is None

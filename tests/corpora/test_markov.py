@@ -44,7 +44,7 @@ def test_another_text_is_refused() -> None:
 
 
 def evaluation(nats: float, floor: float | None) -> Evaluation:
-    return Evaluation(split="test", epoch=1, nats=nats, tokens=1000, floor=floor)
+    return Evaluation(split="test", epoch=1, nats=nats, tokens=1000, source_nats=floor)
 
 
 @pytest.mark.parametrize(

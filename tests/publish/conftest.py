@@ -110,7 +110,9 @@ def true_record(preset: Protocol = D2L, text: corpus.CorpusSpec = corpus.BUNDLED
             seconds=seconds, nats=[count * (3.0 - 0.1 * i) for i in range(12)], tokens=[count] * 12
         ),
         "evaluations": [
-            Evaluation(split=s, epoch=e, nats=2.5 * tokens(s), tokens=tokens(s), floor=floor(s))
+            Evaluation(
+                split=s, epoch=e, nats=2.5 * tokens(s), tokens=tokens(s), source_nats=floor(s)
+            )
             for s, e in expected
         ],
         "continuations": [Continuation(prefix=p, text="x" * 50) for p in protocol.prefixes],

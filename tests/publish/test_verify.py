@@ -22,7 +22,7 @@ from lstmbench.publish.manifest import Manifest
 from lstmbench.publish.merge import publish
 from lstmbench.records import canonical
 from lstmbench.records.parse import parse
-from lstmbench.records.record import Copy, Peak, Product, Record, SystemLoad
+from lstmbench.records.record import Copy, Flag, Matmul, Peak, Record, SystemLoad
 from lstmbench.report import site
 from lstmbench.report.text import render
 from lstmbench.verify.known import COUNTED, ReferenceData
@@ -146,12 +146,12 @@ def test_companions_that_were_left_out_are_noted(
 ) -> None:
     fast, slow = make_true(backend="fast"), make_true(backend="slow")
     pair = [
-        record.model_copy(update={"companions": [other.trial.name]})
+        record.model_copy(update={"interleaved_with": [other.trial.name]})
         for record, other in ((fast, slow), (slow, fast))
     ]
     publish([runs(tmp_path / "both", pair)], tmp_path / "whole")
     publish([runs(tmp_path / "one", pair[:1])], tmp_path / "part")
-    note = "1 trials that took turns with these left no record here"
+    note = "1 trials interleaved with these left no record here"
     assert note not in verify(tmp_path / "whole").notes
     assert note in verify(tmp_path / "part").notes
 
@@ -262,7 +262,7 @@ def test_drift_of_another_version_is_not_judged_and_noted(
     record = make_true()
     versions = {**record.machine.versions, "lstmbench": "0.0.9"}
     machine = record.machine.model_copy(update={"versions": versions})
-    other = record.model_copy(update={"machine": machine, "flags": ["unsettled"]})
+    other = record.model_copy(update={"machine": machine, "flags": [Flag.DRIFTING]})
     report = verify(runs(tmp_path / "run", [other]))
     assert report.mismatches == []
     assert any(note.startswith("measured by lstmbench 0.0.9") for note in report.notes)
@@ -298,7 +298,7 @@ LIES: list[tuple[str, Any, str]] = [
     ("reason", "nan", "reason"),
     ("message", "fine", "message"),
     ("flags", ["suspect"], "flags"),
-    ("flags", ["unsettled"], "flags"),
+    ("flags", ["drifting"], "flags"),
     ("flags", ["splendid"], "flags"),
     ("flags", [], "flags"),
     ("phases.import", "1.5", "phases.import"),
@@ -321,8 +321,8 @@ LIES: list[tuple[str, Any, str]] = [
     ("evaluations.0.split", "test", "evaluations"),
     ("evaluations.0.split", "luck", "evaluations.0.split"),
     ("evaluations.1.epoch", 11, "evaluations"),
-    ("evaluations.2.floor", 1.0, "evaluations.2.floor"),
-    ("evaluations.2.floor", None, "evaluations.2.floor"),
+    ("evaluations.2.source_nats", 1.0, "evaluations.2.source_nats"),
+    ("evaluations.2.source_nats", None, "evaluations.2.source_nats"),
     ("evaluations.2.nats", 1.0, "flags"),
     ("continuations", [], "continuations"),
     ("continuations.0.text", "short", "continuations.0.text"),
@@ -331,11 +331,11 @@ LIES: list[tuple[str, Any, str]] = [
     ("digests.parameters", "0" * 64, "digests.parameters"),
     ("digests.parameters", "zz", "digests.parameters"),
     ("digests", {}, "digests.offsets"),
-    ("peak.product.side", 64, "peak.product.side"),
-    ("peak.product.dtype", "float64", "peak.product.dtype"),
+    ("peak.matmul.side", 64, "peak.matmul.side"),
+    ("peak.matmul.dtype", "float64", "peak.matmul.dtype"),
     ("peak.copies.size", 4096, "peak.copies.size"),
-    ("surroundings.others", -0.5, "surroundings.others"),
-    ("surroundings.stolen", 1.5, "surroundings.stolen"),
+    ("system_load.others", -0.5, "system_load.others"),
+    ("system_load.stolen", 1.5, "system_load.stolen"),
 ]
 
 
@@ -349,11 +349,11 @@ def set_field(raw: Any, place: str, value: Any) -> None:
 @pytest.fixture(scope="module")
 def truth(make_true: Any) -> str:
     """A record with something in every part."""
-    product = Product(library="BLAS", side=SIDES["cpu"], dtype="float32", seconds=[0.1, 0.2])
-    peak = Peak(product=product, copies=Copy(size=COPY_BYTES, seconds=[0.1]))
+    matmul = Matmul(library="BLAS", side=SIDES["cpu"], dtype="float32", seconds=[0.1, 0.2])
+    peak = Peak(matmul=matmul, copies=Copy(size=COPY_BYTES, seconds=[0.1]))
     around = SystemLoad(others=0.5, stolen=0.25)
     record: Record = make_true(
-        HELDOUT, corpus.MARKOV, peak=peak, surroundings=around, flags=["disturbed"]
+        HELDOUT, corpus.MARKOV, peak=peak, system_load=around, flags=["interference"]
     )
     return record.model_dump_json()
 
@@ -373,7 +373,7 @@ def test_a_lie_in_any_kind_of_field_is_named(
 
 
 def test_every_part_of_a_record_is_lied_about() -> None:
-    free = {"schema_version", "runtime", "log_tail", "companions"}
+    free = {"schema_version", "runtime", "log_tail", "interleaved_with"}
     told = {place.partition(".")[0] for place, _, _ in LIES}
     assert told == Record.model_fields.keys() - free
 

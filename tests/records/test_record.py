@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -9,11 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lstmbench.analysis.tables import tables_from
 from lstmbench.protocol import D2L
-from lstmbench.records.record import Continuation, Evaluation, Parity, Record
+from lstmbench.records.migration import CURRENT
+from lstmbench.records.record import (
+    Continuation,
+    Evaluation,
+    Flag,
+    Parity,
+    Phases,
+    Record,
+    StoppingRule,
+    SystemLoad,
+)
 from lstmbench.report.text import render
 
 Make = Callable[..., Any]
@@ -21,7 +34,7 @@ Make = Callable[..., Any]
 
 def test_reading_gives_what_was_written(make_record: Make) -> None:
     record = make_record(
-        evaluations=[Evaluation(split="test", epoch=5, nats=1.5, tokens=3, floor=1.25)],
+        evaluations=[Evaluation(split="test", epoch=5, nats=1.5, tokens=3, source_nats=1.25)],
         continuations=[Continuation(prefix="time traveller", text=" said the")],
         digests={"parameters": "f" * 64},
         runtime={"kernel": "oneDNN"},
@@ -60,7 +73,7 @@ def test_records_are_frozen(make_record: Make) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 4},
+        {"schema_version": CURRENT + 1},
         {"status": "splendid"},
         {"reason": "bad luck"},
         {"unheard_of": 1},
@@ -80,7 +93,7 @@ def test_every_status_of_the_design_is_there(make_record: Make, status: str) -> 
 
 
 @pytest.mark.parametrize(
-    "reason", ["parity", "exception", "nan", "signal", "exit", "timeout", "memory", "protocol"]
+    "reason", ["parity", "exception", "nan", "signal", "exit", "timeout", "memory", "interface"]
 )
 def test_every_reason_of_the_design_is_there(make_record: Make, reason: str) -> None:
     assert make_record(status="failed", reason=reason).reason == reason
@@ -93,7 +106,7 @@ def test_records_are_json_only(make_record: Make, tmp_path: Path) -> None:
     run.write_record(make_record())
     (path,) = (run.folder / "records").iterdir()
     assert path.suffix == ".json"
-    assert json.loads(path.read_text())["schema_version"] == 3
+    assert json.loads(path.read_text())["schema_version"] == CURRENT
 
 
 def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(make_record):
@@ -102,7 +115,81 @@ def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(make_record
     old["memory"] = {"imported": 1, "peak": 5}
     for later in ("joules",):
         del old["epochs"][later]
-    del old["peak"], old["source"]["aim"], old["surroundings"]
+    del old["peak"], old["source"]["stopping_rule"], old["system_load"]
     record = Record.model_validate(old)
-    assert record.schema_version == 3
+    assert record.schema_version == CURRENT
     assert record == make_record(memory={"imported": 1, "peak_with_parity": 5})
+
+
+#: As version 3 wrote them; never to be changed.
+VERSION_3 = Path(__file__).parents[1] / "data" / "record-3.json"
+
+
+def test_a_record_of_version_3_has_its_new_names() -> None:
+    raw = json.loads(VERSION_3.read_text())
+    record = Record.model_validate(raw)
+    assert record.flags == [Flag.INTERFERENCE, Flag.DRIFTING]
+    assert record.interleaved_with == raw["companions"]
+    assert record.source.stopping_rule == StoppingRule(precision=0.02, seconds=660)
+    assert record.system_load == SystemLoad(others=0.25, stolen=0.0)
+    assert record.peak is not None
+    assert record.peak.matmul.seconds == raw["peak"]["product"]["seconds"]
+    assert record.evaluations[0].source_nats == 19000.25
+    assert record.phases.known() == raw["phases"]
+    assert record.memory.known() == raw["memory"]
+    assert record.digests.known() == raw["digests"]
+
+
+def test_a_broken_interface_has_its_new_name() -> None:
+    raw = {**json.loads(VERSION_3.read_text()), "status": "failed", "reason": "protocol"}
+    assert Record.model_validate(raw).reason == "interface"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("surroundings", "system_load"),
+        ("companions", "interleaved_with"),
+        ("source.aim", "source.stopping_rule"),
+        ("peak.product", "peak.matmul"),
+        ("evaluations.0.floor", "evaluations.0.source_nats"),
+    ],
+)
+def test_a_field_under_its_old_and_its_new_name_is_refused(old: str, new: str) -> None:
+    raw = part = json.loads(VERSION_3.read_text())
+    *parents, name = old.split(".")
+    for parent in parents:
+        part = part[int(parent) if parent.isdecimal() else parent]
+    part[new.rpartition(".")[2]] = part[name]
+    with pytest.raises(ValidationError, match=old):
+        Record.model_validate(raw)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_record_of_version_3_with_any_value_in_a_field_is_read_or_refused(
+    data: st.DataObject,
+) -> None:
+    raw = json.loads(VERSION_3.read_text())
+    field = data.draw(st.sampled_from(sorted(raw.keys() - {"schema_version"})))
+    scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+    values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.text(max_size=3), v))
+    raw[field] = data.draw(values)
+    with contextlib.suppress(ValidationError):
+        Record.model_validate(raw)
+
+
+def test_what_is_unknown_is_left_out(make_record: Make) -> None:
+    record = make_record(phases={"import": 1.5}, memory={"peak": 5})
+    written = json.loads(record.model_dump_json())
+    assert written["phases"] == {"import": 1.5}
+    assert written["memory"] == {"peak": 5}
+    assert written["digests"] == {}
+
+
+@pytest.mark.parametrize("missing", ["import", "build", "prepare"])
+def test_start_up_is_known_if_all_its_phases_are(missing: str) -> None:
+    seconds = {"import": 1.5, "build": 0.25, "prepare": 2.5, "parity": 9.0}
+    assert Phases.model_validate(seconds).start_up == 4.25
+    del seconds[missing]
+    assert Phases.model_validate(seconds).start_up is None

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from lstmbench.analysis.tables import tables_from, widest
-from lstmbench.records.record import Copy, Epochs, Peak, Product, Source, StoppingRule, SystemLoad
+from lstmbench.records.record import Copy, Epochs, Matmul, Peak, Source, StoppingRule, SystemLoad
 from lstmbench.report.text import render
 
 Make = Callable[..., Any]
 PEAK = Peak(
-    product=Product(library="someblas", side=1024, dtype="float32", seconds=[0.02] * 4),
+    matmul=Matmul(library="someblas", side=1024, dtype="float32", seconds=[0.02] * 4),
     copies=Copy(size=1 << 27, seconds=[0.01] * 4),
 )
 
@@ -32,7 +32,7 @@ def aimed(make_record: Make, seconds: list[float], precision: float) -> list[Any
         commit="c",
         dirty=False,
         interleaved=True,
-        aim=StoppingRule(precision=precision, seconds=600),
+        stopping_rule=StoppingRule(precision=precision, seconds=600),
     )
     return [
         make_record(backend=backend, repeat=n, source=source, epochs=epochs(factor * rate))
@@ -119,7 +119,7 @@ def test_a_lone_row_is_known_by_its_own_interval(make_record: Make) -> None:
 def around(make_record: Make, *pairs: tuple[float, float]) -> str:
     """The table of a row whose processes were measured beside that much."""
     found = [SystemLoad(others=others, stolen=stolen) for others, stolen in pairs]
-    return table([make_record(repeat=n, surroundings=s) for n, s in enumerate(found)])
+    return table([make_record(repeat=n, system_load=s) for n, s in enumerate(found)])
 
 
 def test_busy_neighbours_are_told(make_record: Make) -> None:
@@ -135,8 +135,8 @@ def test_stolen_time_is_told(make_record: Make) -> None:
 
 
 def test_a_flag_is_explained_with_how_many_processes_have_it(make_record: Make) -> None:
-    one = [make_record(repeat=n, flags=["unsettled"] if n == 1 else []) for n in range(3)]
+    one = [make_record(repeat=n, flags=["drifting"] if n == 1 else []) for n in range(3)]
     shown = table(one)
-    assert "numpy:eager on cpu is unsettled (1 of 3 processes): the steady epochs still" in shown
-    assert "is unsettled" not in table([make_record()])
+    assert "numpy:eager on cpu is drifting (1 of 3 processes): the steady epochs still" in shown
+    assert "is drifting" not in table([make_record()])
     assert "is suspect: a perplexity is too good" in table([make_record(flags=["suspect"])])

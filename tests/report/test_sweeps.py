@@ -12,13 +12,13 @@ import pytest
 
 from lstmbench.analysis.tables import tables_from
 from lstmbench.protocol import D2L
-from lstmbench.records.record import Peak, Product
+from lstmbench.records.record import Matmul, Peak
 from lstmbench.report import plots
 from lstmbench.report.sweeps import sweeps
 from lstmbench.report.text import render
 
 Make = Callable[..., Any]
-PEAK = Peak(product=Product(library="blas", side=1000, dtype="float32", seconds=[0.01]))
+PEAK = Peak(matmul=Matmul(library="blas", side=1000, dtype="float32", seconds=[0.01]))
 
 
 @pytest.fixture(scope="module")

@@ -247,9 +247,9 @@ def test_without_turns_one_ends_before_the_next_begins(conduct: Any) -> None:
 def test_every_backend_sees_the_same_offsets(conduct: Any) -> None:
     stage, records, _, _ = conduct()
     assert stage.offsets == dict.fromkeys("abc", draw_offsets(0, 5, 5))
-    assert len({r.digests["offsets"] for r in records.values()}) == 1
+    assert len({r.digests.offsets for r in records.values()}) == 1
     _, others, _, _ = conduct(seed=1)
-    assert others["a"].digests["offsets"] != records["a"].digests["offsets"]
+    assert others["a"].digests.offsets != records["a"].digests.offsets
 
 
 def test_a_worker_is_told_all_it_needs(conduct: Any) -> None:
@@ -298,12 +298,12 @@ def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
     assert record.epochs.seconds == [0.5] * 5
     assert record.epochs.nats == [200.0 / k for k in range(1, 6)]
     assert record.epochs.tokens == [100] * 5
-    assert record.phases == {"import": 1.0, "build": 1.0, "prepare": 2.0, "generate": 0.5}
-    assert record.memory == {"imported": 1, "peak": 2}
+    assert record.phases.known() == {"import": 1.0, "build": 1.0, "prepare": 2.0, "generate": 0.5}
+    assert record.memory.known() == {"imported": 1, "peak": 2}
     assert record.parity is not None
     assert record.parity.worst == 1e-6
     assert record.runtime == {"kernel": "paper"}
-    assert record.digests["parameters"] == "d" * 64
+    assert record.digests.parameters == "d" * 64
     assert [c.prefix for c in record.continuations] == ["time traveller", "traveller"]
     assert {len(c.text) for c in record.continuations} == {2}
     assert record.vocabulary_size == 16
@@ -347,7 +347,7 @@ def test_what_comes_with_an_error_is_kept(conduct: Any) -> None:
     record = conduct(script)[1]["a"]
     assert record.reason == "parity"
     assert record.parity.worst == 0.5
-    assert record.phases == {"import": 1.0, "parity": 3.0}
+    assert record.phases.known() == {"import": 1.0, "parity": 3.0}
 
 
 def test_unavailable_has_no_reason_but_a_message(conduct: Any) -> None:
@@ -418,7 +418,7 @@ def test_validation_and_test_where_the_protocol_has_them(conduct: Any) -> None:
     _, records, _, _ = conduct(backends="a", protocol=heldout)
     seen = [(e.split, e.epoch) for e in records["a"].evaluations]
     assert seen == [("validation", 2), ("validation", 4), ("test", 5)]
-    assert records["a"].evaluations[0].floor is None
+    assert records["a"].evaluations[0].source_nats is None
 
 
 def test_observers_are_told_in_order(conduct: Any) -> None:
@@ -455,8 +455,8 @@ def test_products_take_turns_with_the_epochs_and_the_fastest_is_everyone_s_peak(
     assert {name: asked.count(name) for name in "abc"} == {"a": 5, "b": 5, "c": 1}
     assert asked.count("probe") == 5
     for record in records.values():
-        assert record.peak.product.library == "a:eager"
-        assert record.peak.product.seconds == [0.5] * 4
+        assert record.peak.matmul.library == "a:eager"
+        assert record.peak.matmul.seconds == [0.5] * 4
         assert record.peak.copies.seconds == [1.0] * 4
     assert stage.products[-1] == ("probe", "close")
 
@@ -465,7 +465,7 @@ def test_numpy_is_the_peak_where_nobody_is_faster(conduct: Callable[..., Any]) -
     stage = Stage({})
     stage.offers = {"a": 2.0}
     _, records, _, _ = conduct(backends="a", stage=stage)
-    assert records["a"].peak.product.library == "paper"
+    assert records["a"].peak.matmul.library == "paper"
 
 
 @pytest.mark.parametrize("verb", ["load", "product", "copy"])
@@ -487,10 +487,10 @@ def test_a_worker_lost_in_a_product_is_a_failed_trial(conduct: Callable[..., Any
 
 def test_companions_are_those_of_the_group(conduct: Callable[..., Any]) -> None:
     _, records, _, _ = conduct(backends="ab")
-    names = {name: [c.partition("-")[0] for c in r.companions] for name, r in records.items()}
+    names = {name: [c.partition("-")[0] for c in r.interleaved_with] for name, r in records.items()}
     assert names == {"a": ["b"], "b": ["a"]}
     _, records, _, _ = conduct(backends="ab", interleave=False)
-    assert all(record.companions == [] for record in records.values())
+    assert all(record.interleaved_with == [] for record in records.values())
 
 
 def test_joules_are_counted_around_every_epoch(
@@ -590,8 +590,8 @@ def test_what_others_took_is_counted_anew_after_a_loss(
     monkeypatch.setattr(conducting, "CpuTimeDelta", PaperWatch)
     monkeypatch.setattr(PaperWatch, "number", 0)
     records = conduct()[1]
-    assert {name: r.surroundings.others for name, r in records.items()} == dict.fromkeys("abc", 1)
+    assert {name: r.system_load.others for name, r in records.items()} == dict.fromkeys("abc", 1)
     monkeypatch.setattr(PaperWatch, "number", 0)
     records = conduct({("b", "epoch", 2): WorkerLost("exit", "gone")})[1]
-    assert records["b"].surroundings is None
-    assert {records[name].surroundings.others for name in "ac"} == {2.0}
+    assert records["b"].system_load is None
+    assert {records[name].system_load.others for name in "ac"} == {2.0}

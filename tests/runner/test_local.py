@@ -120,10 +120,10 @@ def test_standard_output_and_error_go_to_the_log(start: Start, tmp_path: Path) -
         ("os.kill(os.getpid(), signal.SIGSEGV)", "signal", "SIGSEGV"),
         ("reader.readline(); time.sleep(600)", "timeout", "no answer within 0.5 s"),
         ("writer.write('{\"answer\"'); writer.flush(); time.sleep(600)", "timeout", "0.5 s"),
-        ("print('nonsense', file=writer, flush=True); time.sleep(600)", "protocol", "nonsense"),
-        ("print('[]', file=writer, flush=True); time.sleep(600)", "protocol", "[]"),
-        ("print('{}', file=writer, flush=True); time.sleep(600)", "protocol", "{}"),
-        ("print('{\"error\": 5}', file=writer, flush=True); time.sleep(600)", "protocol", "error"),
+        ("print('nonsense', file=writer, flush=True); time.sleep(600)", "interface", "nonsense"),
+        ("print('[]', file=writer, flush=True); time.sleep(600)", "interface", "[]"),
+        ("print('{}', file=writer, flush=True); time.sleep(600)", "interface", "{}"),
+        ("print('{\"error\": 5}', file=writer, flush=True); time.sleep(600)", "interface", "error"),
     ],
 )
 def test_a_worker_that_is_lost_says_how(

@@ -60,10 +60,10 @@ def test_a_busy_machine_is_told_before_and_beneath(cli: Any) -> None:
     (line,) = [line for line in done.stderr.splitlines() if "other processes are busy" in line]
     assert "python" in line
     (record,) = records(*cli.runs())
-    assert record["surroundings"]["others"] > 0.3
-    assert 0 <= record["surroundings"]["stolen"] <= 1
-    assert record["flags"][0] == "disturbed"
-    assert "ok, disturbed" in done.stdout
+    assert record["system_load"]["others"] > 0.3
+    assert 0 <= record["system_load"]["stolen"] <= 1
+    assert record["flags"][0] == "interference"
+    assert "ok, interference" in done.stdout
     assert "Something else kept up to" in done.stdout
 
 

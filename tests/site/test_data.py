@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lstmbench.commands.run import run
 from lstmbench.protocol import D2L
-from lstmbench.records.record import Copy, Epochs, Evaluation, Peak, Product
+from lstmbench.records.record import Copy, Epochs, Evaluation, Matmul, Peak
 from lstmbench.report import site
 from lstmbench.report.site.command import command
 from lstmbench.report.site.facts import natural, plain
@@ -141,7 +141,7 @@ def test_a_sweep_joins_settings_that_differ_in_one_size(make_record: Make) -> No
 def test_rows_stand_beneath_the_roof_that_was_measured(make_record: Make) -> None:
     # a product of 2 * 1000**3 operations in 10 ms, a copy that moves 2 GB in 0.1 s
     peak = Peak(
-        product=Product(library="numpy", side=1000, dtype="float32", seconds=[0.01] * 4),
+        matmul=Matmul(library="numpy", side=1000, dtype="float32", seconds=[0.01] * 4),
         copies=Copy(size=10**9, seconds=[0.1] * 4),
     )
     files = built(

@@ -17,9 +17,9 @@ from lstmbench.records.record import Record
 from lstmbench.report import site
 
 #: Whose values are no free text.
-FIXED = {"status", "reason", "schema_version", "dtype"}
+FIXED = {"status", "reason", "flags", "schema_version", "dtype"}
 #: Whose keys a plugin or a machine may choose.
-OPEN = {"environment", "backend_environment", "facts", "versions", "digests", "runtime", "errors"}
+OPEN = {"environment", "backend_environment", "facts", "versions", "runtime", "errors"}
 SCRIPT = re.compile(
     r"lstmbench\.deliver\((\"[^\"\n]*\"), JSON\.parse\('([^'\n]*(?:\\'[^'\n]*)*)'\)\);\n"
 )
@@ -33,7 +33,7 @@ def poisoned(value: Any, evil: str, key: str = "") -> Any:
         free = key in OPEN and key != "errors"
         return changed | ({evil: evil} if free else {evil: 0.5} if key == "errors" else {})
     if isinstance(value, list):
-        return [poisoned(part, evil) for part in value]
+        return [poisoned(part, evil, key) for part in value]
     return evil if isinstance(value, str) and key not in FIXED else value
 
 
@@ -41,7 +41,7 @@ def poisoned(value: Any, evil: str, key: str = "") -> Any:
 def ok_records(make_record: Callable[..., Any]) -> dict[str, Any]:
     made = make_record(
         message="m",
-        flags=["f"],
+        flags=["suspect"],
         log_tail="l",
         continuations=[{"prefix": "p", "text": "t"}],
         evaluations=[{"split": "test", "epoch": 5, "nats": 10.0, "tokens": 10}],

@@ -22,14 +22,14 @@ TOKENS = BATCHES.tokens
     [
         (EpochLoss(math.nan, TOKENS), "nan", "nan"),
         (EpochLoss(-math.inf, TOKENS), "nan", "inf"),
-        (EpochLoss(np.float64(1.0), TOKENS), "protocol", "nats as float, came float64"),
-        (EpochLoss(1, TOKENS), "protocol", "nats as float, came int"),
-        (EpochLoss(1.0, float(TOKENS)), "protocol", "tokens as int, came float"),  # type: ignore[arg-type]
-        (EpochLoss(1.0, np.int64(TOKENS)), "protocol", "tokens as int, came int64"),  # type: ignore[arg-type]
-        (EpochLoss(1.0, 1), "protocol", f"expected {TOKENS} tokens, came 1"),
-        ((1.0, TOKENS), "protocol", "expected an EpochLoss, came tuple"),
-        (1.0, "protocol", "expected an EpochLoss, came float"),
-        (None, "protocol", "expected an EpochLoss, came NoneType"),
+        (EpochLoss(np.float64(1.0), TOKENS), "interface", "nats as float, came float64"),
+        (EpochLoss(1, TOKENS), "interface", "nats as float, came int"),
+        (EpochLoss(1.0, float(TOKENS)), "interface", "tokens as int, came float"),  # type: ignore[arg-type]
+        (EpochLoss(1.0, np.int64(TOKENS)), "interface", "tokens as int, came int64"),  # type: ignore[arg-type]
+        (EpochLoss(1.0, 1), "interface", f"expected {TOKENS} tokens, came 1"),
+        ((1.0, TOKENS), "interface", "expected an EpochLoss, came tuple"),
+        (1.0, "interface", "expected an EpochLoss, came float"),
+        (None, "interface", "expected an EpochLoss, came NoneType"),
     ],
 )
 def test_losses_that_are_refused(loss: Any, reason: str, words: str) -> None:
@@ -63,7 +63,7 @@ def test_a_sound_loss_is_taken() -> None:
 def test_ids_that_are_refused(ids: Any) -> None:
     with pytest.raises(InvalidAnswer, match=r"expected .* came") as refused:
         check_ids(ids, length=4, vocabulary_size=9)
-    assert refused.value.reason == "protocol"
+    assert refused.value.reason == "interface"
 
 
 @pytest.mark.parametrize("ids", [[0, 8, 1, 1], [3] * 4])
@@ -75,7 +75,7 @@ def test_sound_ids_are_taken(ids: list[int]) -> None:
 def test_parameters_that_are_refused(parameters: Any) -> None:
     with pytest.raises(InvalidAnswer, match="expected Parameters, came") as refused:
         check_parameters(parameters)
-    assert refused.value.reason == "protocol"
+    assert refused.value.reason == "interface"
 
 
 def test_sound_parameters_are_taken() -> None:

@@ -210,7 +210,7 @@ def test_a_factory_must_make_a_backend(
 ) -> None:
     load["factory"] = backend(lambda task: made)
     _, reply = ask(load, PREPARE)
-    assert reply["error"]["reason"] == "protocol"
+    assert reply["error"]["reason"] == "interface"
     assert type(made).__name__ in reply["error"]["message"]
 
 
@@ -229,7 +229,7 @@ def test_continuations_that_are_refused(
 ) -> None:
     load["factory"] = backend(type("Bad", (Generating,), {"answer": made}))
     *_, reply = ask(load, PREPARE, GENERATE)
-    assert reply["error"]["reason"] == "protocol"
+    assert reply["error"]["reason"] == "interface"
     assert "expected" in reply["error"]["message"]
 
 
@@ -249,7 +249,7 @@ def test_a_wrong_type_from_the_first_epoch_on_is_a_matter_of_protocol(
 ) -> None:
     load["factory"] = backend(type("Bad", (Returning,), {"answer": answer}))
     *_, reply = ask(load, PREPARE)
-    assert reply["error"]["reason"] == "protocol"
+    assert reply["error"]["reason"] == "interface"
     assert "EpochLoss" in reply["error"]["message"]
 
 
@@ -259,7 +259,7 @@ def test_a_wrong_count_from_the_first_epoch_on_is_a_matter_of_protocol(
 ) -> None:
     load["factory"] = backend(type("Bad", (Returning,), {"answer": EpochLoss(1.5, tokens)}))
     *_, reply = ask(load, PREPARE)
-    assert reply["error"]["reason"] == "protocol"
+    assert reply["error"]["reason"] == "interface"
     assert "tokens" in reply["error"]["message"]
 
 
@@ -272,7 +272,7 @@ def test_parameters_of_a_wrong_type_are_a_matter_of_protocol(
 
     load["factory"] = backend(type("Bad", (NumpyBackend,), {"parameters": parameters}))
     *_, reply = ask(load, PREPARE)
-    assert reply["error"]["reason"] == "protocol"
+    assert reply["error"]["reason"] == "interface"
 
 
 def test_a_failed_parity_names_the_quantity_and_carries_the_proof(

@@ -16,7 +16,6 @@ from lstmbench.report.site.facts import changed, machine_name, plain
 from lstmbench.report.site.table import FIGURES
 
 MIB = 2**20
-PHASES = ("import", "build", "prepare", "parity", "rebuild", "generate")
 #: Fields of a protocol that are no hyper-parameters.
 WORDS = {"name", "summary", "note"}
 Pairs = list[tuple[str, str]]
@@ -69,10 +68,16 @@ def sections(record: Record) -> list[Section]:
                 ("trained scalars", f"{record.parameters:,}"),
             ],
         ),
-        Section("Seconds by phase", _phases(record)),
+        Section(
+            "Seconds by phase",
+            [(name, significant(value, 3)) for name, value in record.phases.known().items()],
+        ),
         Section(
             "Memory in MiB",
-            [(k.replace("_", " "), significant(v / MIB, 4)) for k, v in record.memory.items()],
+            [
+                (name.replace("_", " "), significant(size / MIB, 4))
+                for name, size in record.memory.known().items()
+            ],
         ),
         Section("Peak of the hardware", _peak(record)),
         Section(
@@ -82,10 +87,10 @@ def sections(record: Record) -> list[Section]:
                 ("started", source.started),
                 ("commit", source.commit or "unknown"),
                 ("clean commit", plain(None if source.dirty is None else not source.dirty)),
-                ("took turns", plain(source.interleaved)),
-                ("took turns with", ", ".join(record.companions)),
-                ("aim", _aim(record)),
-                *_surroundings(record),
+                ("interleaved", plain(source.interleaved)),
+                ("interleaved with", ", ".join(record.interleaved_with)),
+                ("stopping rule", _stopping_rule(record)),
+                *_system_load(record),
             ],
         ),
         Section(
@@ -97,44 +102,38 @@ def sections(record: Record) -> list[Section]:
         ),
         Section("Versions", list(machine.versions.items())),
         Section("In force", list(record.runtime.items())),
-        Section("Digests", list(record.digests.items())),
+        Section("Digests", list(record.digests.known().items())),
     ]
     filled = [Section(s.title, [(k, v) for k, v in s.pairs if v != ""]) for s in found]
     return [section for section in filled if section.pairs]
 
 
-def _surroundings(record: Record) -> Pairs:
-    around = record.surroundings
-    if around is None:
+def _system_load(record: Record) -> Pairs:
+    load = record.system_load
+    if load is None:
         return []
     return [
-        ("processors used by others", f"{around.others:.2f}"),
-        ("processor time stolen", f"{around.stolen:.1%}"),
+        ("processors used by others", f"{load.others:.2f}"),
+        ("processor time stolen", f"{load.stolen:.1%}"),
     ]
-
-
-def _phases(record: Record) -> Pairs:
-    """In the order in which they happen."""
-    names = sorted(record.phases, key=lambda n: (PHASES.index(n) if n in PHASES else 99, n))
-    return [(name, significant(record.phases[name], 3)) for name in names]
 
 
 def _peak(record: Record) -> Pairs:
     if record.peak is None:
         return []
-    product = record.peak.product
+    matmul = record.peak.matmul
     return [
-        ("matrix product by", product.library),
-        ("side", f"{product.side:,}"),
-        ("dtype", product.dtype),
+        ("matmul by", matmul.library),
+        ("side", f"{matmul.side:,}"),
+        ("dtype", matmul.dtype),
         ("GFLOP/s", scaled(roofline.peak(record), 1e-9, 3)),
         ("copies in memory, GB/s", scaled(roofline.bandwidth(record), 1e-9, 3)),
     ]
 
 
-def _aim(record: Record) -> str:
-    aim = record.source.aim
-    return f"every ratio within {aim.precision:.1%}, or {aim.seconds:g} s" if aim else ""
+def _stopping_rule(record: Record) -> str:
+    rule = record.source.stopping_rule
+    return f"every ratio within {rule.precision:.1%}, or {rule.seconds:g} s" if rule else ""
 
 
 def errors(record: Record) -> list[tuple[str, str, str, bool]]:
@@ -156,7 +155,9 @@ def evaluations(record: Record) -> list[tuple[str, str, str, str]]:
             e.split,
             str(e.epoch),
             significant(metrics.perplexity(e.nats, e.tokens), 5),
-            "" if e.floor is None else significant(metrics.perplexity(e.floor, e.tokens), 5),
+            ""
+            if e.source_nats is None
+            else significant(metrics.perplexity(e.source_nats, e.tokens), 5),
         )
         for e in record.evaluations
     ]
