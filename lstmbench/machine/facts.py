@@ -73,8 +73,12 @@ def gpus() -> dict[str, str]:
 def physical_gpu(index: int) -> int:
     """The driver's own number of what frameworks call ``cuda:index``.
 
-    Raises ``ValueError`` where ``CUDA_VISIBLE_DEVICES`` names no numbers.
+    Raises ``ValueError`` where ``CUDA_VISIBLE_DEVICES`` names no numbers, and where
+    ``CUDA_DEVICE_ORDER`` makes CUDA count in an order of its own.
     """
+    order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if order != "PCI_BUS_ID":
+        raise ValueError(f"CUDA_DEVICE_ORDER is {order}")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return index if visible is None else int(visible.split(",")[index])
 
