@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lstmbench.analysis import intervals, metrics
+from lstmbench.analysis import intervals, series
 from lstmbench.batches import draw_offsets
 from lstmbench.plugin import manager
 from lstmbench.protocol import D2L
@@ -60,7 +60,7 @@ def pair(folder: Path) -> tuple[float, float]:
                 channel.ask({"do": "wait_until_idle"}, TIMEOUT)
 
     def faster(values: list[float]) -> float:
-        return metrics.faster_half_mean(values[WARM_UP:]) or float("nan")
+        return series.faster_half_mean(values[WARM_UP:]) or float("nan")
 
     return faster(seconds["bare"]) / faster(seconds["backend"]), (
         faster(seconds["backend"]) / faster(asked)

@@ -62,7 +62,7 @@ def test_five_per_cent_slower_is_worse_within_five_minutes(tmp_path: Path, bench
     seconds = time.monotonic() - begin
     records = [record for run in open_runs([store]) for record in run.records()]
     sides = [[r for r in records if r.trial.backend == name] for name in ("slowed", "torch")]
-    speed = next(c for c in compare.compare(*sides) if c.quantity.name == "tokens/s")
+    speed = next(c for c in compare.compare(*sides) if c.metric.key == "tokens_per_second")
     benchmark.extra_info["verdict"] = speed.verdict
     benchmark.extra_info["ratio"] = speed.ratio.value
     benchmark.extra_info["interval"] = [speed.ratio.low, speed.ratio.high]

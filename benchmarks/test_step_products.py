@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstmbench.analysis import metrics
+from lstmbench.analysis import series
 from lstmbench.analysis.roofline import product_side
 from lstmbench.protocol import D2L
 from lstmbench.runner.conductor import interleave_order
@@ -67,8 +67,8 @@ def test_orders_of_a_step(library: Callable[[Any, Any], Multiply], benchmark: An
                 calls[name]()
             seconds[name].append((time.perf_counter() - begin) / OPERATIONS)
     speed = {
-        name: 1e-9 / (metrics.faster_half_mean(series[WARM_UP:]) or float("nan"))
-        for name, series in seconds.items()
+        name: 1e-9 / (series.faster_half_mean(measured[WARM_UP:]) or float("nan"))
+        for name, measured in seconds.items()
     }
     benchmark.extra_info["gflop_per_s"] = speed
     benchmark.extra_info["batch_last_relative_to_batch_first"] = (

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lstmbench.analysis.tables import Row, Table
     from lstmbench.backend import (
         Backend,
         BackendSpec,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lstmbench.batches import Batches
     from lstmbench.corpora.corpus import CorpusSpec
     from lstmbench.errors import Unavailable, UserError
-    from lstmbench.plugin.extensions import Format, Target
+    from lstmbench.plugin.extensions import Format
     from lstmbench.plugin.hookspecs import hookimpl
     from lstmbench.protocol import Protocol
 
@@ -40,7 +41,8 @@ _HOME = {
     "ModelConfig": "backend",
     "Parameters": "backend",
     "Protocol": "protocol",
-    "Target": "plugin.extensions",
+    "Row": "analysis.tables",
+    "Table": "analysis.tables",
     "Task": "backend",
     "TrainingConfig": "backend",
     "Unavailable": "errors",
@@ -58,7 +60,8 @@ __all__ = [
     "ModelConfig",
     "Parameters",
     "Protocol",
-    "Target",
+    "Row",
+    "Table",
     "Task",
     "TrainingConfig",
     "Unavailable",

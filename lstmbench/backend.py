@@ -109,6 +109,13 @@ class Task:
         return self.device.partition(":")[0]
 
 
+def parameter_names(layers: int) -> list[str]:
+    """Names of all trainable tensors, layer by layer, output last."""
+    kinds = ("input_kernel", "recurrent_kernel", "bias")
+    own = [f"layer{index}.{kind}" for index in range(layers) for kind in kinds]
+    return [*own, "output_kernel", "output_bias"]
+
+
 @dataclass(frozen=True)
 class LayerParameters:
     """One LSTM layer; gates stand in the order input, forget, cell, output.
@@ -134,12 +141,13 @@ class Parameters:
 
     def items(self) -> Iterator[tuple[str, np.ndarray]]:
         """``(name, array)`` layer by layer, output last, e.g. ``"layer0.input_kernel"``."""
-        for index, layer in enumerate(self.layers):
-            yield f"layer{index}.input_kernel", layer.input_kernel
-            yield f"layer{index}.recurrent_kernel", layer.recurrent_kernel
-            yield f"layer{index}.bias", layer.bias
-        yield "output_kernel", self.output_kernel
-        yield "output_bias", self.output_bias
+        arrays = [
+            array
+            for layer in self.layers
+            for array in (layer.input_kernel, layer.recurrent_kernel, layer.bias)
+        ]
+        arrays += [self.output_kernel, self.output_bias]
+        yield from zip(parameter_names(len(self.layers)), arrays, strict=True)
 
     @classmethod
     def from_arrays(cls, arrays: Sequence[np.ndarray]) -> Parameters:

@@ -6,7 +6,9 @@ Source: "Dive into Deep Learning", section "Language Models and the Dataset"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +65,11 @@ def partition(tokens: np.ndarray, batch_size: int, steps: int, offset: int = 0) 
         return np.ascontiguousarray(shaped, dtype=np.int32)
 
     return Batches(cut(offset), cut(offset + 1))
+
+
+def offsets_digest(offsets: Sequence[int]) -> str:
+    """SHA-256 of the offsets of a trial's epochs."""
+    return hashlib.sha256(json.dumps(list(offsets)).encode()).hexdigest()
 
 
 def draw_offsets(seed: int, epochs: int, steps: int) -> list[int]:

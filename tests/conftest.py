@@ -208,6 +208,18 @@ def one_line() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
+def golden() -> Callable[[Path, str], None]:
+    """Assert that a file of the repository holds a text; with ``LSTMBENCH_REWRITE=1`` write it."""
+
+    def check(path: Path, text: str) -> None:
+        if os.environ.get("LSTMBENCH_REWRITE"):
+            path.write_text(text, encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == text, "LSTMBENCH_REWRITE=1 writes what is new"
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def corpus_file() -> Path:
     """The Time Machine."""
     folder = os.environ.get("LSTMBENCH_DATA_DIR")

@@ -1,17 +1,26 @@
-"""Flags of a record: what casts doubt on its figures."""
+"""Every flag, declared once: its rule, what it means, whether it keeps a row from being the best.
+
+Trials are flagged by :data:`RULES` when they end, ``lstmbench verify`` applies them again, notes
+beneath tables explain them.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from lstmbench.analysis.metrics import rates
-from lstmbench.records.record import Epochs, Evaluation, SystemLoad
+from lstmbench.analysis.series import rates
+from lstmbench.records.record import Epochs, Evaluation, Flag, SystemLoad
 
 #: Processors that others use, and share of time that is stolen, from which on a record is flagged:
 #: part of the record format.
 INTERFERING_PROCESSORS, STOLEN_SHARE = 0.1, 0.01
+#: Nats below those of the text's own source that chance reaches less than once in a million trials.
+CHANCE_NATS = math.log(1e6)
+#: Values at most between which the slopes of all pairs are looked at.
+MAX_SLOPES = 500
 
 
 def interference(load: SystemLoad | None) -> bool:
@@ -19,14 +28,6 @@ def interference(load: SystemLoad | None) -> bool:
     return load is not None and (
         load.others >= INTERFERING_PROCESSORS or load.stolen >= STOLEN_SHARE
     )
-
-
-#: Nats below the source entropy bound that chance reaches less than once in a million trials.
-CHANCE_NATS = math.log(1e6)
-
-
-#: Values at most between which the slopes of all pairs are looked at.
-MAX_SLOPES = 500
 
 
 def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
@@ -60,3 +61,61 @@ def drifting(epochs: Epochs) -> bool:
     medians = [statistics.median(steady[i : i + block]) for i in range(0, len(steady), block)]
     slope = stats.theilslopes(medians).slope
     return bool(abs(slope) * len(medians) > 0.1 * statistics.median(steady))
+
+
+#: What a rule looks at: the epochs, the evaluations, and the load by others.
+Rule = Callable[[Epochs, Sequence[Evaluation], SystemLoad | None], bool]
+
+
+@dataclass(frozen=True)
+class FlagRule:
+    """A flag and its ``rule``; ``meaning`` is what notes and documents say of it.
+
+    - ``shared``: of the whole group; notes beneath tables say what was measured instead;
+    - ``disqualifies``: a row with it is never the best;
+    - ``versioned``: versions of lstmbench may judge differently, so that only records of the
+      present one can be judged again.
+    """
+
+    name: Flag
+    rule: Rule
+    meaning: str
+    shared: bool = False
+    disqualifies: bool = False
+    versioned: bool = False
+
+
+#: In the order in which a record lists them.
+RULES = (
+    FlagRule(
+        Flag.INTERFERENCE,
+        lambda epochs, evaluations, load: interference(load),
+        "other programs kept a tenth of a processor busy, or a hundredth of the time was stolen",
+        shared=True,
+    ),
+    FlagRule(
+        Flag.SUSPECT,
+        lambda epochs, evaluations, load: suspect(epochs.nats, evaluations),
+        "a perplexity is too good to be true",
+        disqualifies=True,
+    ),
+    FlagRule(
+        Flag.DRIFTING,
+        lambda epochs, evaluations, load: drifting(epochs),
+        "the steady epochs still drift",
+        versioned=True,
+    ),
+)
+BY_NAME = {rule.name: rule for rule in RULES}
+
+
+def raised(
+    epochs: Epochs, evaluations: Sequence[Evaluation], load: SystemLoad | None
+) -> list[Flag]:
+    """The flags of a trial with this result."""
+    return [flag.name for flag in RULES if flag.rule(epochs, evaluations, load)]
+
+
+def disqualified(flags: Iterable[Flag]) -> bool:
+    """Whether one of these flags keeps a row from being the best."""
+    return any(BY_NAME[flag].disqualifies for flag in flags)

@@ -1,89 +1,364 @@
-"""Figures from raw series. Everything shown anywhere is computed here, from records only."""
+"""Every figure, declared once: what it means, how it is computed, where it is shown.
+
+Tables, JSON, CSV, ``lstmbench compare``, the site and ``lstmbench verify`` read :data:`METRICS`;
+nothing else lists figures. A new figure is a new :class:`Metric` there, a test of its value, and a
+line in ``docs/result-format.md``, which a test writes (``LSTMBENCH_REWRITE=1``).
+"""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from functools import partial
 
-from lstmbench.records.record import Epochs, Record, Status
+from lstmbench.analysis import intervals, observations, roofline, series
+from lstmbench.analysis.intervals import Interval
+from lstmbench.analysis.observations import Value
+from lstmbench.records.record import Record, Status
 
-#: The last epochs whose median perplexity stands beside the last one's.
-LAST_EPOCHS = 10
-#: Processes of a row before sampling looks for the first time whether they are enough.
-MIN_PROCESSES = 5
-#: Failures of a row after which sampling goes on without it.
-MAX_FAILURES = 2
-
-
-def perplexities(epochs: Epochs) -> list[float]:
-    """exp(nats / tokens) of each epoch's training pass."""
-    return [perplexity(n, t) for n, t in zip(epochs.nats, epochs.tokens, strict=True)]
+#: Perplexities whose first passing is timed.
+TARGETS = (2.0, 1.5, 1.1)
 
 
-def perplexity(nats: float, tokens: int) -> float:
-    """exp(nats / tokens); infinite where that is beyond a float."""
-    try:
-        return math.exp(nats / tokens)
-    except OverflowError:
-        return math.inf
+class Better(StrEnum):
+    """Which of two values is better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
 
 
-def last_median(values: Sequence[float]) -> float | None:
-    """Median of the last ten, or of all if there are fewer."""
-    return statistics.median(values[-LAST_EPOCHS:]) if values else None
+class Summary(Enum):
+    """How the values of several processes become one figure of a row."""
+
+    #: With Student's t interval; one value for each observation.
+    GEOMETRIC_MEAN = auto()
+    MEDIAN = auto()
+    MAXIMUM = auto()
 
 
-def median_of(values: Iterable[float | None]) -> float | None:
-    """Median of the values that are known; ``None`` if none is."""
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+class Place(Enum):
+    """The main table, or the one of details below it."""
+
+    MAIN = auto()
+    DETAILS = auto()
 
 
-def rates(epochs: Epochs) -> list[float]:
-    """Tokens per second of each steady epoch."""
-    pairs = zip(epochs.tokens, epochs.seconds, strict=True)
-    return [tokens / seconds for tokens, seconds in pairs][warm_up(len(epochs.seconds)) :]
+@dataclass(frozen=True)
+class Shown:
+    """How tables for readers show a figure.
 
-
-def warm_up(epochs: int) -> int:
-    """How many first epochs are not steady: a tenth, at least one, at most five."""
-    return min(5, max(1, epochs // 10))
-
-
-def speed(epochs: Epochs) -> float | None:
-    """Tokens per second of one process: the mean over the faster half of the steady epochs.
-
-    Noise is one-sided: neighbours on the machine only ever slow an epoch down. Of the estimators
-    tried on identical trials this repeats best (``docs/protocol.md``). ``None`` without a steady
-    epoch.
+    ``digits`` are significant ones; ``None`` for as many as the interval leaves meaningful; the
+    value is multiplied by ``factor`` first. ``beside`` is the key of another figure in the same
+    cell, which ``form`` joins. ``bounds`` is the heading of a column with the interval. A column
+    with nothing to show is left out unless ``always``. The site shows ``minor`` columns on request.
     """
-    # epochs of a trial have equal tokens: the rate of the mean duration
-    mean = faster_half_mean([1 / rate for rate in rates(epochs)])
-    return 1 / mean if mean else None
+
+    heading: str
+    place: Place
+    digits: int | None = 3
+    factor: float = 1.0
+    scientific: bool = False
+    beside: str = ""
+    form: str = "{} to {}"
+    bounds: str = ""
+    always: bool = False
+    minor: bool = False
 
 
-def faster_half_mean(seconds: Sequence[float]) -> float | None:
-    """Mean of the shorter half of some durations; ``None`` of none."""
-    half = sorted(seconds)[: (len(seconds) + 1) // 2]
-    return statistics.fmean(half) if half else None
+@dataclass(frozen=True)
+class Metric:
+    """One figure.
+
+    ``key`` names it in JSON and CSV, ``meaning`` in the documentation, ``label`` in ``compare``
+    (without a label it is not compared). ``value`` is that of one process, in ``unit``; ``pooled``,
+    where given, is computed from all processes together instead of from their values.
+
+    - ``complete``: there is no figure unless every ``ok`` process has a value;
+    - ``any_status``: processes that are not ``ok`` count, too;
+    - ``bounds``: the interval is published as ``KEY_low`` and ``KEY_high``;
+    - ``by_seed``: the seed decides it, or the epoch at which it is reached, so that seeds and not
+      processes are its observations;
+    - ``drifts``: it changes with the hour, so that between runs, runs are its observations;
+    - ``exact``: where all processes agree there is no doubt left;
+    - ``scales``: the site plots it against the size of a sweep.
+    """
+
+    key: str
+    meaning: str
+    unit: str
+    value: Value
+    summary: Summary = Summary.MEDIAN
+    better: Better | None = None
+    label: str = ""
+    shown: Shown | None = None
+    pooled: Callable[[Sequence[Record]], float | None] | None = None
+    complete: bool = False
+    any_status: bool = False
+    bounds: bool = False
+    by_seed: bool = False
+    drifts: bool = False
+    exact: bool = False
+    scales: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys under which it is published."""
+        return (self.key, f"{self.key}_low", f"{self.key}_high") if self.bounds else (self.key,)
+
+    def of(self, records: Sequence[Record]) -> Interval | None:
+        """The figure of a row's records; ``None`` if there is none."""
+        counted = [r for r in records if self.any_status or r.status == Status.OK]
+        if self.pooled is not None:
+            whole = self.pooled(counted)
+            return None if whole is None else Interval(whole, None, None, len(counted))
+        if self.summary is Summary.GEOMETRIC_MEAN:
+            if not self.complete:
+                counted = [record for record in counted if self.value(record)]
+            found = observations.by_group(counted, self.value)
+            return intervals.interval(list(found.values())) if found else None
+        values = [value for r in counted if (value := self.value(r)) is not None]
+        if not values or (self.complete and len(values) < len(counted)):
+            return None
+        pick = max if self.summary is Summary.MAXIMUM else statistics.median
+        return Interval(pick(values), None, None, len(values))
 
 
-def joules_per_million_tokens(epochs: Epochs) -> float | None:
-    """Energy of all steady epochs, what the whole device drew meanwhile; ``None`` uncounted."""
-    if not epochs.joules:
+def start_up(record: Record) -> float | None:
+    """Seconds for import, build and prepare, with nothing compiled before."""
+    return record.phases.start_up
+
+
+def seconds_to(record: Record, target: float, with_start_up: bool = False) -> float | None:
+    """Training seconds until an epoch's perplexity first is ``target`` or less.
+
+    ``None`` if it never was, or if the seconds of start-up are unknown.
+    """
+    spent = start_up(record) if with_start_up else 0.0
+    if spent is None:
         return None
-    steady = slice(warm_up(len(epochs.joules)), None)
-    tokens = sum(epochs.tokens[steady])
-    return 1e6 * math.fsum(epochs.joules[steady]) / tokens if tokens else None
+    values = series.perplexities(record.epochs)
+    for seconds, value in zip(record.epochs.seconds, values, strict=True):
+        spent += seconds
+        if value <= target:
+            return spent
+    return None
 
 
-def mean_speed(epochs: Epochs) -> float | None:
-    """Tokens per second over all steady epochs: what published averages mean."""
-    steady = rates(epochs)
-    return statistics.harmonic_mean(steady) if steady else None
+def working_memory(record: Record) -> float | None:
+    """Peak resident bytes of the worker above those after the framework's import."""
+    peak, imported = record.memory.peak, record.memory.imported
+    return float(peak - imported) if peak and imported and peak > imported else None
 
 
-def given_up(records: Sequence[Record]) -> bool:
-    """Whether a row with these records has failed too often to be sampled on."""
-    return sum(record.status != Status.OK for record in records) >= MAX_FAILURES
+def _last_perplexity(record: Record) -> float | None:
+    return next(reversed(series.perplexities(record.epochs)), None)
+
+
+def _last_median(record: Record) -> float | None:
+    return series.last_median(series.perplexities(record.epochs))
+
+
+def _test(record: Record) -> float | None:
+    tests = [e for e in record.evaluations if e.split == "test"]
+    return series.perplexity(tests[-1].nats, tests[-1].tokens) if tests else None
+
+
+def _test_source(record: Record) -> float | None:
+    tests = [(e.source_nats, e.tokens) for e in record.evaluations if e.split == "test"]
+    known = [series.perplexity(nats, tokens) for nats, tokens in tests if nats is not None]
+    return known[-1] if known else None
+
+
+def _quartile(records: Sequence[Record], which: int) -> float | None:
+    steady = [rate for record in records for rate in series.rates(record.epochs)]
+    return statistics.quantiles(steady, n=4, method="inclusive")[which] if len(steady) > 1 else None
+
+
+def _worst_error(record: Record) -> float | None:
+    return record.parity.worst if record.parity else None
+
+
+def _time_to(target: float) -> tuple[Metric, Metric]:
+    """Seconds until a perplexity, and the same with start-up, which tables show in brackets."""
+    key, label = f"seconds_to_perplexity_{target:g}", f"seconds to perplexity {target:g}"
+    meaning = f"training time until an epoch's perplexity first is {target:g} or less"
+    training = Metric(
+        key=key,
+        meaning=f"{meaning}, if every process got there",
+        unit="s",
+        value=partial(seconds_to, target=target),
+        better=Better.LOWER,
+        label=label,
+        shown=Shown(
+            f"s to perplexity {target:g}",
+            Place.DETAILS,
+            beside=f"{key}_with_startup",
+            form="{} ({})",
+        ),
+        complete=True,
+        by_seed=True,
+    )
+    with_start_up = Metric(
+        key=f"{key}_with_startup",
+        meaning="the same, and `startup_seconds`",
+        unit="s",
+        value=partial(seconds_to, target=target, with_start_up=True),
+        better=Better.LOWER,
+        label=f"{label}, start-up included",
+        complete=True,
+        by_seed=True,
+    )
+    return training, with_start_up
+
+
+#: By which rows are sorted, ranked and compared with each other.
+TOKENS_PER_SECOND = Metric(
+    key="tokens_per_second",
+    meaning="training speed: the mean over the faster half of the steady epochs",
+    unit="tokens/s",
+    value=lambda record: series.speed(record.epochs),
+    summary=Summary.GEOMETRIC_MEAN,
+    better=Better.HIGHER,
+    label="tokens/s",
+    shown=Shown("tokens/s", Place.MAIN, digits=None, bounds="95 % interval", always=True),
+    complete=True,
+    bounds=True,
+    drifts=True,
+    scales=True,
+)
+OPERATIONS_PER_SECOND = Metric(
+    key="operations_per_second",
+    meaning="floating-point operations in training: tokens/s times those of a token",
+    unit="FLOP/s",
+    value=roofline.achieved,
+    summary=Summary.GEOMETRIC_MEAN,
+    shown=Shown("GFLOP/s", Place.DETAILS, factor=1e-9),
+    complete=True,
+    scales=True,
+)
+SHARE_OF_PEAK = Metric(
+    key="share_of_peak",
+    meaning="those operations, relative to the fastest matmul that was interleaved with the trials",
+    unit="ratio",
+    value=roofline.peak_share,
+    summary=Summary.GEOMETRIC_MEAN,
+    shown=Shown("% of peak", Place.MAIN, digits=2, factor=100),
+    scales=True,
+)
+ENERGY = Metric(
+    key="joules_per_million_tokens",
+    meaning="energy of the whole device over the steady epochs, where there is a counter",
+    unit="J per million tokens",
+    value=lambda record: series.joules_per_million_tokens(record.epochs),
+    better=Better.LOWER,
+    label="joules per token",
+    shown=Shown("J / M tokens", Place.DETAILS, always=True),
+    drifts=True,
+)
+
+#: In the order in which they are published, and stand in tables.
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        key="perplexity",
+        meaning="of the last epoch's training pass",
+        unit="perplexity",
+        value=_last_perplexity,
+        shown=Shown("perplexity", Place.MAIN, digits=5, always=True),
+    ),
+    Metric(
+        key="perplexity_last_10_median",
+        meaning="median of the last ten epochs' training passes",
+        unit="perplexity",
+        value=_last_median,
+        better=Better.LOWER,
+        label="perplexity",
+        shown=Shown("last-10 median", Place.MAIN, digits=5),
+        by_seed=True,
+    ),
+    Metric(
+        key="perplexity_test",
+        meaning="on the test split, which training never saw",
+        unit="perplexity",
+        value=_test,
+        shown=Shown("test", Place.MAIN, digits=5),
+    ),
+    Metric(
+        key="perplexity_test_source",
+        meaning="of the text's own source on the test split, where it is known",
+        unit="perplexity",
+        value=_test_source,
+        shown=Shown("source", Place.MAIN, digits=5, minor=True),
+    ),
+    TOKENS_PER_SECOND,
+    Metric(
+        key="tokens_per_second_mean",
+        meaning="tokens of all steady epochs over their seconds, interference included",
+        unit="tokens/s",
+        value=lambda record: series.mean_speed(record.epochs),
+        shown=Shown("mean tokens/s", Place.DETAILS),
+    ),
+    Metric(
+        key="tokens_per_second_quartile_1",
+        meaning="lower quartile of the steady epochs, all processes together",
+        unit="tokens/s",
+        value=lambda record: _quartile([record], 0),
+        pooled=partial(_quartile, which=0),
+        shown=Shown("quartiles", Place.DETAILS, beside="tokens_per_second_quartile_3"),
+    ),
+    Metric(
+        key="tokens_per_second_quartile_3",
+        meaning="upper quartile of the same",
+        unit="tokens/s",
+        value=lambda record: _quartile([record], 2),
+        pooled=partial(_quartile, which=2),
+    ),
+    OPERATIONS_PER_SECOND,
+    SHARE_OF_PEAK,
+    *(metric for target in TARGETS for metric in _time_to(target)),
+    Metric(
+        key="memory_bytes",
+        meaning="peak resident size of the worker, less its size after the framework's import",
+        unit="bytes",
+        value=working_memory,
+        better=Better.LOWER,
+        label="memory",
+        shown=Shown("memory MiB", Place.DETAILS, factor=2**-20),
+    ),
+    Metric(
+        key="device_memory_bytes",
+        meaning="peak allocated on a device with memory of its own",
+        unit="bytes",
+        value=lambda record: record.memory.device_peak,
+        better=Better.LOWER,
+        label="device memory",
+        shown=Shown("device MiB", Place.DETAILS, factor=2**-20),
+        exact=True,
+    ),
+    ENERGY,
+    Metric(
+        key="startup_seconds",
+        meaning="import, build and prepare, with nothing compiled before",
+        unit="s",
+        value=start_up,
+        shown=Shown("start-up s", Place.MAIN, digits=2),
+    ),
+    Metric(
+        key="training_seconds",
+        meaning="all epochs together",
+        unit="s",
+        value=lambda record: sum(record.epochs.seconds),
+        shown=Shown("training s", Place.MAIN, minor=True),
+    ),
+    Metric(
+        key="parity_worst",
+        meaning="the largest relative error against the float64 reference, of any process",
+        unit="ratio",
+        value=_worst_error,
+        summary=Summary.MAXIMUM,
+        shown=Shown("parity", Place.MAIN, digits=2, scientific=True),
+        any_status=True,
+    ),
+)
+BY_KEY = {metric.key: metric for metric in METRICS}

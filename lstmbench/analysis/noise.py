@@ -11,7 +11,7 @@ import statistics as stdlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lstmbench.analysis import intervals, metrics
+from lstmbench.analysis import intervals, series
 from lstmbench.analysis.intervals import Interval
 from lstmbench.errors import UserError
 from lstmbench.records.record import Record, Status
@@ -52,7 +52,7 @@ def log_ratios(records: Sequence[Record], turns: bool) -> list[float]:
     """Logarithm of the ratio of speeds of every pair."""
     found = []
     for pair in pairs_of(records, turns):
-        ours, theirs = (metrics.speed(record.epochs) for record in pair)
+        ours, theirs = (series.speed(record.epochs) for record in pair)
         if ours and theirs:
             found.append(math.log(ours / theirs))
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lstmbench.analysis import metrics
+from lstmbench.analysis import series
 from lstmbench.backend import ModelConfig, TrainingConfig
 from lstmbench.records.record import Record
 
@@ -80,7 +80,7 @@ def record_cost(record: Record) -> Cost:
 
 def achieved(record: Record) -> float | None:
     """Operations per second in training, ``None`` without a speed."""
-    speed = metrics.speed(record.epochs)
+    speed = series.speed(record.epochs)
     return speed * record_cost(record).operations if speed else None
 
 
@@ -89,7 +89,7 @@ def peak(record: Record) -> float | None:
     if record.peak is None:
         return None
     matmul = record.peak.matmul
-    seconds = metrics.faster_half_mean(matmul.seconds)
+    seconds = series.faster_half_mean(matmul.seconds)
     return 2 * matmul.side**3 / seconds if seconds else None
 
 
@@ -97,7 +97,7 @@ def bandwidth(record: Record) -> float | None:
     """Bytes per second of copies in memory (each byte is read once and written once)."""
     if record.peak is None or record.peak.copies is None:
         return None
-    seconds = metrics.faster_half_mean(record.peak.copies.seconds)
+    seconds = series.faster_half_mean(record.peak.copies.seconds)
     return 2 * record.peak.copies.size / seconds if seconds else None
 
 

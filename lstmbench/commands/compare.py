@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from lstmbench.records.record import Record
 
 FORMATS = ("plain", "github")
+COLUMNS = (
+    ("figure", "figure"),
+    ("ratio", "A / B (95 % interval)"),
+    ("verdict", "A is"),
+    ("measured", "measured"),
+    ("observations", "observations"),
+)
 
 
 def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
@@ -99,12 +106,11 @@ def compare(
     Every ratio is A's value over B's, with its 95 % interval and a verdict for A: better, worse or
     undecided.
     """
-    from lstmbench.analysis import compare as comparing
-    from lstmbench.messages import one_line
+    from lstmbench.analysis import compare as analysis
     from lstmbench.records import filters
-    from lstmbench.report.grid import grid
+    from lstmbench.report.layout import Section, TextTable
     from lstmbench.report.numbers import ratio_text
-    from lstmbench.report.text import escape_markdown
+    from lstmbench.report.styles import STYLES
 
     if fail_below is not None and not math.isfinite(fail_below):
         raise UserError(f"--fail-below {fail_below}: a ratio such as 0.97")
@@ -112,52 +118,41 @@ def compare(
     wanted = filters.parse(only)
     sides = tuple(read_side(text, wanted, damaged) for text in (a, b))
     first = [side[0].trial for side in sides]
-    different = comparing.differences(*sides)
+    different = analysis.differences(*sides)
     if different and not anyway:
         name, (ours, theirs) = next(iter(different.items()))
         raise UserError(
             f"A and B differ in {', '.join(different)} ({name}: {ours} against {theirs}): "
-            "nothing follows for the backends; --anyway compares all the same"
+            "their ratio says nothing of the backends; --anyway compares them all the same"
         )
-    found = comparing.compare(*sides)
+    found = analysis.compare(*sides)
     if not found:
-        raise UserError("A and B have no measured quantity in common")
+        raise UserError("A and B have no figure in common")
     rows = [
-        (
-            c.quantity.name,
-            ratio_text(c.ratio),
-            c.verdict,
-            _measured(c),
-            str(c.ratio.processes),
-        )
+        (c.metric.label, ratio_text(c.ratio), c.verdict, _measured(c), str(c.ratio.processes))
         for c in found
     ]
-    header = ("quantity", "A / B (95 % interval)", "A is", "measured", "observations")
-    title = one_line(
-        f"A: {first[0].label} on {first[0].device}, B: {first[1].label} on {first[1].device}"
-    )
-    click.echo(f"### {escape_markdown(title)}\n" if form == "github" else f"{title}\n")
-    click.echo(grid(header, rows, "github" if form == "github" else "simple"))
-    for name, (ours, theirs) in different.items():
-        line = one_line(f"Not the same {name}: {ours} against {theirs}.")
-        click.echo(f"\n{escape_markdown(line) if form == 'github' else line}")
-    for line in [*_conditions(*sides), *_missing(found, *sides)]:
-        click.echo(f"\n{escape_markdown(line) if form == 'github' else line}")
+    title = f"A: {first[0].label} on {first[0].device}, B: {first[1].label} on {first[1].device}"
+    unlike = (f"Not the same {n}: {o} against {t}." for n, (o, t) in different.items())
+    table = TextTable.from_rows("comparison", COLUMNS, rows)
+    section = Section(title, (table, *unlike, *_conditions(*sides), *_missing(found, *sides)))
+    click.echo(STYLES[form].write([section]))
     if fail_below is None:
         sys.exit(1 if damaged else 0)
     sys.exit(1 if _fails(found, sides, fail_below) or damaged else 0)
 
 
 def _fails(found: list[Comparison], sides: tuple[list[Record], ...], least: float) -> bool:
-    """Whether a gate holds A back: it failed somewhere, or is surely slower.
+    """Whether a gate holds A back: it failed somewhere, or is significantly slower.
 
     Raises :class:`UserError` if there is nothing to judge by.
     """
+    from lstmbench.analysis.metrics import TOKENS_PER_SECOND
     from lstmbench.records.record import Status
 
     if any(record.status == Status.FAILED for record in sides[0]):
         return True
-    speed = next((c for c in found if c.quantity.name == "tokens/s"), None)
+    speed = next((c for c in found if c.metric is TOKENS_PER_SECOND), None)
     if speed is None:
         raise UserError("--fail-below: A and B have no tokens/s in common")
     if speed.ratio.low is None:
@@ -167,13 +162,13 @@ def _fails(found: list[Comparison], sides: tuple[list[Record], ...], least: floa
 
 
 def _measured(comparison: Comparison) -> str:
-    if comparison.quantity.by_seed:
+    if comparison.metric.by_seed:
         return "seed by seed" if comparison.paired else "different seeds"
-    return "took turns" if comparison.paired else "not in turns"
+    return "interleaved" if comparison.paired else "not interleaved"
 
 
 def _conditions(*sides: list[Record]) -> Iterator[str]:
-    """What is not well with a side, beneath a table that shows sound processes only."""
+    """What is not well with a side, beneath a table that shows ok processes only."""
     from lstmbench.records.record import Status
 
     for letter, records in zip("AB", sides, strict=True):
@@ -191,17 +186,17 @@ def _missing(found: list[Comparison], *sides: list[Record]) -> Iterator[str]:
     """Why there are ratios without an interval, and what would give one."""
     without = [c for c in found if c.ratio.low is None]
     runs = [{record.source.run for record in side} for side in sides]
-    if any(c.quantity.by_seed for c in without):
+    if any(c.metric.by_seed for c in without):
         yield (
             "One seed gives no interval of perplexity or of the time to one: run once more with "
             "another --seed."
         )
-    if runs[0] != runs[1] and any(c.quantity.drifts for c in without):
+    if runs[0] != runs[1] and any(c.metric.drifts for c in without):
         yield (
             "A and B were measured in different runs, between which the machine drifts: measure "
             "both in one run, or each in several."
         )
-    elif any(c.ratio.processes == 1 and not c.quantity.by_seed for c in without):
+    elif any(c.ratio.processes == 1 and not c.metric.by_seed for c in without):
         yield "One process gives no interval: run with --repeats."
 
 

@@ -28,7 +28,7 @@ def _present(module: str) -> bool:
 
 @click.command("list")
 def list_command() -> None:
-    """Show backends, modes, devices, corpora, protocols, formats and targets."""
+    """Show backends, modes, devices, corpora, protocols and formats."""
     from lstmbench.machine import facts
     from lstmbench.report.grid import grid
 
@@ -51,9 +51,6 @@ def list_command() -> None:
     click.echo("\n" + grid(("protocol", "what it does"), protocols))
     formats = [(f.name, f"*{f.suffix}") for f in host.formats().values()]
     click.echo("\n" + grid(("format", "published as"), formats))
-    targets = [(t.name, t.summary) for t in host.targets().values()]
-    if targets:
-        click.echo("\n" + grid(("target", "where it publishes to"), targets))
     for problem in host.problems.values():
         click.echo(f"lstmbench: {problem}", err=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lstmbench.commands.report import relative_option
+from lstmbench.commands.report import published_option, relative_option
 from lstmbench.errors import UserError
 from lstmbench.messages import tell
 from lstmbench.plugin.hookspecs import hookimpl
@@ -23,13 +23,6 @@ from lstmbench.plugin.hookspecs import hookimpl
     help="The published store to merge into. If nothing else is asked for: results.",
 )
 @click.option("--allow-dirty", is_flag=True, help="Publish what names no clean commit, marked so.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    metavar="NAME[:KEY=VALUE,...]",
-    help="Take the store of --to to a place that a plugin knows.",
-)
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -68,13 +61,14 @@ from lstmbench.plugin.hookspecs import hookimpl
     help="With --into, --summary: all rows, or the fastest of each backend and device.",
 )
 @relative_option
+@published_option
 def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     """Publish RUNS: folders of runs, stores of runs, published stores, bundles.
 
-    --to merges their records into a published store and makes its tables, plots and pages anew;
+    --to merges their records into a published store and makes its tables, plots and pages again;
     doing so again changes nothing. "lstmbench verify" checks such a store.
     """
-    from lstmbench.publish import block, targets
+    from lstmbench.publish import block
     from lstmbench.records import filters
     from lstmbench.records.store import check_readable
 
@@ -84,9 +78,8 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
         to = Path("results")
     if wanted and not (into or summary):
         raise UserError("--only chooses what --into and --summary show; a store takes whole runs")
-    chosen = targets.choose(options["targets"])
-    if chosen and to is None:
-        raise UserError("--target takes a published store: name it with --to")
+    if options["published"] and not (into or summary):
+        raise UserError("--published adds to what --into and --summary show; name one of them")
     check_readable(runs)
     page = block.Page(into, options["block"]) if into else None
     lines: dict[str, None] = {}  # each once, in order
@@ -97,13 +90,13 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     if bundle:
         lines |= dict.fromkeys(_bundle(shown, bundle, options["allow_dirty"] or to is not None))
     if page or summary:
-        show = block.TableView(wanted, options["table"] == "best", options["relative_to"])
-        count, damaged = show.write(shown, page, options["plots"], summary)
+        view = block.TableView(
+            wanted, options["table"] == "best", options["relative_to"], options["published"]
+        )
+        count, damaged = view.write(shown, page, options["plots"], summary)
         lines |= dict.fromkeys(damaged)
         for file in filter(None, (into, summary)):
             click.echo(f"{file}: {count} table{'s' * (count != 1)}")
-    if to is not None:
-        lines |= dict.fromkeys(targets.deliver(to, chosen))
     tell(list(lines))
     sys.exit(1 if lines else 0)
 

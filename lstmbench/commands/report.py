@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lstmbench.errors import UserError
 from lstmbench.messages import tell
 from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from lstmbench.records.store import Loaded
 
+published_option = click.option(
+    "--published",
+    is_flag=True,
+    help="Show what others published for the same protocol and corpus, too.",
+)
 relative_option = click.option(
     "--relative-to",
     metavar="BACKEND:MODE",
@@ -33,6 +39,7 @@ def load_and_tell(paths: Sequence[Path]) -> Loaded:
 
 @click.command()
 @relative_option
+@published_option
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -42,17 +49,22 @@ def load_and_tell(paths: Sequence[Path]) -> Loaded:
     metavar="NAME",
     help="How the tables are written: github, plain, latex, html, csv, json, or a plugin's.",
 )
-def report(runs: tuple[Path, ...], form: str, relative_to: str | None) -> None:
+def report(runs: tuple[Path, ...], form: str, relative_to: str | None, published: bool) -> None:
     """Print the tables of RUNS (folders of runs, stores, bundles) from their records.
 
     Damaged records are named and left out; the exit code is 1 then.
     """
     from lstmbench.analysis.tables import tables_from
     from lstmbench.report import formats
+    from lstmbench.report.styles import STYLES
+    from lstmbench.report.text import render
 
     chosen = formats.find(form)
+    if published and form not in STYLES:
+        raise UserError(f"--published: choose one of the formats {', '.join(STYLES)}")
     loaded = load_and_tell(runs)
-    click.echo(formats.render(chosen, tables_from(loaded.records, relative_to)))
+    tables = tables_from(loaded.records, relative_to)
+    click.echo(render(tables, form, published) if published else formats.render(chosen, tables))
     sys.exit(1 if loaded.damaged else 0)
 
 

@@ -61,6 +61,19 @@ class Corpus:
     surprisal: np.ndarray | None = None
 
 
+def source_nats(surprisal: np.ndarray, split: slice, batch_size: int, steps: int) -> float:
+    """The nats that a text's own source spends on the predictions of one pass over a split.
+
+    No model that was fixed before can be expected to spend less: the source entropy bound.
+    """
+    import numpy as np
+
+    from lstmbench.batches import partition
+
+    predicted = partition(np.arange(split.start, split.stop), batch_size, steps).targets
+    return float(surprisal[predicted].sum())
+
+
 TIME_MACHINE = CorpusSpec(
     name="time-machine",
     summary="H. G. Wells, The Time Machine (1895), as the d2l course ships it",

@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,12 @@ def facts() -> dict[str, Any]:
 
 def digest() -> str:
     """SHA-256 of :func:`facts`: equal for runs on equal machines."""
-    return hashlib.sha256(json.dumps(facts(), sort_keys=True).encode()).hexdigest()
+    return digest_of(facts())
+
+
+def digest_of(found: Mapping[str, Any]) -> str:
+    """SHA-256 of a machine's facts."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 @cache

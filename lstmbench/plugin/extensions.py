@@ -1,11 +1,10 @@
-"""What a plugin may add to publishing: formats of tables, and places to publish to."""
+"""What a plugin may add to publishing: formats of tables."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +16,10 @@ SUFFIX = re.compile(r"(\.[a-z0-9]+)+", re.ASCII)
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write tables. ``suffix`` begins with a dot: small letters, digits, dots."""
+    """A way to write tables. ``suffix`` begins with a dot: small letters, digits, dots.
+
+    ``render`` gets a list of :class:`lstmbench.Table` that is its own, and returns text.
+    """
 
     name: str
     suffix: str
@@ -29,19 +31,3 @@ class Format:
         if not (isinstance(self.suffix, str) and SUFFIX.fullmatch(self.suffix)):
             return f"offers {self.name!r} with the unusable suffix {self.suffix!r}"
         return None if callable(self.render) else f"offers {self.name!r} without a render"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A place to publish to: ``publish(store_folder, options)`` takes the store there."""
-
-    name: str
-    summary: str
-    publish: Callable[[Path, Mapping[str, str]], None]
-
-    @property
-    def fault(self) -> str | None:
-        """What is wrong with it, or ``None``."""
-        if not isinstance(self.summary, str):
-            return f"offers {self.name!r} without a summary"
-        return None if callable(self.publish) else f"offers {self.name!r} without a publish"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lstmbench.backend import BackendSpec
     from lstmbench.corpora.corpus import CorpusSpec
-    from lstmbench.plugin.extensions import Format, Target
+    from lstmbench.plugin.extensions import Format
     from lstmbench.protocol import Protocol
 
 NAME = "lstmbench"
@@ -104,8 +104,9 @@ def lstmbench_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
 def lstmbench_formats() -> Iterable[Format]:  # type: ignore[empty-body]
     """Called once, before tables are written: formats for ``report`` and ``publish``.
 
-    ``render`` gets the tables and returns their text; what names and messages hold must appear as
-    text in it. A published store gets the result as ``tables/all`` with the format's suffix.
+    ``render`` gets a list of :class:`lstmbench.Table` and returns text; what names and messages
+    hold must appear as text in it. The tables are a copy. A published store gets the result as
+    ``tables/all`` with the format's suffix.
 
     Example::
 
@@ -117,26 +118,4 @@ def lstmbench_formats() -> Iterable[Format]:  # type: ignore[empty-body]
         @hookimpl
         def lstmbench_formats():
             return [Format(name="count", suffix=".count.txt", render=count)]
-    """
-
-
-@hookspec
-def lstmbench_targets() -> Iterable[Target]:  # type: ignore[empty-body]
-    """Called once, by ``publish --target``: places that a published store can be taken to.
-
-    ``publish`` gets the store's folder, complete, and the options of the command line
-    (``--target copy:folder=/srv/www``); it raises :class:`lstmbench.UserError` for what the user
-    can put right.
-
-    Example::
-
-        import shutil
-        from lstmbench import Target, hookimpl
-
-        def copy(store, options):
-            shutil.copytree(store, options["folder"], dirs_exist_ok=True)
-
-        @hookimpl
-        def lstmbench_targets():
-            return [Target(name="copy", summary="a copy of the store", publish=copy)]
     """

@@ -16,7 +16,7 @@ import pluggy
 from lstmbench.backend import INTERFACE, BackendSpec
 from lstmbench.errors import UserError
 from lstmbench.plugin import hookspecs
-from lstmbench.plugin.extensions import Format, Target
+from lstmbench.plugin.extensions import Format
 
 #: Set to anything: every hook call is printed on stderr.
 TRACE = "LSTMBENCH_TRACE_HOOKS"
@@ -83,10 +83,6 @@ class Host:
         """Ways to write tables, by name; the host's own first."""
         return self._collect("lstmbench_formats", Format)
 
-    def targets(self) -> dict[str, Target]:
-        """Places to publish to, by name."""
-        return self._collect("lstmbench_targets", Target)
-
     def _collect(self, hook: str, kind: type[T]) -> dict[str, T]:
         """Ask every plugin by itself; keep what is sound, note what is not."""
         if hook in self._collected:
@@ -136,7 +132,7 @@ def _fault(offer: Any, kind: type, found: dict[str, Any]) -> str | None:
         return "offers the name 'all', which means every backend"
     if name in found:
         return f"registers {name!r} a second time"
-    if isinstance(offer, (Format, Target)):
+    if isinstance(offer, Format):
         return offer.fault
     return _spec_fault(offer) if isinstance(offer, BackendSpec) else None
 

@@ -11,11 +11,13 @@ from urllib.parse import quote
 
 from lstmbench.analysis.tables import Table, tables_from
 from lstmbench.errors import UserError
-from lstmbench.publish import tables as tabling
+from lstmbench.publish import tables as published_tables
 from lstmbench.publish.plots import plots as plots_of
 from lstmbench.publish.readme import text
 from lstmbench.records.filters import only
 from lstmbench.records.store import Run, load, open_runs, write_atomically
+from lstmbench.report.published import published_section
+from lstmbench.report.styles import STYLES
 from lstmbench.report.text import render
 
 #: Pages of jobs take a mebibyte; the best rows alone are shown where all would be more.
@@ -76,11 +78,15 @@ def _line(marker: str) -> str:
 
 @dataclass(frozen=True)
 class TableView:
-    """What of some records is shown: trials that meet all conditions, all rows or the best."""
+    """What of some records is shown: trials that meet all conditions, all rows or the best.
+
+    With ``published``, what others published for the same protocol follows.
+    """
 
     conditions: Mapping[str, str]
     best: bool
     relative_to: str | None
+    published: bool = False
 
     def write(
         self, paths: Sequence[Path], page: Page | None, plots: Sequence[str], summary: Path | None
@@ -88,7 +94,7 @@ class TableView:
         """Write tables into ``page`` and append them to ``summary``.
 
         Returns how many there are, and a line for each damaged record. Raises
-        :class:`UserError` if nothing meets the conditions.
+        :class:`UserError` if nothing meets the conditions, or nothing was published for them.
         """
         loaded = load(paths)
         records = only(loaded.records, self.conditions)
@@ -97,19 +103,36 @@ class TableView:
             raise UserError(f"{asked}: no record is like that")
         tables = tables_from(records, self.relative_to)
         if any(run.published for run in _runs(paths)):
-            tables = tabling.ordered(tables)
+            tables = published_tables.ordered(tables)
         if page:
-            content = _markdown(tables, self.best)
+            content = self._markdown(tables, self.best)
             if plots:
                 content = f"{_plot_links(tables, paths, page.file, plots)}\n\n{content}"
             page.write(content)
         if summary:
-            _append(summary, tables, self.best)
+            self._append(summary, tables)
         return len(tables), loaded.damaged
 
+    def _markdown(self, tables: Sequence[Table], best: bool) -> str:
+        if not best:
+            return render(tables, "github", self.published)
+        parts = [published_tables.best_markdown(tables)]
+        if self.published:
+            parts.append(STYLES["github"].write([published_section(tables)]))
+        return "\n\n".join(parts)
 
-def _markdown(tables: Sequence[Table], best: bool) -> str:
-    return tabling.best_markdown(tables) if best else render(tables, "github")
+    def _append(self, file: Path, tables: Sequence[Table]) -> None:
+        """Add the tables to a page in GitHub-flavoured Markdown."""
+        shown = self._markdown(tables, self.best)
+        if len(shown.encode()) > MAX_SUMMARY:
+            shown = self._markdown(tables, best=True)
+        if len(shown.encode()) > MAX_SUMMARY:
+            shown = f"{len(tables)} tables: too long for this page."
+        try:
+            with file.open("a", encoding="utf-8") as page:
+                page.write(f"## lstmbench\n\n{shown}\n")
+        except OSError as error:
+            raise UserError(f"--summary {file}: {error.strerror or error}") from error
 
 
 def _runs(paths: Sequence[Path]) -> list[Run]:
@@ -145,17 +168,3 @@ def _plot_links(
 
 def _relative(path: Path, start: str) -> str:
     return Path(os.path.relpath(path, start)).as_posix()
-
-
-def _append(file: Path, tables: Sequence[Table], best: bool) -> None:
-    """Add the tables to a page in GitHub-flavoured Markdown."""
-    shown = _markdown(tables, best)
-    if len(shown.encode()) > MAX_SUMMARY:
-        shown = _markdown(tables, best=True)
-    if len(shown.encode()) > MAX_SUMMARY:
-        shown = f"{len(tables)} tables: too long for this page."
-    try:
-        with file.open("a", encoding="utf-8") as page:
-            page.write(f"## lstmbench\n\n{shown}\n")
-    except OSError as error:
-        raise UserError(f"--summary {file}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""A published store: records merged into a folder, and everything else made from them again."""
+"""A published store: records merged into a folder, all else generated from them again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lstmbench.errors import UserError
-from lstmbench.publish.derive import derive
 from lstmbench.publish.folder import (
     check_no_runs,
     check_not_inside,
@@ -16,6 +15,7 @@ from lstmbench.publish.folder import (
     read_manifest,
 )
 from lstmbench.publish.gather import Entries, check_clean, gather
+from lstmbench.publish.generate import generate
 from lstmbench.publish.manifest import Manifest, installed
 from lstmbench.records import canonical
 
@@ -32,12 +32,12 @@ class Outcome:
 
 
 def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outcome:
-    """Merge the records in ``paths`` into the store ``to`` and make its other files anew.
+    """Merge the records in ``paths`` into the store ``to`` and generate its other files anew.
 
     What is there already and as it should be is not written again. Raises :class:`UserError`, with
     nothing written, for records that contradict each other or are not for publication, for a store
     with a damaged record, for a folder that holds runs or is part of another store, and for files
-    in the way that were not made by publishing.
+    in the way that publishing did not write.
     """
     before = read_manifest(to)
     if before is None:
@@ -51,16 +51,16 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
     entries = gather([*([to] if before else []), *paths], damaged)
     listed = before.records if before else {}
     check_clean(entries, entries if allow_dirty else listed)
-    made = derive(entries)
+    generated = generate(entries)
     records = {name: entry.content for name, entry in entries.items()}
     manifest = Manifest(
         {name: canonical.digest(data) for name, data in records.items()},
-        {path: canonical.digest(data) for path, data in made.files.items()},
+        {path: canonical.digest(data) for path, data in generated.files.items()},
         installed(),
     )
-    files = {f"records/{name}": data for name, data in records.items()} | made.files
+    files = {f"records/{name}": data for name, data in records.items()} | generated.files
     check_same_store(to, files, before)
-    outcome = Outcome(entries, damaged=damaged, problems=made.problems)
+    outcome = Outcome(entries, damaged=damaged, problems=generated.problems)
     try:
         outcome.written, outcome.removed = put(to, files, manifest, before)
     except OSError as error:

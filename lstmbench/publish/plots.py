@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lstmbench.analysis.metrics import SHARE_OF_PEAK
 from lstmbench.analysis.tables import Table
-from lstmbench.publish import tables as tabling
+from lstmbench.publish import tables as published_tables
 from lstmbench.records import canonical
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
-#: Tables that get plots, those with most rows, for a drawing takes a while; fewer in long stores.
+#: Tables that get plots, those with most rows, because drawing takes a while; fewer in long stores.
 MAX_PLOTS = 40
 MAX_PLOTS_OF_LONG = 8
 
@@ -28,11 +29,11 @@ class Plot:
 
 def plots(tables: Sequence[Table]) -> list[Plot]:
     """The plots that the records are enough for, table by table, then scaling."""
-    limit = MAX_PLOTS_OF_LONG if tabling.long(tables) else MAX_PLOTS
+    limit = MAX_PLOTS_OF_LONG if published_tables.long(tables) else MAX_PLOTS
     trained = [t for t in tables if any(row.first.epochs.nats for row in t.rows)]
-    most = sorted(trained, key=lambda t: (-len(t.rows), tabling.name(t)))[:limit]
-    chosen = {id(table) for table in most}
-    found = [p for table in trained if id(table) in chosen for p in _of_table(table)]
+    most = sorted(trained, key=lambda t: (-len(t.rows), published_tables.name(t)))[:limit]
+    chosen = {published_tables.name(table) for table in most}
+    found = [p for t in trained if published_tables.name(t) in chosen for p in _of_table(t)]
     return found + [_of_sweep(sweep) for sweep in sweeps(tables)[:limit]]
 
 
@@ -47,17 +48,17 @@ def _of_table(table: Table) -> list[Plot]:
 
         return roofline_svg([table]) or ""
 
-    path = f"plots/{tabling.name(table)}"
+    path = f"plots/{published_tables.name(table)}"
     title = f"Perplexity against epoch: {table.title}"
     found = [Plot("perplexity", f"{path}-perplexity.svg", title, perplexity)]
-    if any(row.peak_share is not None for row in table.rows):
+    if any(row.figure(SHARE_OF_PEAK) for row in table.rows):
         found.append(Plot("roofline", f"{path}-roofline.svg", f"Roofline: {table.title}", roofline))
     return found
 
 
 def sweep_name(sweep: Sweep) -> str:
     """A file name for a sweep, whichever of its sizes are there."""
-    facts = next(iter(sweep.settings.values())).facts
+    facts = next(iter(sweep.tables.values())).facts
     rest = {**facts, "protocol": {**facts["protocol"], sweep.size: None}, sweep.size: None}
     unique = canonical.digest(json.dumps(rest, sort_keys=True).encode())[:8]
     return f"scaling-{SIZES[sweep.size]}-{unique}"

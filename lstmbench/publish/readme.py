@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from lstmbench.analysis.tables import Table
 from lstmbench.corpora.corpus import DEFAULT
 from lstmbench.messages import one_line
-from lstmbench.publish import tables as tabling
+from lstmbench.publish import tables as published_tables
 from lstmbench.publish.gather import Entries, unclean
 from lstmbench.publish.plots import Plot
 from lstmbench.records.record import Record
-from lstmbench.report.text import escape_markdown_line, render
+from lstmbench.report.escape import escape_markdown_line
+from lstmbench.report.text import render
 
 #: Runs beyond which the rest is left to the records.
 MAX_RUNS = 100
@@ -31,7 +32,7 @@ def readme(entries: Entries, tables: Sequence[Table], plots: Sequence[Plot]) -> 
         "All figures: [tables/all.csv](tables/all.csv), [tables/all.json](tables/all.json), and "
         "LaTeX in [tables/](tables). To sort and compare: [site/index.html](site/index.html).",
         "## Fastest of each backend and device",
-        tabling.best_markdown(tables),
+        published_tables.best_markdown(tables),
         "## All tables",
         _all(tables),
     ]
@@ -55,10 +56,10 @@ def _warnings(entries: Entries) -> list[str]:
 
 
 def _all(tables: Sequence[Table]) -> str:
-    if not tabling.long(tables):
+    if not published_tables.long(tables):
         return render(tables, "github")
     return "\n".join(
-        f"- [{text(table.title)}](tables/{tabling.name(table)}.md)" for table in tables
+        f"- [{text(table.title)}](tables/{published_tables.name(table)}.md)" for table in tables
     )
 
 
@@ -85,14 +86,14 @@ def _runs(entries: Entries) -> list[str]:
     found = {
         (
             e.record.source.run,
-            e.record.source.commit or "unknown",
+            e.record.source.short_commit,
             shlex.join(_anywhere(e.record)),
         )
         for e in entries.values()
     }
     runs = sorted(found)
     commands = [
-        one_line(f"{command}  # commit {commit[:12]}, run {run}")
+        one_line(f"{command}  # commit {commit}, run {run}")
         for run, commit, command in runs[:MAX_RUNS]
     ]
     fence = "`" * max(3, *(_longest_ticks(command) + 1 for command in commands), 3)

@@ -7,25 +7,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lstmbench.analysis.tables import Row, Table, processor_name, tables_from
-from lstmbench.messages import one_line
+from lstmbench.analysis import flags
+from lstmbench.analysis.tables import Row, Table, fastest_first, tables_from
 from lstmbench.records import canonical
 from lstmbench.records.record import Record
-from lstmbench.report.columns import COLUMNS, Column
-from lstmbench.report.grid import grid
-from lstmbench.report.text import STYLES
+from lstmbench.report.layout import best_section
+from lstmbench.report.styles import STYLES
 
-#: Rows beyond which a store is long: its tables stand in files of their own, for web pages cut
+#: Rows beyond which a store is long: its tables stand in files of their own, because web pages cut
 #: long READMEs off, and fewer of them are drawn.
 MAX_ROWS = 300
-#: Facts of a trial, not of its table, that the best rows are told apart by.
-FACTS = (
-    Column("init", lambda row: row.first.trial.init, "left"),
-    Column("dtype", lambda row: row.first.trial.dtype, "left"),
-    Column("seed", lambda row: str(row.first.trial.seed)),
-    Column("threads", lambda row: str(row.first.trial.threads)),
-    Column("commit", lambda row: (row.first.source.commit or "unknown")[:8], "left"),
-)
 
 
 def name(table: Table) -> str:
@@ -69,48 +60,33 @@ class Best:
 
 
 def best(tables: Iterable[Table]) -> list[Best]:
-    """The best of ``tables``, in their order; rows that are suspect, or not ok, are left out."""
-    found: dict[str, Best] = {}
-    champions: dict[tuple[str, str, str], Row] = {}
+    """The best of ``tables``, in their order.
+
+    Rows without a speed, and with a flag that disqualifies them, are left out.
+    """
+    titles: dict[tuple[str, str], str] = {}
+    fastest: dict[tuple[str, str], dict[tuple[str, str], Row]] = {}
     for table in tables:
         trial, machine = table.first.trial, table.first.machine
-        title = ", ".join(
-            [
-                " with ".join(
-                    [
-                        trial.protocol.name,
-                        *(f"{k.replace('_', '-')} {v}" for k, v in trial.overrides.items()),
-                    ]
-                ),
-                f"corpus {trial.corpus} ({trial.corpus_digest[:8]})",
-                processor_name(machine.facts),
-            ]
-        )
-        key = f"{title} {machine.digest}"
-        found.setdefault(key, Best(title, []))
+        title = ", ".join([trial.protocol_title(), trial.corpus_title, machine.label])
+        key = (title, machine.digest)
+        titles[key] = title
+        found = fastest.setdefault(key, {})
         for row in table.rows:
-            place = (key, row.first.trial.backend, row.first.trial.device)
-            if row.speed is None or any("suspect" in r.flags for r in row.records):
+            if row.speed is None or flags.disqualified(row.flags):
                 continue
-            current = champions.get(place)
-            if current is None or current.speed is None or row.speed.value > current.speed.value:
-                champions[place] = row
-    for (key, _, _), row in champions.items():
-        found[key].rows.append(row)
-    for group in found.values():
-        group.rows.sort(key=lambda r: (-(r.speed.value if r.speed else 0), r.label))
-    return [group for group in found.values() if group.rows]
+            place = (row.first.trial.backend, row.first.trial.device)
+            current = found.setdefault(place, row)
+            if current.speed is None or row.speed.value > current.speed.value:
+                found[place] = row
+    return [
+        Best(titles[key], sorted(rows.values(), key=fastest_first))
+        for key, rows in fastest.items()
+        if rows
+    ]
 
 
 def best_markdown(tables: Iterable[Table]) -> str:
     """The tables of :func:`best` for GitHub, or a sentence where there are none."""
-    style, parts = STYLES["github"], []
-    for group in best(tables):
-        parts.append(style.heading(one_line(group.title)).rstrip("\n"))
-        filled = [(c, [c.cell(row) for row in group.rows]) for c in (*COLUMNS, *FACTS)]
-        shown = [(c, cells) for c, cells in filled if any(cells)]
-        cells = [[style.cell(one_line(cell)) for cell in texts] for _, texts in shown]
-        rows = list(zip(*cells, strict=True))
-        headings, align = [c.heading for c, _ in shown], [c.align for c, _ in shown]
-        parts.append(grid(headings, rows, style.table, align))
-    return "\n\n".join(parts) or "No trial has a speed."
+    sections = [best_section(group.title, group.rows) for group in best(tables)]
+    return STYLES["github"].write(sections) or "No trial has a speed."

@@ -81,6 +81,11 @@ class Source(_Part):
     interleaved: bool
     stopping_rule: StoppingRule | None = None
 
+    @property
+    def short_commit(self) -> str:
+        """The first digits of the commit, or ``unknown``."""
+        return self.commit[:8] if self.commit else "unknown"
+
 
 class Machine(_Part):
     """The hardware's facts with their digest, and the versions installed."""
@@ -88,6 +93,13 @@ class Machine(_Part):
     digest: str
     facts: dict[str, Any]
     versions: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """Processor and cores, such as ``AMD EPYC (2 cores)``."""
+        facts = self.facts
+        limit = f", limited to {facts['cpu_limit']}" if "cpu_limit" in facts else ""
+        return f"{facts.get('processor')} ({facts.get('physical_cores')} cores{limit})"
 
 
 class Parity(_Part):

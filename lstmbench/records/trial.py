@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 
 from lstmbench.backend import Task
@@ -44,6 +44,27 @@ class Trial:
     def label(self) -> str:
         """``backend:mode`` as on the command line."""
         return f"{self.backend}:{self.mode}"
+
+    def protocol_title(self, without: Collection[str] = ()) -> str:
+        """The protocol with what was overridden: ``quick with epochs 10 and hidden-size 128``.
+
+        ``without`` names overrides that are left out.
+        """
+        words = self.overrides_in_words(without)
+        if not words:
+            return self.protocol.name
+        most, last = ", ".join(words[:-1]), words[-1]
+        return f"{self.protocol.name} with {f'{most} and {last}' if most else last}"
+
+    def overrides_in_words(self, without: Collection[str] = ()) -> list[str]:
+        """What differs from the protocol, such as ``hidden-size 128``."""
+        items = self.overrides.items()
+        return [f"{name.replace('_', '-')} {v}" for name, v in items if name not in without]
+
+    @property
+    def corpus_title(self) -> str:
+        """The text with the first digits of its digest: ``corpus time-machine (8424dbd9)``."""
+        return f"corpus {self.corpus} ({self.corpus_digest[:8]})"
 
     @property
     def device_kind(self) -> str:

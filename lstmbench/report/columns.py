@@ -2,79 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lstmbench.analysis.compare import TARGETS
+from lstmbench.analysis.intervals import Interval
+from lstmbench.analysis.metrics import BY_KEY, METRICS, Metric, Place, Shown
 from lstmbench.analysis.tables import Row
-from lstmbench.report.numbers import _digits, scaled, significant
+from lstmbench.report.numbers import interval_digits, scientific, significant
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """A column with its texts; ``align`` is ``left`` or ``right``.
+
+    It is left out where all texts are empty, unless ``always``; the site shows it on request if it
+    is ``minor``. Code knows it by ``key``; ``heading`` is for readers only.
+    """
+
+    key: str
+    heading: str
+    texts: tuple[str, ...]
+    align: str = "right"
+    always: bool = False
+    minor: bool = False
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading and what stands under it; shown only where some row has something to show."""
+    """A column of which ``cell`` gives the text for a row; the rest as for :class:`TextColumn`."""
 
+    key: str
     heading: str
     cell: Callable[[Row], str]
     align: str = "right"
+    always: bool = False
+    minor: bool = False
+
+    def of(self, rows: Sequence[Row]) -> TextColumn:
+        """The column for these rows."""
+        texts = tuple(self.cell(row) for row in rows)
+        return TextColumn(self.key, self.heading, texts, self.align, self.always, self.minor)
 
 
-def rate(row: Row) -> str:
-    """Tokens per second with the digits that its interval leaves."""
-    return significant(row.speed.value, _digits(row.speed)) if row.speed else ""
-
-
-def _interval(row: Row) -> str:
-    speed = row.speed
-    if speed is None or speed.low is None or speed.high is None:
+def figure_text(metric: Metric, row: Row) -> str:
+    """A figure with its digits, and the one that stands beside it."""
+    shown, figure = metric.shown, row.figure(metric)
+    if shown is None or figure is None:
         return ""
-    digits = _digits(speed)
-    return f"{significant(speed.low, digits)} to {significant(speed.high, digits)}"
+    text = _number(shown, figure, figure.value)
+    if not shown.beside:
+        return text
+    other = row.figure(BY_KEY[shown.beside])
+    return shown.form.format(text, _number(shown, other, other.value)) if other else text
 
 
-def _quartiles(row: Row) -> str:
-    if row.quartiles is None:
+def _number(shown: Shown, figure: Interval, value: float) -> str:
+    digits = interval_digits(figure) if shown.digits is None else shown.digits
+    write = scientific if shown.scientific else significant
+    return write(value * shown.factor, digits)
+
+
+def _bounds_text(metric: Metric, row: Row) -> str:
+    shown, figure = metric.shown, row.figure(metric)
+    if shown is None or figure is None or figure.low is None or figure.high is None:
         return ""
-    return " to ".join(significant(value, 3) for value in row.quartiles)
+    return f"{_number(shown, figure, figure.low)} to {_number(shown, figure, figure.high)}"
 
 
-def _seconds_to(row: Row, target: float) -> str:
-    """Without and, in brackets, with start-up."""
-    training = row.seconds_to(target, start_up=False)
-    if training is None:
-        return ""
-    return f"{significant(training, 3)} ({significant(row.seconds_to(target, True), 3)})"
+def _figures(place: Place) -> list[Column]:
+    """The columns of all figures that are shown at a place."""
+    found = []
+    for metric in METRICS:
+        shown = metric.shown
+        if shown is None or shown.place is not place:
+            continue
+        minor = shown.minor or place is Place.DETAILS
+        cell = partial(figure_text, metric)
+        found.append(Column(metric.key, shown.heading, cell, always=shown.always, minor=minor))
+        if shown.bounds:
+            cell = partial(_bounds_text, metric)
+            found.append(Column(f"{metric.key}_bounds", shown.bounds, cell, minor=minor))
+    return found
 
 
+def _fact(key: str, cell: Callable[[Row], str], heading: str = "", align: str = "left") -> Column:
+    return Column(key, heading or key, cell, align, always=True)
+
+
+DEVICE = _fact("device", lambda row: row.first.trial.device)
+#: Figures of the main table, and of the one below: where the time and the memory went.
+FIGURES, DETAIL_FIGURES = _figures(Place.MAIN), _figures(Place.DETAILS)
 #: The main table.
-COLUMNS = (
-    Column("backend", lambda row: row.first.trial.backend, "left"),
-    Column("mode", lambda row: row.first.trial.mode, "left"),
-    Column("device", lambda row: row.first.trial.device, "left"),
-    Column("status", lambda row: row.status, "left"),
-    Column("perplexity", lambda row: significant(row.perplexity, 5)),
-    Column("last-10 median", lambda row: significant(row.last_median, 5)),
-    Column("test", lambda row: significant(row.test, 5)),
-    Column("floor", lambda row: significant(row.floor, 5)),
-    Column("tokens/s", rate),
-    Column("95 % interval", _interval),
-    Column("% of peak", lambda row: scaled(row.peak_share, 100, 2)),
-    Column("start-up s", lambda row: significant(row.startup, 2)),
-    Column("training s", lambda row: significant(row.training, 3)),
-    Column("parity", lambda row: "" if row.parity is None else f"{row.parity:.1e}"),
+RESULTS = (
+    _fact("backend", lambda row: row.first.trial.backend),
+    _fact("mode", lambda row: row.first.trial.mode),
+    DEVICE,
+    _fact("status", lambda row: row.status),
+    *FIGURES,
 )
-#: Below the main table: where the time and the memory went.
-DETAILS = (
-    Column("backend", lambda row: row.label, "left"),
-    Column("device", lambda row: row.first.trial.device, "left"),
-    Column("mean tokens/s", lambda row: significant(row.mean_speed, 3)),
-    Column("quartiles", _quartiles),
-    Column("GFLOP/s", lambda row: scaled(row.achieved, 1e-9, 3)),
-    *(Column(f"s to perplexity {t:g}", partial(_seconds_to, target=t)) for t in TARGETS),
-    Column("memory MiB", lambda row: scaled(row.memory, 2**-20, 3)),
-    Column("device MiB", lambda row: scaled(row.device_memory, 2**-20, 3)),
-    Column("J / M tokens", lambda row: significant(row.energy, 3)),
+DETAILS = (_fact("label", lambda row: row.label, "backend"), DEVICE, *DETAIL_FIGURES)
+#: What tells rows of several tables apart.
+TRIAL_FACTS = (
+    _fact("init", lambda row: row.first.trial.init),
+    _fact("dtype", lambda row: row.first.trial.dtype),
+    _fact("seed", lambda row: str(row.first.trial.seed), align="right"),
+    _fact("threads", lambda row: str(row.first.trial.threads), align="right"),
+    _fact("commit", lambda row: row.first.source.short_commit),
 )
-#: Shown even when empty.
-ALWAYS = {"backend", "mode", "device", "status", "perplexity", "tokens/s", "J / M tokens"}

@@ -5,6 +5,7 @@ Imported whenever lstmbench starts, to register the host's own formats: imports 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,14 @@ def of_plugins() -> list[Format]:
 
 
 def render(form: Format, tables: Sequence[Table]) -> str:
-    """The tables in a format. What a plugin's does wrong becomes a :class:`UserError`."""
+    """The tables in a format. What a plugin's does wrong becomes a :class:`UserError`.
+
+    A plugin gets a copy, so that nothing that it does changes what other files are made from.
+    """
     if form.name in FORMATS:
         return form.render(tables)
     try:
-        text = form.render(tables)
+        text = form.render(copy.deepcopy(tables))
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise UserError(f"format {form.name!r} of a plugin failed: {what}") from error

@@ -3,110 +3,105 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from statistics import median
 
 from lstmbench.analysis import flags, roofline
-from lstmbench.analysis.metrics import MIN_PROCESSES
-from lstmbench.analysis.tables import Table, widest
-from lstmbench.records.record import Flag
+from lstmbench.analysis.metrics import ENERGY
+from lstmbench.analysis.precision import MIN_PROCESSES, widest
+from lstmbench.analysis.tables import Table
+from lstmbench.records.record import Record
 from lstmbench.report.numbers import significant
 
 
-def notes(setting: Table) -> list[str]:
+def notes(table: Table) -> list[str]:
     """One sentence each, in plain text."""
-    lines = []
-    if setting.repeated:
-        turns = all(r.source.interleaved for row in setting.rows for r in row.records)
-        how = "repeat by repeat where they took turns" if turns else "without turns"
-        lines.append(
-            "Rows of equal rank cannot be told apart: none is surely slower than the first of "
-            f"them, by the 95 % interval of their ratio ({how})."
-        )
-    else:
-        lines.append(
-            "One process per trial: the rows are sorted by tokens/s but not ranked, for one "
+    records = [record for row in table.rows for record in row.records]
+    return [
+        _rank_note(table, records),
+        "Tokens/s is the mean over the faster half of the steady epochs, because interference can "
+        "only slow an epoch down; mean and quartiles are over all of them.",
+        *_peak_notes(table),
+        *_interference_notes(table),
+        *_stopping_notes(table, records),
+        *_relative_notes(table),
+        *_flag_notes(table),
+        *sorted({record.trial.protocol.note for record in records} - {""}),
+        *_messages(table),
+        *_commit_notes(records),
+    ]
+
+
+def _relative_notes(table: Table) -> list[str]:
+    what = f"x {table.relative_to}: speed relative to it on the same device."
+    return [what] if table.relative_to else []
+
+
+def _rank_note(table: Table, records: list[Record]) -> str:
+    if not table.repeated:
+        return (
+            "One process per trial: the rows are sorted by tokens/s but not ranked, because one "
             "process gives no interval."
         )
-    lines.append(
-        "Tokens/s is the mean over the faster half of the steady epochs, for noise only slows "
-        "down; mean and quartiles are over all of them."
+    interleaved = all(record.source.interleaved for record in records)
+    how = "repeat by repeat where they were interleaved" if interleaved else "not interleaved"
+    return (
+        "Rows of equal rank are not distinguishable: none is significantly slower than the first "
+        f"of them, by the 95 % interval of their ratio ({how})."
     )
-    lines += _peak_notes(setting) + _neighbour_notes(setting) + _aim_notes(setting)
-    if setting.relative_to:
-        lines.append(f"x {setting.relative_to}: speed relative to it on the same device.")
-    lines += _flag_notes(setting)
-    lines += sorted({r.trial.protocol.note for row in setting.rows for r in row.records} - {""})
-    messages: dict[str, int] = {}
-    for row in setting.rows:
-        for record in row.records:
-            if record.message:
-                reason = f" ({record.reason})" if record.reason else ""
-                label = f"{row.label} on {record.trial.device}"
-                line = f"{label} {record.status.value}{reason}: {record.message}"
-                messages[line] = messages.get(line, 0) + 1
-    lines += [f"{line} ({n} times)" if n > 1 else line for line, n in messages.items()]
-    if any(r.source.dirty or r.source.commit is None for row in setting.rows for r in row.records):
-        lines.append("Made by code that is no clean commit: not for publication.")
-    return lines
 
 
-#: What the flags of a record mean.
-FLAGS = {
-    "drifting": "the steady epochs still drift",
-    "suspect": "a perplexity is too good to be true",
-}
-
-
-def _flag_notes(setting: Table) -> list[str]:
+def _flag_notes(table: Table) -> list[str]:
     """What a row's flags mean, and how many of its processes have them.
 
-    But for ``interference``, which all rows of a group share.
+    Except for flags that the rows of a group share: other notes say what was measured.
     """
     lines = []
-    for row in setting.rows:
-        for flag in sorted({flag for r in row.records for flag in r.flags} - {Flag.INTERFERENCE}):
-            who = f"{row.label} on {row.first.trial.device}"
+    shared = {flag.name for flag in flags.RULES if flag.shared}
+    for row in table.rows:
+        for flag in (flag for flag in row.flags if flag not in shared):
             number = sum(flag in record.flags for record in row.records)
             of = f" ({number} of {len(row.records)} processes)" if len(row.records) > 1 else ""
-            lines.append(f"{who} is {flag}{of}: {FLAGS.get(flag, flag)}.")
+            meaning = flags.BY_NAME[flag].meaning if flag in flags.BY_NAME else "an unknown flag"
+            lines.append(f"{row.label} on {row.first.trial.device} is {flag}{of}: {meaning}.")
     return lines
 
 
-def _peak_notes(setting: Table) -> list[str]:
-    """Which products the shares of the peak are shares of, and whose joules are missing."""
-    products: dict[str, list[float]] = {}
-    for row in setting.rows:
+def _peak_notes(table: Table) -> list[str]:
+    """Which matmuls the shares of the peak are shares of, and whether joules are missing."""
+    peaks: dict[str, list[float]] = {}
+    for row in table.rows:
         for record in row.ok_records:
             rate = roofline.peak(record)
             if rate and record.peak:
                 made = f"{record.peak.matmul.library} (side {record.peak.matmul.side:,})"
-                products.setdefault(f"{made} on {record.trial.device}", []).append(rate)
+                peaks.setdefault(f"{made} on {record.trial.device}", []).append(rate)
     lines = []
-    if products:
+    if peaks:
         made = "; ".join(
             f"{who}, {significant(median(rates) / 1e9, 3)} GFLOP/s"
-            for who, rates in sorted(products.items())
+            for who, rates in sorted(peaks.items())
         )
         lines.append(
-            "% of peak: products of the model, by the formula, against the fastest matrix product "
-            f"that took turns with the trials: {made}."
+            "% of peak: the model's operations, by the formula, against the fastest matmul that "
+            f"was interleaved with the trials: {made}."
         )
-    if any(row.ok_records and row.energy is None for row in setting.rows):
+    if any(row.ok_records and row.figure(ENERGY) is None for row in table.rows):
         lines.append("No joules where no energy counter could be read.")
     return lines
 
 
-def _neighbour_notes(setting: Table) -> list[str]:
+def _interference_notes(table: Table) -> list[str]:
     """What others took of the machine meanwhile, where it was enough to matter."""
-    seen = [r.system_load for row in setting.rows for r in row.ok_records if r.system_load]
+    seen = [r.system_load for row in table.rows for r in row.ok_records if r.system_load]
     lines = []
-    others = [s.others for s in seen if s.others >= flags.INTERFERING_PROCESSORS]
+    others = [load.others for load in seen if load.others >= flags.INTERFERING_PROCESSORS]
     if others:
         lines.append(
-            f"Something else kept up to {significant(max(others), 2)} processors busy meanwhile "
+            f"Other programs kept up to {significant(max(others), 2)} processors busy meanwhile "
             f"({len(others)} of {len(seen)} trials): speeds may be too low."
         )
-    stolen = [s.stolen for s in seen if s.stolen >= flags.STOLEN_SHARE]
+    stolen = [load.stolen for load in seen if load.stolen >= flags.STOLEN_SHARE]
     if stolen:
         lines.append(
             f"The hypervisor gave up to {max(stolen):.1%} of the processor time to other guests "
@@ -115,12 +110,11 @@ def _neighbour_notes(setting: Table) -> list[str]:
     return lines
 
 
-def _aim_notes(setting: Table) -> list[str]:
-    records = [record for row in setting.rows for record in row.records]
-    rules = [r.source.stopping_rule for r in records if r.source.stopping_rule]
+def _stopping_notes(table: Table, records: list[Record]) -> list[str]:
+    rules = [record.source.stopping_rule for record in records if record.source.stopping_rule]
     if not rules:
         return []
-    width, processes = widest(setting), max(len(row.ok_records) for row in setting.rows)
+    width, processes = widest(table), max(len(row.ok_records) for row in table.rows)
     known = "not every ratio is known"
     if width is not None and math.isfinite(width):
         known = f"the widest is known within {width:.1%}"
@@ -130,3 +124,20 @@ def _aim_notes(setting: Table) -> list[str]:
         f"Sampling was to go on until every ratio is known within {rules[0].precision:.1%}, or for "
         f"{rules[0].seconds:g} s: {known}, {ending}."
     ]
+
+
+def _messages(table: Table) -> list[str]:
+    """The message of each process that has one, equal ones once."""
+    lines: Counter[str] = Counter()
+    for row in table.rows:
+        for record in (record for record in row.records if record.message):
+            reason = f" ({record.reason})" if record.reason else ""
+            who = f"{row.label} on {record.trial.device}"
+            lines[f"{who} {record.status.value}{reason}: {record.message}"] += 1
+    return [f"{line} ({n} times)" if n > 1 else line for line, n in lines.items()]
+
+
+def _commit_notes(records: list[Record]) -> list[str]:
+    if any(record.source.dirty or record.source.commit is None for record in records):
+        return ["Made by code that is no clean commit: not for publication."]
+    return []

@@ -8,7 +8,7 @@ from typing import Any
 from lstmbench.analysis.intervals import Interval
 
 #: More than any measurement gives, and few enough that the last bit, in which logarithms and
-#: exponentials of two systems may differ, shows nowhere: whoever verifies gets the same digits.
+#: exponentials of two systems may differ, shows nowhere: verifying gives the same digits.
 DIGITS = 10
 
 
@@ -39,11 +39,16 @@ def significant(value: float | None, digits: int) -> str:
     return f"{rounded:,.{max(0, digits - 1 - magnitude)}f}"
 
 
-def _digits(speed: Interval) -> int:
+def scientific(value: float, digits: int) -> str:
+    """``value`` with so many significant digits and a power of ten, such as ``4.3e-06``."""
+    return f"{value:.{digits - 1}e}"
+
+
+def interval_digits(figure: Interval) -> int:
     """Significant digits that the interval leaves meaningful; three without one."""
-    if not speed.half_width:
+    if not figure.half_width:
         return 3
-    return min(5, max(2, 1 - floor(log10(speed.half_width))))
+    return min(5, max(2, 1 - floor(log10(figure.half_width))))
 
 
 def scaled(value: float | None, factor: float, digits: int) -> str:
@@ -55,7 +60,7 @@ def ratio_text(ratio: Interval | None) -> str:
     """A ratio with its interval, such as ``1.31 (1.29 to 1.33)``."""
     if ratio is None:
         return ""
-    digits = _digits(ratio)
+    digits = interval_digits(ratio)
     text = significant(ratio.value, digits)
     if ratio.low is None or ratio.high is None:
         return text

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from lstmbench.analysis import metrics, roofline
+from lstmbench.analysis import roofline, series
+from lstmbench.analysis.metrics import OPERATIONS_PER_SECOND, SHARE_OF_PEAK
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.messages import one_line
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
-#: Okabe & Ito's colours, told apart with any kind of colour vision.
+#: Okabe & Ito's colours, distinct with any kind of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = "osD^vP*X"
@@ -35,24 +36,24 @@ def all_svgs(tables: Sequence[Table]) -> dict[str, str]:
 
 
 def perplexity_svg(tables: Sequence[Table]) -> str:
-    """Training perplexity against epoch, log scale; colour by backend, dashes by setting."""
+    """Training perplexity against epoch, log scale; colour by backend, dashes by table."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     labels = _labels(tables)
-    for dash, setting in enumerate(tables):
-        for row in setting.rows:
+    for dash, table in enumerate(tables):
+        for row in table.rows:
             if not row.first.epochs.nats:
                 continue
-            series = [
+            values = [
                 value if math.isfinite(value) else math.nan
-                for value in metrics.perplexities(row.first.epochs)
+                for value in series.perplexities(row.first.epochs)
             ]
             name = _name(row)
             if len(tables) > 1:
                 name = f"{name} ({row.first.trial.init})"
             axes.plot(
-                range(1, len(series) + 1),
-                series,
+                range(1, len(values) + 1),
+                values,
                 color=_colour(labels, row),
                 linestyle=DASHES[dash % len(DASHES)],
                 linewidth=1.2,
@@ -69,7 +70,7 @@ def roofline_svg(tables: Sequence[Table]) -> str | None:
 
     ``None`` where no trial has a measured peak.
     """
-    rows = [row for setting in tables for row in setting.rows if row.peak_share is not None]
+    rows = [row for table in tables for row in table.rows if row.figure(SHARE_OF_PEAK)]
     if not rows:
         return None
     figure = Figure(figsize=(8, 4.8), layout="constrained")
@@ -81,16 +82,16 @@ def roofline_svg(tables: Sequence[Table]) -> str | None:
     for row in rows:
         roofs.setdefault(_roof(row), []).append(row)
     for name, beneath in roofs.items():
-        sound = [record for row in beneath for record in row.ok_records]
-        flat = metrics.median_of(roofline.peak(record) for record in sound)
-        slope = metrics.median_of(roofline.bandwidth(record) for record in sound)
+        records = [record for row in beneath for record in row.ok_records]
+        flat = series.median_of(roofline.peak(record) for record in records)
+        slope = series.median_of(roofline.bandwidth(record) for record in records)
         assert flat is not None
         roof = np.minimum(flat, reach * slope) if slope else np.full_like(reach, flat)
         axes.plot(reach, roof / 1e9, color="#777777", linewidth=1.2, label=_plain(name))
     for index, (row, place) in enumerate(zip(rows, places, strict=True)):
         axes.plot(
             [place],
-            [(row.achieved or 0.0) / 1e9],
+            [(row.value(OPERATIONS_PER_SECOND) or 0.0) / 1e9],
             marker=MARKERS[index % len(MARKERS)],
             linestyle="none",
             color=_colour(labels, row),
@@ -109,11 +110,12 @@ def scaling_svg(sweep: Sweep) -> str:
     """Tokens/s, and per cent of the peak, against the size that a sweep runs over."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    labels = _labels(list(sweep.settings.values()))
+    labels = _labels(list(sweep.tables.values()))
     for rows in sweep.rows().values():
         first = next(iter(rows.values()))
         speeds = [(v, row.speed.value) for v, row in rows.items() if row.speed]
-        shares = [(v, 100 * row.peak_share) for v, row in rows.items() if row.peak_share]
+        shared = ((v, row.value(SHARE_OF_PEAK)) for v, row in rows.items())
+        shares = [(v, 100 * share) for v, share in shared if share]
         for axes, points in ((left, speeds), (right, shares)):
             if points:
                 axes.plot(
@@ -127,13 +129,13 @@ def scaling_svg(sweep: Sweep) -> str:
     left.set(xlabel=name, ylabel="tokens/s", xscale="log", yscale="log")
     right.set(xlabel=name, ylabel="% of peak", xscale="log", ylim=(0, None))
     for axes in (left, right):
-        axes.set_xticks(list(sweep.settings), [str(value) for value in sweep.settings])
+        axes.set_xticks(list(sweep.tables), [str(value) for value in sweep.tables])
         axes.xaxis.set_minor_formatter("")
     return _finish(figure, [left, right])
 
 
 def _labels(tables: Sequence[Table]) -> list[str]:
-    return sorted({row.label for setting in tables for row in setting.rows})
+    return sorted({row.label for table in tables for row in table.rows})
 
 
 def _colour(labels: Sequence[str], row: Row) -> str:

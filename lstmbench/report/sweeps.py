@@ -1,15 +1,16 @@
-"""Settings that differ in one size only, side by side: how speed scales with it."""
+"""Tables that differ in one size only, side by side: how speed scales with it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lstmbench.analysis.metrics import SHARE_OF_PEAK, TOKENS_PER_SECOND
 from lstmbench.analysis.tables import Row, Table
-from lstmbench.report.columns import rate
-from lstmbench.report.numbers import scaled
+from lstmbench.report.columns import figure_text
+from lstmbench.report.layout import Section, TextTable
 
 #: What a sweep may run over, with its name on the command line.
 SIZES = {
@@ -23,45 +24,46 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """Settings by the value of one of :data:`SIZES`, rising; all else is equal."""
+    """Tables by the value of one of :data:`SIZES`, rising; all else is equal."""
 
     size: str
-    settings: dict[int, Table]
+    tables: dict[int, Table]
 
     @property
     def title(self) -> str:
-        values = ", ".join(map(str, self.settings))
-        first = next(iter(self.settings.values()))
-        return f"Scaling with {SIZES[self.size]} ({values}): {first.described(without=self.size)}"
+        values = ", ".join(map(str, self.tables))
+        first = next(iter(self.tables.values()))
+        return f"Scaling with {SIZES[self.size]} ({values}): {first.title_without(self.size)}"
 
     def rows(self) -> dict[tuple[str, str], dict[int, Row]]:
         """For each (backend:mode, device) its rows by value, fastest at the first value first."""
         found: dict[tuple[str, str], dict[int, Row]] = {}
-        for value, setting in self.settings.items():
-            for row in setting.rows:
+        for value, table in self.tables.items():
+            for row in table.rows:
                 found.setdefault((row.label, row.first.trial.device), {})[value] = row
         return found
-
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and cells: tokens/s, and in brackets the share of the peak."""
-        header = ["backend", "device", *(f"{SIZES[self.size]} {value}" for value in self.settings)]
-        cells = [
-            [label, device, *(_cell(rows.get(value)) for value in self.settings)]
-            for (label, device), rows in self.rows().items()
-        ]
-        return header, cells
 
     @property
     def note(self) -> str:
         """What a point is."""
-        found = {len(row.ok_records) for rows in self.rows().values() for row in rows.values()} - {
-            0
-        }
-        least, most = min(found, default=0), max(found, default=0)
+        rows = [row for by_value in self.rows().values() for row in by_value.values()]
+        counts = {len(row.ok_records) for row in rows} - {0}
+        least, most = min(counts, default=0), max(counts, default=0)
         number = str(most) if least == most else f"{least} to {most}"
         if most > 1:
             return f"Each point is of {number} processes."
         return "Each point is one process, which gives no interval."
+
+
+def sweep_section(sweep: Sweep) -> Section:
+    """Tokens/s, and in brackets the share of the peak, by size."""
+    sizes = [(str(value), f"{SIZES[sweep.size]} {value}") for value in sweep.tables]
+    cells = [
+        [label, device, *(_cell(rows.get(value)) for value in sweep.tables)]
+        for (label, device), rows in sweep.rows().items()
+    ]
+    columns = [("label", "backend"), ("device", "device"), *sizes]
+    return Section(sweep.title, (TextTable.from_rows("sweep", columns, cells), sweep.note))
 
 
 def _cell(row: Row | None) -> str:
@@ -69,18 +71,19 @@ def _cell(row: Row | None) -> str:
         return ""
     if row.speed is None:
         return row.status
-    share = scaled(row.peak_share, 100, 2)
-    return f"{rate(row)} tokens/s" + (f" ({share} % of peak)" if share else "")
+    share = figure_text(SHARE_OF_PEAK, row)
+    speed = figure_text(TOKENS_PER_SECOND, row)
+    return f"{speed} tokens/s" + (f" ({share} % of peak)" if share else "")
 
 
 def sweeps(tables: Sequence[Table]) -> list[Sweep]:
-    """Every sweep in some settings, over each size with at least two values."""
+    """Every sweep in some tables, over each size with at least two values."""
     found = []
     for size in SIZES:
         alike: dict[str, dict[int, Table]] = {}
-        for setting in tables:
-            facts, value = _without(setting.facts, size)
-            alike.setdefault(json.dumps(facts, sort_keys=True), {}).setdefault(value, setting)
+        for table in tables:
+            facts, value = _without(table.facts, size)
+            alike.setdefault(json.dumps(facts, sort_keys=True), {}).setdefault(value, table)
         found += [
             Sweep(size, dict(sorted(values.items())))
             for values in alike.values()
@@ -89,7 +92,7 @@ def sweeps(tables: Sequence[Table]) -> list[Sweep]:
     return found
 
 
-def _without(facts: dict[str, Any], size: str) -> tuple[dict[str, Any], int]:
+def _without(facts: Mapping[str, Any], size: str) -> tuple[dict[str, Any], int]:
     """The facts without one size, and its value."""
     if size in facts:
         return {k: v for k, v in facts.items() if k != size}, facts[size]

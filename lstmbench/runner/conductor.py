@@ -6,8 +6,6 @@ not. Only one worker computes at any time; the others wait in a blocking read.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +15,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from lstmbench.analysis.metrics import given_up, perplexity
+from lstmbench.analysis.precision import given_up
+from lstmbench.analysis.series import perplexity
 from lstmbench.backend import BackendSpec
-from lstmbench.batches import draw_offsets, partition
-from lstmbench.corpora.corpus import Corpus
+from lstmbench.batches import draw_offsets, offsets_digest
+from lstmbench.corpora.corpus import Corpus, source_nats
 from lstmbench.machine import energy, facts
 from lstmbench.machine.load import CpuTimeDelta
 from lstmbench.records.record import (
@@ -180,7 +179,7 @@ class Conductor:
             return
         protocol, seed = group[0].trial.protocol, group[0].trial.seed
         offsets = draw_offsets(seed, protocol.epochs, protocol.steps)
-        digest = hashlib.sha256(json.dumps(offsets).encode()).hexdigest()
+        digest = offsets_digest(offsets)
         peaks = self._peaks(group[0].trial)
         for state in group:
             state.digests["offsets"] = digest
@@ -286,9 +285,7 @@ class Conductor:
             return None
         protocol = trial.protocol
         part = protocol.splits(len(self.corpus.ids))[split]
-        places = np.arange(part.start, part.stop)
-        predicted = partition(places, protocol.batch_size, protocol.steps).targets
-        return float(self.corpus.surprisal[predicted].sum())
+        return source_nats(self.corpus.surprisal, part, protocol.batch_size, protocol.steps)
 
     def _end(self, state: TrialState) -> None:
         protocol = state.trial.protocol

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from lstmbench.analysis.metrics import MIN_PROCESSES
+from lstmbench.analysis.precision import MIN_PROCESSES
 from lstmbench.analysis.roofline import cost
 from lstmbench.batches import window_count
 from lstmbench.errors import UserError

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lstmbench.analysis import metrics
+from lstmbench.analysis import series
 from lstmbench.analysis.roofline import COPIES, COPY_BYTES, PRODUCTS, TURNS, product_side
 from lstmbench.records.record import Copy, Matmul, Peak
 from lstmbench.records.trial import Trial
@@ -83,7 +83,7 @@ class Peaks:
 
     def best(self) -> Peak | None:
         """The fastest so far."""
-        rates = {who: metrics.faster_half_mean(times) for who, times in self.offers.items()}
+        rates = {who: series.faster_half_mean(times) for who, times in self.offers.items()}
         known = [(seconds, who) for who, seconds in rates.items() if seconds]
         if not known:
             return None

@@ -11,8 +11,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from lstmbench.analysis.metrics import MIN_PROCESSES
-from lstmbench.analysis.tables import tables_from, widest_of
+from lstmbench.analysis.precision import MIN_PROCESSES, widest_of
+from lstmbench.analysis.tables import tables_from
 from lstmbench.records.record import Record, StoppingRule
 
 #: Processes of a row at most.

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstmbench.analysis.flags import drifting, interference, suspect
+from lstmbench.analysis import flags
 from lstmbench.machine.redact import scrub
 from lstmbench.records.record import (
     Continuation,
     Digests,
     Epochs,
     Evaluation,
-    Flag,
     Machine,
     Memory,
     Parity,
@@ -78,11 +77,6 @@ class TrialState:
         epochs = Epochs(
             seconds=seconds, nats=nats, tokens=tokens, joules=[] if None in joules else joules
         )
-        found = {
-            Flag.INTERFERENCE: interference(self.system_load),
-            Flag.SUSPECT: suspect(nats, self.evaluations),
-            Flag.DRIFTING: drifting(epochs),
-        }
         return Record(
             trial=self.trial,
             source=source,
@@ -92,7 +86,7 @@ class TrialState:
             status=status,
             reason=reason,
             message=scrub(" ".join(message.split())),
-            flags=[flag for flag, raised in found.items() if raised],
+            flags=flags.raised(epochs, self.evaluations, self.system_load),
             parity=self.parity,
             epochs=epochs,
             evaluations=self.evaluations,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lstmbench.plugin.extensions import SUFFIX
-from lstmbench.publish.derive import GeneratedFiles, derive
 from lstmbench.publish.gather import Entries
+from lstmbench.publish.generate import GeneratedFiles, generate
 from lstmbench.publish.manifest import FILES, FOLDERS, Manifest, installed
 from lstmbench.publish.plots import Plot
 from lstmbench.records import canonical
@@ -29,7 +29,7 @@ def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) ->
     report.mismatches += differences(MANIFEST, actual, manifest.to_bytes())
     for path in _links(folder):
         report.wrong(path, "is a symbolic link: what it leads to is no part of the store")
-    _files(report, folder, manifest, derive(entries, draw=False))
+    _files(report, folder, manifest, generate(entries, draw=False))
     _others(report, folder)
 
 

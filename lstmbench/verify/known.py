@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +11,7 @@ import numpy as np
 
 from lstmbench import reference
 from lstmbench.backend import ModelConfig
-from lstmbench.batches import draw_offsets, partition, window_count
+from lstmbench.batches import draw_offsets, offsets_digest, window_count
 from lstmbench.corpora import corpus as corpora
 from lstmbench.corpora.corpus import CorpusSpec
 from lstmbench.errors import UserError
@@ -67,12 +65,11 @@ class ReferenceData:
     def _source_nats(
         self, corpus: str, start: int, stop: int, batch: int, steps: int
     ) -> float | None:
-        """What the text's own source spends on the predictions of one pass."""
+        """What the text's own source spends on one pass; ``None`` if that is unknown."""
         text = self.text(corpus)
         if text is None or text.surprisal is None:
             return None
-        predicted = partition(np.arange(start, stop), batch, steps).targets
-        return float(text.surprisal[predicted].sum())
+        return corpora.source_nats(text.surprisal, slice(start, stop), batch, steps)
 
 
 @cache
@@ -87,14 +84,13 @@ def _text(spec: CorpusSpec) -> Text | None:
 
 
 @cache
-def offsets_digest(seed: int, epochs: int, steps: int) -> str:
+def drawn_offsets_digest(seed: int, epochs: int, steps: int) -> str:
     """Of the offsets of a trial's epochs."""
-    offsets = draw_offsets(seed, epochs, steps)
-    return hashlib.sha256(json.dumps(offsets).encode()).hexdigest()
+    return offsets_digest(draw_offsets(seed, epochs, steps))
 
 
 @cache
-def parameters_digest(model: ModelConfig, seed: int, dtype: str) -> str | None:
+def drawn_parameters_digest(model: ModelConfig, seed: int, dtype: str) -> str | None:
     """Of the ``shared`` initial parameters; ``None`` if they are too many, or NumPy lacks dtype."""
     if model.parameter_count > MAX_PARAMETERS:
         return None

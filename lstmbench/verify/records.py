@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +13,17 @@ import pydantic_core
 
 from lstmbench import __version__
 from lstmbench.analysis import flags, roofline
+from lstmbench.backend import parameter_names
+from lstmbench.machine.facts import digest_of
 from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
-from lstmbench.records.record import Flag, Parity, Record, Status
-from lstmbench.verify.known import ReferenceData, offsets_digest, parameters_digest
+from lstmbench.records.record import Parity, Record, Status
+from lstmbench.verify.known import (
+    ReferenceData,
+    drawn_offsets_digest,
+    drawn_parameters_digest,
+)
 from lstmbench.worker import parity
 
 #: A field of a record and what is wrong with it.
@@ -102,14 +106,14 @@ def _model(record: Record, known: ReferenceData) -> Iterator[Fault]:
             yield f"digests.{name}", "missing, though status is ok"
     offsets = record.digests.offsets
     if offsets is not None:
-        expected = offsets_digest(trial.seed, trial.protocol.epochs, trial.protocol.steps)
+        expected = drawn_offsets_digest(trial.seed, trial.protocol.epochs, trial.protocol.steps)
         if offsets != expected:
             yield "digests.offsets", f"seed {trial.seed} gives {expected}"
     parameters = record.digests.parameters
     if parameters is not None and not _DIGEST.fullmatch(parameters):
         yield "digests.parameters", "is no SHA-256"
     elif parameters is not None and trial.init == "shared":
-        drawn = parameters_digest(model, trial.seed, trial.dtype)
+        drawn = drawn_parameters_digest(model, trial.seed, trial.dtype)
         if drawn not in (None, parameters):
             yield "digests.parameters", f"seed {trial.seed} gives {drawn}"
 
@@ -143,7 +147,7 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
     for name, allowed in proof.allowed.items():
         if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
             yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
-    quantities = ["loss", *_tensors(record.trial.protocol.layers)]
+    quantities = ["loss", *parameter_names(record.trial.protocol.layers)]
     names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
     for name in sorted(names ^ proof.errors.keys()):
         yield f"parity.errors.{name}", "missing" if name in names else "is no quantity of the model"
@@ -153,13 +157,6 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
     for name in beyond if not failed else ():
         yield f"parity.errors.{name}", f"{proof.errors[name]} is beyond the tolerance"
     yield from _shape(record, proof, known)
-
-
-def _tensors(layers: int) -> Iterator[str]:
-    for layer in range(layers):
-        for name in ("input_kernel", "recurrent_kernel", "bias"):
-            yield f"layer{layer}.{name}"
-    yield from ("output_kernel", "output_bias")
 
 
 def _shape(record: Record, proof: Parity, known: ReferenceData) -> Iterator[Fault]:
@@ -195,27 +192,24 @@ def _evaluations(record: Record, known: ReferenceData) -> Iterator[Fault]:
             yield f"evaluations.{index}.split", f"the protocol has no {evaluation.split!r}"
             continue
         place = (part.start, part.stop, protocol.batch_size, protocol.steps)
-        expected_nats, stated = known.source_nats(corpus, *place), evaluation.source_nats
-        same = expected_nats == stated or (
-            expected_nats is not None and stated is not None and math.isclose(expected_nats, stated)
+        bound, stated = known.source_nats(corpus, *place), evaluation.source_nats
+        same = bound == stated or (
+            bound is not None and stated is not None and math.isclose(bound, stated)
         )
         if not same:
-            place_of = f"evaluations.{index}.source_nats"
-            yield place_of, f"{stated}, the text's source gives {expected_nats}"
+            yield f"evaluations.{index}.source_nats", f"{stated}, the text's source gives {bound}"
 
 
 def _flags(record: Record, known: ReferenceData) -> Iterator[Fault]:
-    """Each flag is set if its rule says so, and only then."""
-    found = {
-        Flag.INTERFERENCE: flags.interference(record.system_load),
-        Flag.SUSPECT: flags.suspect(record.epochs.nats, record.evaluations),
-    }
-    if record.machine.versions.get("lstmbench") == __version__:  # others may judge drift otherwise
-        found[Flag.DRIFTING] = flags.drifting(record.epochs)
-    for flag, raised in found.items():
-        if raised != (flag in record.flags):
+    """The flags of a record are those that its own series and loads raise."""
+    own_version = record.machine.versions.get("lstmbench") == __version__
+    for flag in flags.RULES:
+        if flag.versioned and not own_version:
+            continue
+        raised = flag.rule(record.epochs, record.evaluations, record.system_load)
+        if raised != (flag.name in record.flags):
             stated = "not stated" if raised else "stated"
-            yield "flags", f"{flag} is {stated}, but the record says otherwise"
+            yield "flags", f"{flag.name} is {stated}, but the record says otherwise"
 
 
 def _status(record: Record, known: ReferenceData) -> Iterator[Fault]:
@@ -235,7 +229,7 @@ def _status(record: Record, known: ReferenceData) -> Iterator[Fault]:
 
 def _source(record: Record, known: ReferenceData) -> Iterator[Fault]:
     source, machine = record.source, record.machine
-    facts = hashlib.sha256(json.dumps(machine.facts, sort_keys=True).encode()).hexdigest()
+    facts = digest_of(machine.facts)
     if machine.digest != facts:
         yield "machine.digest", f"the facts give {facts}"
     if source.commit is not None and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", source.commit):

@@ -1,118 +1,180 @@
-"""Figures from raw series."""
+"""Figures: each value from the series, how processes become one figure, and the one list."""
 
 from __future__ import annotations
 
+import json
 import math
+import statistics
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
-from lstmbench.analysis import flags, intervals, metrics
-from lstmbench.records.record import Epochs
+from lstmbench.analysis import metrics
+from lstmbench.analysis.metrics import BY_KEY, METRICS, Metric, Place, Summary
+from lstmbench.analysis.tables import tables_from
+from lstmbench.records.record import Copy, Epochs, Evaluation, Matmul, Peak
+from lstmbench.report.columns import DETAIL_FIGURES, FIGURES
+from lstmbench.report.text import render
 
-SECONDS = st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=60)
-
-
-def epochs(seconds: list[float]) -> Epochs:
-    return Epochs(seconds=seconds, nats=[1.0] * len(seconds), tokens=[100] * len(seconds))
+Make = Callable[..., Any]
 
 
-def test_perplexity_is_the_exponential_of_nats_per_token() -> None:
-    series = Epochs(seconds=[1, 1], nats=[200.0, 0.0], tokens=[100, 100])
-    assert metrics.perplexities(series) == [math.exp(2), 1.0]
+def epochs(*seconds: float, **more: Any) -> Epochs:
+    count = len(seconds)
+    return Epochs(seconds=list(seconds), nats=[1.0] * count, tokens=[10] * count, **more)
 
 
-def test_a_perplexity_beyond_a_float_is_infinite() -> None:
-    assert metrics.perplexity(1e6, 1) == math.inf
+@pytest.fixture
+def everything(make_record: Make) -> Any:
+    """A record with something for every figure."""
+    nats = [20.0, 10.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    return make_record(
+        epochs=Epochs(
+            seconds=[9.0, *(0.1 * n for n in range(1, 13))],
+            nats=nats,
+            tokens=[10] * 13,
+            joules=[50.0, *([2.0] * 12)],
+        ),
+        phases={"import": 1.5, "build": 0.25, "prepare": 2.5},
+        memory={"imported": 100, "peak": 350, "device_peak": 77},
+        evaluations=[Evaluation(split="test", epoch=13, nats=20.0, tokens=10, source_nats=10.0)],
+        peak=Peak(
+            matmul=Matmul(library="blas", side=100, dtype="float32", seconds=[0.01] * 4),
+            copies=Copy(size=1000, seconds=[0.1]),
+        ),
+    )
 
 
-@given(SECONDS)
-def test_the_first_epochs_are_not_steady(seconds: list[float]) -> None:
-    first = metrics.warm_up(len(seconds))
-    assert 1 <= first <= 5
-    assert metrics.rates(epochs(seconds)) == [100 / s for s in seconds[first:]]
-    slow = epochs([1e9] * first + seconds[first:])
-    assert metrics.speed(slow) == metrics.speed(epochs(seconds))
+#: From the record above, by hand: the first epoch is dropped, the six fastest others count.
+FAST = 10 * 6 / sum(0.1 * n for n in range(1, 7))
+EXPECTED = {
+    "perplexity": math.exp(0.04),
+    "perplexity_last_10_median": statistics.median(
+        math.exp(n / 10) for n in (4.0, 3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+    ),
+    "perplexity_test": math.exp(2.0),
+    "perplexity_test_source": math.exp(1.0),
+    "tokens_per_second": FAST,
+    "tokens_per_second_mean": 120 / 7.8,
+    "tokens_per_second_quartile_1": statistics.quantiles(
+        [100 / n for n in range(1, 13)], n=4, method="inclusive"
+    )[0],
+    "tokens_per_second_quartile_3": statistics.quantiles(
+        [100 / n for n in range(1, 13)], n=4, method="inclusive"
+    )[2],
+    "seconds_to_perplexity_2": 9.0 + 0.1 + 0.2,
+    "seconds_to_perplexity_2_with_startup": 9.3 + 4.25,
+    "seconds_to_perplexity_1.5": 9.0 + 0.1 + 0.2 + 0.3,
+    "seconds_to_perplexity_1.5_with_startup": 9.6 + 4.25,
+    "seconds_to_perplexity_1.1": 9.0 + 0.1 * sum(range(1, 8)),
+    "seconds_to_perplexity_1.1_with_startup": 11.8 + 4.25,
+    "memory_bytes": 250.0,
+    "device_memory_bytes": 77.0,
+    "joules_per_million_tokens": 24.0 / 120 * 1e6,
+    "startup_seconds": 4.25,
+    "training_seconds": 9.0 + 7.8,
+    "parity_worst": 5e-6,
+}
+#: Derived from the formulas of the roofline, which has tests of its own.
+ELSEWHERE = {"operations_per_second", "share_of_peak"}
 
 
-@given(SECONDS)
-def test_speed_is_the_tokens_of_the_faster_half_over_its_seconds(seconds: list[float]) -> None:
-    steady = sorted(seconds[metrics.warm_up(len(seconds)) :])
-    faster = steady[: math.ceil(len(steady) / 2)]
-    assert metrics.speed(epochs(seconds)) == pytest.approx(100 * len(faster) / sum(faster))
+def test_every_figure_is_expected_here() -> None:
+    assert EXPECTED.keys() | ELSEWHERE == BY_KEY.keys()
 
 
-@given(SECONDS)
-def test_neighbours_that_slow_the_slower_half_do_not_matter(seconds: list[float]) -> None:
-    first = metrics.warm_up(len(seconds))
-    steady = sorted(seconds[first:])
-    half = math.ceil(len(steady) / 2)
-    disturbed = [*seconds[:first], *steady[:half], *(2 * s for s in steady[half:])]
-    assert metrics.speed(epochs(disturbed)) == pytest.approx(metrics.speed(epochs(seconds)))
+@pytest.mark.parametrize("key", EXPECTED)
+def test_a_figure_of_one_process(everything: Any, key: str) -> None:
+    assert BY_KEY[key].value(everything) == pytest.approx(EXPECTED[key])
+    figure = BY_KEY[key].of([everything])
+    assert figure is not None
+    assert figure.value == pytest.approx(EXPECTED[key])
 
 
-@pytest.mark.parametrize("seconds", [[], [1.0]])
-def test_without_a_steady_epoch_there_is_no_speed(seconds: list[float]) -> None:
-    assert metrics.speed(epochs(seconds)) is None
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.key)
+def test_what_did_not_train_has_no_figure_but_its_parity(make_record: Make, metric: Metric) -> None:
+    lost = make_record(status="failed", reason="parity", message="differs", phases={})
+    assert (metric.of([lost]) is not None) == metric.any_status
+    assert metric.of([]) is None
 
 
-def test_one_process_gives_no_interval() -> None:
-    assert intervals.interval([]) is None
-    single = intervals.interval([5.0])
-    assert single is not None
-    assert (single.value, single.low, single.high, single.processes) == (5.0, None, None, 1)
-    assert single.half_width is None
+def measured(make_record: Make, *speeds: float | None) -> list[Any]:
+    """Processes with these tokens/s; ``None`` for one that was not long enough to have a speed."""
+    return [
+        make_record(repeat=n, epochs=epochs(9.0, 10 / speed) if speed else epochs(9.0))
+        for n, speed in enumerate(speeds)
+    ]
 
 
-def test_values_without_spread_are_one_observation_however_many() -> None:
-    came = intervals.interval([5.0, 5.0, 5.0])
-    assert came is not None
-    assert (came.value, came.low, came.high) == (5.0, None, None)
+def test_speeds_are_averaged_geometrically_with_an_interval(make_record: Make) -> None:
+    figure = metrics.TOKENS_PER_SECOND.of(measured(make_record, 100.0, 400.0))
+    assert figure is not None
+    assert figure.value == pytest.approx(200.0)
+    assert figure.low is not None
+    assert figure.low < 200 < (figure.high or 0)
+    assert metrics.TOKENS_PER_SECOND.of(measured(make_record, 100.0, None)) is None
 
 
-def test_the_interval_is_student_s_on_logarithms() -> None:
-    came = intervals.interval([1.0, math.e, math.e**2])
-    assert came is not None
-    # mean 1, standard error 1 / sqrt(3), t(0.975, 2) = 4.302653
-    assert came.value == pytest.approx(math.e)
-    assert came.low == pytest.approx(math.exp(1 - 4.302653 / math.sqrt(3)), rel=1e-5)
-    assert came.high == pytest.approx(math.exp(1 + 4.302653 / math.sqrt(3)), rel=1e-5)
-    assert came.processes == 3
+def test_other_figures_are_medians_of_what_is_known(make_record: Make) -> None:
+    sizes = [100, 300, 900, None]
+    records = [
+        make_record(repeat=n, memory={"device_peak": size} if size else {})
+        for n, size in enumerate(sizes)
+    ]
+    figure = BY_KEY["device_memory_bytes"].of(records)
+    assert figure is not None
+    assert (figure.value, figure.low, figure.processes) == (300.0, None, 3)
 
 
-@given(st.lists(st.floats(1, 1e6), min_size=2, max_size=9), st.floats(0.1, 10))
-def test_the_interval_holds_the_estimate_and_scales_with_it(
-    values: list[float], factor: float
-) -> None:
-    came = intervals.interval(values)
-    scaled = intervals.interval([factor * v for v in values])
-    assert came is not None
-    assert scaled is not None
-    assume(came.low is not None)
-    assert came.low is not None
-    assert came.high is not None
-    assert came.low <= came.value * (1 + 1e-9)
-    assert came.high >= came.value * (1 - 1e-9)
-    assert scaled.value == pytest.approx(factor * came.value)
-    assert min(values) * (1 - 1e-9) <= came.value <= max(values) * (1 + 1e-9)
+def test_the_worst_parity_is_the_largest_of_all_processes(make_record: Make) -> None:
+    good = make_record()
+    bad = make_record(
+        repeat=1,
+        status="failed",
+        reason="parity",
+        message="differs",
+        parity=good.parity.model_copy(update={"worst": 0.5}),
+    )
+    figure = BY_KEY["parity_worst"].of([good, bad])
+    assert figure is not None
+    assert figure.value == 0.5
 
 
-@given(st.lists(st.floats(1, 100), min_size=1, max_size=40))
-def test_the_last_ten(values: list[float]) -> None:
-    assert metrics.last_median(values) == pytest.approx(np.median(values[-10:]))
+def test_quartiles_are_of_all_processes_together(make_record: Make) -> None:
+    records = [
+        make_record(repeat=0, epochs=epochs(9.0, 1.0, 1.0)),
+        make_record(repeat=1, epochs=epochs(9.0, 10.0)),
+    ]
+    low, high = (BY_KEY[f"tokens_per_second_quartile_{n}"].of(records) for n in (1, 3))
+    assert low is not None
+    assert high is not None
+    assert (low.value, high.value) == (5.5, 10.0)
 
 
-def test_no_value_has_no_median() -> None:
-    assert metrics.last_median([]) is None
+def test_a_record_that_is_read_twice_counts_once(make_record: Make) -> None:
+    records = measured(make_record, 100.0, 200.0, 400.0)
+    assert metrics.TOKENS_PER_SECOND.of(records * 2) == metrics.TOKENS_PER_SECOND.of(records)
 
 
-@pytest.mark.parametrize("count", [40, 700, 20_000])
-def test_a_clear_trend_is_flagged_and_noise_is_not(count: int) -> None:
-    """Of long series too, without the slopes of all of their pairs."""
-    noise = np.exp(0.02 * np.random.default_rng(count).normal(size=count))
-    assert not flags.drifting(epochs(list(0.1 * noise)))
-    assert flags.drifting(epochs(list(np.linspace(0.13, 0.1, count) * noise)))
-    # clear, but too small to matter
-    assert not flags.drifting(epochs(list(np.linspace(0.103, 0.1, count))))
+def test_keys_and_what_they_refer_to_are_consistent() -> None:
+    keys = [key for metric in METRICS for key in metric.keys]
+    assert len(set(keys)) == len(keys)
+    for metric in METRICS:
+        assert metric.meaning
+        assert not metric.label or metric.better, f"{metric.key} is compared: which is better?"
+        assert not metric.bounds or metric.summary is Summary.GEOMETRIC_MEAN
+        if metric.shown and metric.shown.beside:
+            assert metric.shown.beside in BY_KEY
+
+
+def test_the_list_decides_what_json_csv_and_tables_hold(everything: Any) -> None:
+    tables = tables_from([everything])
+    keys = [key for metric in METRICS for key in metric.keys]
+    (row,) = json.loads(render(tables, "json"))[0]["rows"]
+    assert [key for key in row if key in keys] == keys
+    header = render(tables, "csv").splitlines()[0].replace('"', "").split(",")
+    assert [key for key in header if key in keys] == keys
+    for place, columns in ((Place.MAIN, FIGURES), (Place.DETAILS, DETAIL_FIGURES)):
+        shown = [m.key for m in METRICS if m.shown and m.shown.place is place]
+        assert [column.key for column in columns if column.key in BY_KEY] == shown

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.analysis import metrics
+from lstmbench.analysis import series
 from lstmbench.machine import energy
 from lstmbench.records.record import Epochs
 
@@ -69,11 +69,11 @@ def test_other_zones_are_no_packages(tmp_path: Path) -> None:
 def test_joules_per_million_tokens_leave_the_first_epochs_out() -> None:
     joules = [500.0] + [2.0] * 9
     epochs = Epochs(seconds=[1.0] * 10, nats=[1.0] * 10, tokens=[100] * 10, joules=joules)
-    assert metrics.joules_per_million_tokens(epochs) == pytest.approx(20_000)
+    assert series.joules_per_million_tokens(epochs) == pytest.approx(20_000)
 
 
 def test_without_a_counter_there_is_no_figure(make_record: Callable[..., Any]) -> None:
-    assert metrics.joules_per_million_tokens(make_record().epochs) is None
+    assert series.joules_per_million_tokens(make_record().epochs) is None
 
 
 def test_a_counter_that_stops_counting_is_no_failure(tmp_path: Path) -> None:
@@ -87,4 +87,4 @@ def test_a_counter_that_stops_counting_is_no_failure(tmp_path: Path) -> None:
 
 def test_one_epoch_has_no_steady_joules() -> None:
     epochs = Epochs(seconds=[1.0], nats=[1.0], tokens=[100], joules=[5.0])
-    assert metrics.joules_per_million_tokens(epochs) is None
+    assert series.joules_per_million_tokens(epochs) is None

@@ -1,4 +1,4 @@
-"""Formats and targets of plugins: used where they are offered, guarded where they fail."""
+"""Formats of plugins: used where they are offered, guarded where they fail."""
 
 from __future__ import annotations
 
@@ -17,16 +17,6 @@ def render(tables):
 @hookimpl
 def lstmbench_formats():
     return [Format(name="{name}", suffix="{suffix}", render=render)]
-"""
-TARGET = """
-from lstmbench import Target, UserError, hookimpl
-
-def publish(store, options):
-    {body}
-
-@hookimpl
-def lstmbench_targets():
-    return [Target(name="copy", summary="", publish=publish)]
 """
 GOOD = 'return f"{len(tables)} tables"'
 
@@ -119,43 +109,23 @@ def test_a_format_never_replaces_the_host_s_own_files(here: Any, call: Any, run:
     assert "numpy" in (here.folder / "store/tables/all.csv").read_text()
 
 
-def test_a_target_gets_the_store_and_its_options(here: Any, call: Any, run: Path) -> None:
-    here.plugin("mine", TARGET.format(body="open(options['to'], 'w').write(str(store))"))
-    done = call("publish", run, "--to", "store", "--target", "copy:to=out.txt")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (here.folder / "out.txt").read_text() == "store"
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("raise UserError('no such bucket')", "target 'copy' failed: no such bucket"),
-        ("options['to']", "target 'copy' failed: KeyError: 'to'"),
-        ("raise SystemExit", "target 'copy' failed: SystemExit"),
-    ],
-)
-def test_a_target_that_fails_is_named(
-    here: Any, call: Any, run: Path, body: str, words: str
+def test_a_format_sees_documented_types_and_changes_nothing_that_others_see(
+    here: Any, call: Any, run: Path
 ) -> None:
-    here.plugin("mine", TARGET.format(body=body))
-    done = call("publish", run, "--to", "store", "--target", "copy")
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert (here.folder / "store/store.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--to", "store", "--target", "cpoy"), "did you mean 'copy'"),
-        (("--to", "store", "--target", "copy:folder"), "expected NAME:KEY=VALUE"),
-        (("--summary", "page.md", "--target", "copy"), "name it with --to"),
-    ],
-)
-def test_a_target_that_cannot_be_meant(
-    here: Any, call: Any, one_line: Any, run: Path, options: tuple[str, ...], words: str
-) -> None:
-    here.plugin("mine", TARGET.format(body="pass"))
-    one_line(call("publish", run, *options), words)
-    assert not (here.folder / "store").exists()
-    assert not (here.folder / "page.md").exists()
+    body = """
+    from lstmbench import Row, Table
+    (table,) = tables
+    assert isinstance(table, Table) and all(isinstance(row, Row) for row in table.rows)
+    before = table.title
+    table.facts["environment"]["SPOILT"] = "1"
+    table.rows[0].first.epochs.seconds.clear()
+    tables.clear()
+    return before
+"""
+    call("publish", run, "--to", "expected")
+    here.plugin("mine", a_format(body.strip()))
+    assert call("publish", run, "--to", "store").returncode == 0
+    assert "d2l" in (here.folder / "store/tables/all.count.txt").read_text()
+    for name in ("README.md", "tables/all.json", "site/data/rows.js"):
+        expected = (here.folder / "expected" / name).read_bytes()
+        assert (here.folder / "store" / name).read_bytes() == expected

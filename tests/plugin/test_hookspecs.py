@@ -13,7 +13,7 @@ import pytest
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import CorpusSpec
 from lstmbench.plugin import hookspecs
-from lstmbench.plugin.extensions import Format, Target
+from lstmbench.plugin.extensions import Format
 from lstmbench.protocol import Protocol
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("lstmbench_")]
@@ -23,7 +23,6 @@ KINDS = {
     "lstmbench_protocols": Protocol,
     "lstmbench_commands": click.Command,
     "lstmbench_formats": Format,
-    "lstmbench_targets": Target,
 }
 
 
@@ -55,7 +54,6 @@ def test_the_host_can_use_the_example(here: Any, call: Any, hook: str) -> None:
         "lstmbench_corpora": "\nabc ",
         "lstmbench_protocols": "\nwide ",
         "lstmbench_formats": "\ncount ",
-        "lstmbench_targets": "\ncopy ",
     }.get(hook)
     if name:
         assert name in done.stdout

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from lstmbench.analysis.tables import tables_from
+from lstmbench.messages import one_line
 from lstmbench.publish.merge import publish
 from lstmbench.records.record import Continuation, Epochs
+from lstmbench.report.escape import escape_markdown_line
 from lstmbench.report.plots import perplexity_svg
-from lstmbench.report.text import escape_markdown_line, one_line, render
+from lstmbench.report.text import render
 from lstmbench.verify.stores import verify
 
 pytestmark = pytest.mark.usefixtures("no_plots")

@@ -113,7 +113,7 @@ def test_the_readme_shows_the_best_and_everything(store: Path) -> None:
     assert not re.search(r"\| fast +\| eager", best)
     assert "| broken " in text
     assert "it broke" in text
-    assert "lstmbench run --backends numpy --corpus=bundled # commit 000000000000" in text
+    assert "lstmbench run --backends numpy --corpus=bundled # commit 00000000," in text
     assert "python 3.11.0" in text
 
 

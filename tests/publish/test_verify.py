@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstmbench.analysis import compare, metrics, tables
+from lstmbench.analysis import compare, series, tables
 from lstmbench.analysis.roofline import COPY_BYTES, SIDES
 from lstmbench.corpora import corpus
 from lstmbench.errors import UserError
@@ -185,10 +185,10 @@ def test_another_version_s_tables_are_not_judged(store: Path) -> None:
 def test_the_last_bit_of_another_system_s_logarithm_is_no_mismatch(
     published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = metrics.perplexity
-    monkeypatch.setattr(metrics, "perplexity", lambda n, t: exact(n, t) * (1 + 3e-16))
+    exact = series.perplexity
+    monkeypatch.setattr(series, "perplexity", lambda n, t: exact(n, t) * (1 + 3e-16))
     assert verify(published).mismatches == []
-    monkeypatch.setattr(metrics, "perplexity", lambda n, t: exact(n, t) * (1 + 1e-8))
+    monkeypatch.setattr(series, "perplexity", lambda n, t: exact(n, t) * (1 + 1e-8))
     assert any("perplexity" in line for line in verify(published).mismatches)
 
 
@@ -297,8 +297,8 @@ LIES: list[tuple[str, Any, str]] = [
     ("status", "interrupted", "message"),
     ("reason", "nan", "reason"),
     ("message", "fine", "message"),
-    ("flags", ["suspect"], "flags"),
-    ("flags", ["drifting"], "flags"),
+    ("flags", [Flag.SUSPECT], "flags"),
+    ("flags", [Flag.DRIFTING], "flags"),
     ("flags", ["splendid"], "flags"),
     ("flags", [], "flags"),
     ("phases.import", "1.5", "phases.import"),
@@ -353,7 +353,7 @@ def truth(make_true: Any) -> str:
     peak = Peak(matmul=matmul, copies=Copy(size=COPY_BYTES, seconds=[0.1]))
     around = SystemLoad(others=0.5, stolen=0.25)
     record: Record = make_true(
-        HELDOUT, corpus.MARKOV, peak=peak, system_load=around, flags=["interference"]
+        HELDOUT, corpus.MARKOV, peak=peak, system_load=around, flags=[Flag.INTERFERENCE]
     )
     return record.model_dump_json()
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from lstmbench.analysis.metrics import SHARE_OF_PEAK
 from lstmbench.analysis.tables import tables_from
 from lstmbench.protocol import D2L
 from lstmbench.records.record import Matmul, Peak
 from lstmbench.report import plots
-from lstmbench.report.sweeps import sweeps
+from lstmbench.report.sweeps import sweep_section, sweeps
 from lstmbench.report.text import render
 
 Make = Callable[..., Any]
@@ -60,12 +61,12 @@ def test_rows_meet_by_backend_and_device_and_what_failed_says_so(make_record: Ma
         [*records(make_record, [512, 128, 256]), *records(make_record, [128], "b"), *failed]
     )
     (sweep,) = sweeps(tables)
-    assert list(sweep.settings) == [128, 256, 512]
-    header, cells = sweep.table()
-    assert header == ["backend", "device", "hidden-size 128", "hidden-size 256", "hidden-size 512"]
-    by_label = {row[0]: row[2:] for row in cells}
+    assert list(sweep.tables) == [128, 256, 512]
+    (shown,) = sweep_section(sweep).tables
+    assert [column.key for column in shown.columns] == ["label", "device", "128", "256", "512"]
+    by_label = {row[0]: row[2:] for row in shown.rows}
     assert all("tokens/s" in cell for cell in by_label["a:eager"])
-    assert by_label["b:eager"][1:] == ["", "failed: memory"]
+    assert by_label["b:eager"][1:] == ("", "failed: memory")
 
 
 def test_it_says_of_how_many_processes_a_point_is(make_record: Make) -> None:
@@ -83,7 +84,8 @@ def test_the_share_of_the_peak_follows_the_size(make_record: Make) -> None:
     (sweep,) = sweeps(tables_from(records(make_record, [128, 256])))
     (row,) = sweep.rows().values()
     # the same tokens/s of a model with about four times the operations
-    assert 3.5 < row[256].peak_share / row[128].peak_share < 4
+    shares = [row[size].value(SHARE_OF_PEAK) for size in (128, 256)]
+    assert 3.5 < shares[1] / shares[0] < 4
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"init": "native"}, {"threads": 1}])
@@ -98,8 +100,8 @@ def test_what_differs_in_something_else_is_no_sweep(
 
 def test_threads_are_a_size_too(make_record: Make) -> None:
     (sweep,) = sweeps(tables_from([make_record(threads=n) for n in (2, 1)]))
-    assert (sweep.size, list(sweep.settings)) == ("threads", [1, 2])
-    assert "threads 1" in render(list(sweep.settings.values()), "plain")
+    assert (sweep.size, list(sweep.tables)) == ("threads", [1, 2])
+    assert "threads 1" in render(list(sweep.tables.values()), "plain")
 
 
 def test_plots_are_made_where_the_records_are_enough(make_record: Make) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import re
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,10 +19,11 @@ import pytest
 
 from lstmbench.analysis.tables import Table, tables_from
 from lstmbench.protocol import D2L, QUICK
-from lstmbench.records.record import Continuation, Epochs, Machine, Source
-from lstmbench.report.numbers import significant
+from lstmbench.records.record import Continuation, Epochs, Machine
+from lstmbench.report.escape import escape_markdown
+from lstmbench.report.numbers import scientific, significant
 from lstmbench.report.plots import perplexity_svg
-from lstmbench.report.text import FORMATS, escape_markdown, render
+from lstmbench.report.text import FORMATS, render
 
 Make = Callable[..., Any]
 TEXTS = [form for form in FORMATS if form not in ("csv", "json")]
@@ -39,13 +38,7 @@ def table(record: Any, form: str) -> str:
 
 def figures(records: list[Any]) -> list[dict[str, Any]]:
     tables = json.loads(render(tables_from(records), "json"))
-    return [row for setting in tables for row in setting["rows"]]
-
-
-def steady_speed(epochs: Epochs, first: int = 1) -> float:
-    fast = sorted(epochs.seconds[first:])
-    fast = fast[: math.ceil(len(fast) / 2)]
-    return epochs.tokens[0] * len(fast) / sum(fast)
+    return [row for table in tables for row in table["rows"]]
 
 
 def test_tables_that_differ_in_an_untitled_size_say_so(make_record: Make) -> None:
@@ -53,20 +46,6 @@ def test_tables_that_differ_in_an_untitled_size_say_so(make_record: Make) -> Non
     titles = [table.title for table in tables_from([make_record(protocol=p) for p in protocols])]
     assert [title.rpartition(", ")[2] for title in titles] == ["clip_norm 1.0", "clip_norm 0.5"]
     assert "clip_norm" not in tables_from([make_record()])[0].title
-
-
-def test_every_figure_is_recomputed_from_the_raw_series(make_record: Make) -> None:
-    record = make_record()
-    epochs = record.epochs
-    (row,) = figures([record])
-    perplexities = [math.exp(n / t) for n, t in zip(epochs.nats, epochs.tokens, strict=True)]
-    assert row["perplexity"] == pytest.approx(perplexities[-1])
-    assert row["perplexity_last_10_median"] == pytest.approx(statistics.median(perplexities))
-    assert row["tokens_per_second"] == pytest.approx(steady_speed(epochs))
-    assert row["training_seconds"] == pytest.approx(1.5)
-    assert row["startup_seconds"] == pytest.approx(4.25)
-    assert row["parity_worst"] == 5e-6
-    assert row["status"] == "ok"
 
 
 def test_padding_does_not_depend_on_what_else_is_installed(tmp_path: Path) -> None:
@@ -94,14 +73,6 @@ def test_no_row_of_latex_is_an_argument_of_the_line_s_end(make_record: Make, nam
     assert not re.search(r"(\\\\|\\midrule)\s*[\[*]", written)
 
 
-def test_only_the_last_ten_epochs_count_in_their_median(make_record: Make) -> None:
-    epochs = Epochs(seconds=[1.0] * 30, nats=[float(n) for n in range(30)], tokens=[10] * 30)
-    (row,) = figures([make_record(epochs=epochs)])
-    assert row["perplexity_last_10_median"] == pytest.approx(
-        statistics.median(math.exp(n / 10) for n in range(20, 30))
-    )
-
-
 def test_csv_holds_the_same_figures_as_json(make_record: Make) -> None:
     records = [make_record(), make_record(backend="other", status="failed", reason="nan")]
     lines = list(csv.DictReader(io.StringIO(render(tables_from(records), "csv"))))
@@ -116,12 +87,18 @@ def test_csv_holds_the_same_figures_as_json(make_record: Make) -> None:
 
 @pytest.mark.parametrize("form", TEXTS)
 def test_texts_show_the_figures_rounded(make_record: Make, form: str) -> None:
-    text = table(make_record(), form)
     (row,) = figures([make_record()])
-    assert significant(row["perplexity"], 5) in text
-    assert significant(row["tokens_per_second"], 3) in text
-    for shown in ("4.2", "1.50", "5.0e-06"):
-        assert shown in text
+    # parameters of a cell: value, digits
+    shown = {
+        significant(row["perplexity"], 5),
+        significant(row["tokens_per_second"], 3),
+        significant(row["startup_seconds"], 2),
+        significant(row["training_seconds"], 3),
+        scientific(row["parity_worst"], 2),
+    }
+    assert len(shown) == 5
+    words = set(re.split(r"[\s|&<>\\]+", table(make_record(), form)))
+    assert shown <= words
 
 
 @pytest.mark.parametrize(
@@ -176,7 +153,8 @@ def test_no_speed_without_parity(make_record: Make) -> None:
 
 
 def test_flags_stand_in_the_status(make_record: Make) -> None:
-    assert "ok, suspect" in table(make_record(flags=["suspect"]), "plain")
+    (row,) = figures([make_record(flags=["suspect"])])
+    assert row["status"] == "ok, suspect"
 
 
 def test_rows_are_sorted_by_speed_and_those_without_come_last(make_record: Make) -> None:
@@ -191,7 +169,7 @@ def test_rows_are_sorted_by_speed_and_those_without_come_last(make_record: Make)
 
 @pytest.mark.parametrize("form", TEXTS)
 def test_one_process_per_trial_is_not_ranked(make_record: Make, form: str) -> None:
-    assert "not ranked" in table(make_record(), form)
+    assert "rank " not in table(make_record(), form)
     assert [row["rank"] for row in figures([make_record()])] == [None]
 
 
@@ -209,46 +187,30 @@ def test_one_process_per_trial_is_not_ranked(make_record: Make, form: str) -> No
         {"machine": Machine(digest="other", facts={}, versions={})},
     ],
 )
-def test_what_differs_in_a_setting_never_shares_a_table(
-    make_record: Make, change: dict[str, Any]
-) -> None:
+def test_what_differs_never_shares_a_table(make_record: Make, change: dict[str, Any]) -> None:
     tables = tables_from([make_record(), make_record(backend="b", **change)])
-    assert [len(setting.rows) for setting in tables] == [1, 1]
+    assert [len(table.rows) for table in tables] == [1, 1]
     titles = [line for line in render(tables, "github").splitlines() if line.startswith("### ")]
     assert len([title for title in titles if "Scaling" not in title]) == 2
 
 
-def test_what_a_setting_is_stands_in_its_title(make_record: Make) -> None:
+def test_what_rows_share_stands_in_the_title(make_record: Make) -> None:
     record = make_record(corpus="bundled", overrides={"epochs": 4})
-    (setting,) = tables_from([record])
-    for words in ("d2l", "epochs 4", "shared", "corpus bundled (8424dbd9)", "float32", "2 threads"):
-        assert words in setting.title
+    (found,) = tables_from([record])
+    for words in (
+        "d2l with epochs 4,",
+        "shared",
+        "corpus bundled (8424dbd9)",
+        "float32",
+        "2 threads",
+    ):
+        assert words in found.title
 
 
 def test_the_same_backend_in_another_mode_or_device_is_another_row(make_record: Make) -> None:
     records = [make_record(), make_record(mode="jit"), make_record(device="cuda:0")]
-    (setting,) = tables_from(records)
-    assert len(setting.rows) == 3
-
-
-def test_the_protocol_s_note_stands_beneath(make_record: Make) -> None:
-    assert "barely learned" in table(make_record(protocol=QUICK), "plain")
-
-
-def test_the_original_write_up_is_marked_as_published_elsewhere(make_record: Make) -> None:
-    lines = table(make_record(), "plain").splitlines()
-    marked = [line for line in lines if "published elsewhere" in line]
-    assert len(marked) == 2
-    assert "2782.5" in marked[0]
-    assert "5308.9" in marked[1]
-
-
-def test_a_dirty_checkout_is_said(make_record: Make) -> None:
-    clean = make_record()
-    dirty = clean.source.model_copy(update={"dirty": True})
-    assert isinstance(dirty, Source)
-    assert "no clean commit" in table(make_record(source=dirty), "plain")
-    assert "no clean commit" not in table(clean, "plain")
+    (found,) = tables_from(records)
+    assert len(found.rows) == 3
 
 
 def nasty(make_record: Make) -> Any:
@@ -377,9 +339,9 @@ def test_no_record_is_no_table() -> None:
     assert json.loads(render([], "json")) == []
 
 
-def test_a_setting_shows_its_rows_environment(make_record: Make) -> None:
+def test_a_table_shows_its_rows_environment(make_record: Make) -> None:
     """What was set for the workers stands in the record and is visible in the table."""
     record = make_record(environment={"OMP_WAIT_POLICY": "PASSIVE"})
-    (setting,) = tables_from([record])
-    assert isinstance(setting, Table)
-    assert "OMP_WAIT_POLICY" in render([setting], "plain")
+    (found,) = tables_from([record])
+    assert isinstance(found, Table)
+    assert "OMP_WAIT_POLICY" in render([found], "plain")

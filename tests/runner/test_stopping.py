@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmbench.analysis import compare, intervals, metrics
+from lstmbench.analysis import compare, intervals, series
 from lstmbench.records.record import Epochs, Status, StoppingRule
 from lstmbench.runner.stopping import MAX_PROCESSES, MIN_PROCESSES, Sampling
 
@@ -27,7 +27,7 @@ def speeds(rng: np.random.Generator, processes: int, slower: float = 0.0) -> lis
         level = 0.1 * (1 + slower) * math.exp(rng.normal(0, BETWEEN / math.sqrt(2)))
         seconds = level * np.exp(np.abs(rng.normal(0, WITHIN, 60)))
         epochs = Epochs(seconds=seconds.tolist(), nats=[1.0] * 60, tokens=[8960] * 60)
-        speed = metrics.speed(epochs)
+        speed = series.speed(epochs)
         assert speed
         found.append(speed)
     return found
@@ -106,7 +106,7 @@ class Adaptive:
 
     def comparison(self) -> compare.Comparison:
         sides = [[r for r in self.records if r.trial.backend == name] for name in "ab"]
-        return next(c for c in compare.compare(*sides) if c.quantity.name == "tokens/s")
+        return next(c for c in compare.compare(*sides) if c.metric.key == "tokens_per_second")
 
     @property
     def repeats(self) -> int:
@@ -216,10 +216,10 @@ def test_it_ends_where_nothing_is_left_to_compare(make_record: Make) -> None:
 def test_the_estimator_scales_with_the_clock_and_lies_between_the_fastest_and_the_mean(
     seconds: list[float], factor: float
 ) -> None:
-    found = metrics.faster_half_mean(seconds)
+    found = series.faster_half_mean(seconds)
     assert found is not None
     assert min(seconds) * (1 - 1e-12) <= found <= sum(seconds) / len(seconds) * (1 + 1e-12)
-    scaled = metrics.faster_half_mean([factor * s for s in seconds])
+    scaled = series.faster_half_mean([factor * s for s in seconds])
     assert scaled == pytest.approx(factor * found)
 
 

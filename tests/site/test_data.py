@@ -39,7 +39,7 @@ def delivered(script: str) -> Any:
 def columns(files: dict[str, str]) -> dict[str, list[str]]:
     """The index's columns as the page sees them."""
     rows = delivered(files["data/rows.js"])
-    return {c["heading"]: [c["values"][i] for i in c["at"]] for c in rows["columns"]}
+    return {c["key"]: [c["values"][i] for i in c["at"]] for c in rows["columns"]}
 
 
 def sized(make: Make, size: int, **more: Any) -> Any:
@@ -59,37 +59,38 @@ def test_a_failure_is_a_row_with_its_reason_and_without_figures(make_record: Mak
     assert found["trial"] == ["numpy:eager", "bad:eager"]
     assert found["status"] == ["ok", "failed: timeout"]
     assert found["message"] == ["", "slow"]
-    assert found["tokens/s"][1] == found["perplexity"][1] == ""
-    assert found["tokens/s"][0] != ""
+    assert found["tokens_per_second"][1] == found["perplexity"][1] == ""
+    assert found["tokens_per_second"][0] != ""
 
 
 def test_repeats_are_one_row_that_leads_to_all_its_trials(make_record: Make) -> None:
     records = [repeat(make_record, number) for number in range(11)]
     files = built(*reversed(records))
     assert delivered(files["data/rows.js"])["trials"] == [[r.trial.name for r in records]]
-    assert " to " in columns(files)["95 % interval"][0]
+    assert " to " in columns(files)["tokens_per_second_bounds"][0]
     assert f"trials/{records[10].trial.name}.html" in files
 
 
 def test_what_is_the_same_everywhere_is_said_once(make_record: Make) -> None:
     files = built(make_record(), make_record(seed=1))
     rows = delivered(files["data/rows.js"])
-    said = dict(rows["throughout"])
+    said = dict(rows["in_all"])
     assert said["threads"] == "2"
     assert "seed" not in said
     assert "threads" not in columns(files)
     assert columns(files)["setting"] == ["seed 0", "seed 1"]
-    choices = {c["heading"] for c in rows["columns"] if c["choice"]}
+    choices = {c["key"] for c in rows["columns"] if c["choice"]}
     assert choices == {"seed"}
 
 
 def test_details_are_there_but_not_shown_at_first(make_record: Make) -> None:
     records = [repeat(make_record, number, seed=seed) for seed in (0, 1) for number in (0, 1)]
     rows = delivered(built(*records)["data/rows.js"])
-    shown = {column["heading"]: column["shown"] for column in rows["columns"]}
-    first = ("trial", "status", "setting", "tokens/s", "95 % interval", "perplexity", "parity")
-    assert all(shown[heading] for heading in first)
-    assert not any(shown[heading] for heading in ("seed", "backend", "mean tokens/s", "quartiles"))
+    shown = {column["key"]: column["shown"] for column in rows["columns"]}
+    first = ("trial", "status", "setting", "tokens_per_second", "perplexity", "parity_worst")
+    assert all(shown[key] for key in first)
+    later = ("seed", "backend", "tokens_per_second_mean", "training_seconds")
+    assert not any(shown[key] for key in later)
 
 
 def test_filters_offer_what_rows_differ_in(make_record: Make) -> None:
@@ -100,7 +101,7 @@ def test_filters_offer_what_rows_differ_in(make_record: Make) -> None:
         make_record(protocol=replace(D2L, name="mine"), corpus="bundled", status="interrupted"),
     )
     rows = delivered(files["data/rows.js"])
-    choices = {c["heading"] for c in rows["columns"] if c["choice"]}
+    choices = {c["key"] for c in rows["columns"] if c["choice"]}
     assert choices >= {"backend", "mode", "device", "status", "protocol", "corpus", "machine"}
 
 
@@ -117,7 +118,7 @@ def test_relative_speed_is_a_column_where_asked_for(make_record: Make) -> None:
         backend="slow", epochs=Epochs(seconds=[0.2] * 5, nats=[1e4] * 5, tokens=[8960] * 5)
     )
     found = columns(built(fast, slow, relative_to="numpy:eager"))
-    assert found["x numpy:eager"] == ["1.00", "0.500"]
+    assert found["relative_speed"] == ["1.00", "0.500"]
 
 
 def test_a_sweep_joins_settings_that_differ_in_one_size(make_record: Make) -> None:
@@ -134,7 +135,9 @@ def test_a_sweep_joins_settings_that_differ_in_one_size(make_record: Make) -> No
     (sweep,) = (sweep for sweep in sweeps if sweep["size"] == "hidden-size")
     lines = {line["label"]: [p["x"] for p in line["points"]] for line in sweep["series"]}
     assert lines == {"numpy:eager": [256, 512, 1024], "torch:eager": [512]}
-    assert all(p["speed"] > 0 for line in sweep["series"] for p in line["points"])
+    assert all(
+        p["shown"]["tokens_per_second"] > 0 for line in sweep["series"] for p in line["points"]
+    )
     assert "hidden" not in sweep["about"]
 
 
@@ -159,9 +162,10 @@ def test_rows_stand_beneath_the_roof_that_was_measured(make_record: Make) -> Non
         ("numpy:eager", "hidden-size 512"),
     }
     for point in points.values():
-        assert point["share"] == pytest.approx(100 * point["gflops"] / 200)
+        reached = point["shown"]["operations_per_second"]
+        assert point["shown"]["share_of_peak"] == pytest.approx(100 * reached / 200)
     assert "numpy:eager" in columns(files)["trial"]
-    assert any(columns(files)["% of peak"])
+    assert any(columns(files)["share_of_peak"])
 
 
 def test_series_keep_gaps_where_perplexity_is_beyond_numbers(make_record: Make) -> None:

@@ -17,7 +17,7 @@ def build(records: Mapping[str, Record], relative_to: str | None = None) -> dict
 
     ``records`` are by the name of their file in ``../records/``, without ``.json``. Depends on
     them alone, in whatever order they come. ``relative_to`` as for
-    :func:`lstmbench.analysis.tables.settings`.
+    :func:`lstmbench.analysis.tables.tables_from`.
     """
     from lstmbench.report.site.pages import site  # Jinja2 would slow every start-up
 

@@ -1,4 +1,4 @@
-"""Records as words: what distinguishes settings, and any JSON value as plain text."""
+"""Records as words: what distinguishes tables, and any JSON value as plain text."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ def _part(text: str) -> tuple[int, str]:
 
 def machine_name(machine: Machine) -> str:
     """Processor, cores and GPUs, and the digest that tells equal names apart."""
-    facts = machine.facts
-    gpus = facts.get("gpus") or []
-    name = f"{plain(facts.get('processor'))} ({plain(facts.get('physical_cores'))} cores)"
-    return " + ".join([name, *([plain(gpus)] if gpus else [])]) + f" {machine.digest[:8]}"
+    gpus = machine.facts.get("gpus")
+    parts = [machine.label, *([plain(gpus)] if gpus else [])]
+    return f"{' + '.join(parts)} {machine.digest[:8]}"
 
 
 def changed(record: Record, without: Collection[str] = ()) -> str:
     """The hyper-parameters that are not the protocol's own, less those named ``without``."""
-    pairs = record.trial.overrides.items()
-    return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in pairs if k not in without)
+    return ", ".join(record.trial.overrides_in_words(without))
 
 
 @dataclass(frozen=True)
 class Facet:
     """Something by which trials differ without being a result.
 
-    ``setting``: one word of a setting's short name, with the facet's name before bare numbers.
+    ``setting``: one word of a table's short name, with the facet's name before bare numbers.
+    ``minor``: the index shows it on request, and leaves it out of the names of curves.
     """
 
     name: str
     text: Callable[[Record], str]
     setting: bool = True
+    minor: bool = False
 
     def word(self, record: Record) -> str:
         text = self.text(record)
@@ -78,7 +78,7 @@ FACETS = (
     Facet("threads", lambda r: str(r.trial.threads)),
     Facet("environment", lambda r: plain(dict(r.trial.environment))),
     Facet("machine", lambda r: machine_name(r.machine), setting=False),
-    Facet("commit", lambda r: (r.source.commit or "unknown")[:8], setting=False),
+    Facet("commit", lambda r: r.source.short_commit, setting=False, minor=True),
 )
 
 
@@ -95,4 +95,4 @@ def versions_facet(records: Sequence[Record]) -> Facet:
         known = record.machine.versions
         return ", ".join(f"{name} {known[name]}" for name in varying if name in known)
 
-    return Facet("versions", text, setting=False)
+    return Facet("versions", text, setting=False, minor=True)

@@ -50,7 +50,7 @@ def _run(name: str, records: Sequence[Record]) -> dict[str, Any]:
         "started": _minute(min(record.source.started for record in records)),
         "protocols": ", ".join(sorted({r.trial.protocol.name for r in records})),
         "backends": ", ".join(sorted({r.trial.label for r in records})),
-        "commit": ", ".join(sorted({(r.source.commit or "unknown")[:8] for r in records})),
+        "commit": ", ".join(sorted({r.source.short_commit for r in records})),
         "trials": len(records),
         "ok": statuses[Status.OK],
     }

@@ -1,4 +1,4 @@
-"""File names of the site: made from records, safe whatever a record says."""
+"""File names of the site: made from those of records, safe whatever a record says."""
 
 from __future__ import annotations
 

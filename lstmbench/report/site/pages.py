@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from lstmbench.analysis.tables import PUBLISHED_ELSEWHERE, Row, tables_from
+from lstmbench.analysis.tables import Row, tables_from
 from lstmbench.records.record import Record, Status
 from lstmbench.report.site import machines, trial
 from lstmbench.report.site.names import slug
@@ -28,34 +28,33 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
     """See :func:`lstmbench.report.site.build`."""
     # repeats in their order, whatever their names sort like
     stems = sorted(records, key=lambda stem: (records[stem].trial.repeat, stem))
-    found = [records[stem] for stem in stems]
-    slugs = {id(records[stem]): slug(stem) for stem in stems}
-    tables = ordered(tables_from(found, relative_to))
+    tables = ordered(tables_from({stem: records[stem] for stem in stems}, relative_to))
     files: dict[str, str | bytes] = dict(_static())
-    files["data/rows.js"] = deliver("rows", index(tables, slugs))
-    files["data/scaling.js"] = deliver("scaling", scaling(tables, slugs))
+    files["data/rows.js"] = deliver("rows", index(tables))
+    files["data/scaling.js"] = deliver("scaling", scaling(tables))
 
     templates = _templates()
-    summary = _summary(found, sum(len(setting.rows) for setting in tables))
+    found = list(records.values())
+    summary = _summary(found, sum(len(table.rows) for table in tables))
     for name in DRAWN:
         files[f"{name}.html"] = templates.get_template(f"{name}.html").render(
-            root="", page=name, summary=summary, elsewhere=PUBLISHED_ELSEWHERE
+            root="", page=name, summary=summary
         )
     files |= _machines(templates, found)
     # figures that the tables have worked out are not worked out again
-    alone = {id(row.first): row for t in tables for row in t.rows if len(row.records) == 1}
-    ratios = pairs(tables, slugs)
+    alone = {row.files[0]: row for t in tables for row in t.rows if len(row.records) == 1}
+    ratios = pairs(tables)
     page = templates.get_template("trial.html")
     for stem in sorted(records):
         record, name = records[stem], slug(stem)
         page_data = trial.page_data(
-            alone.get(id(record)) or Row([record]),
+            alone.get(stem) or Row((record,), (stem,)),
             name,
             raw=f"../{RECORDS}/{quote(stem, safe='')}.json",
             machine=f"../machines/{slug(record.machine.digest)}.html",
         )
         files[f"trials/{name}.html"] = page.render(root="../", page="trial", **page_data)
-        facts = trial.series(record, page_data) | {"ratios": ratios.get(name, {})}
+        facts = trial.script_data(record, page_data) | {"ratios": ratios.get(name, {})}
         files[f"trials/{name}.js"] = deliver(f"trials/{name}", facts)
     return files
 

@@ -1,31 +1,32 @@
-"""How rows of one setting compare, for the page that shows two trials side by side."""
+"""How rows of one table compare, for the page that shows two trials side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lstmbench.analysis.tables import Table
 from lstmbench.report.numbers import ratio_text
+from lstmbench.report.site.names import slug
 
-#: Rows of a setting: the pairs of a larger one would outweigh all else.
+#: Rows of a table: the pairs of a larger one would outweigh all else.
 MAX_ROWS_PAIRED = 40
 
 
-def pairs(tables: Sequence[Table], slugs: Mapping[int, str]) -> dict[str, dict[str, str]]:
-    """By a trial's file name: its row's speed relative to other rows, each under their trials.
+def pairs(tables: Sequence[Table]) -> dict[str, dict[str, str]]:
+    """By a trial's page: its row's speed relative to each other row, under that row's trials.
 
-    Only ratios that have an interval, which takes several processes; no row is its own other.
+    Only ratios that have an interval, which takes several processes.
     """
     found: dict[str, dict[str, str]] = {}
-    for setting in tables:
-        if len(setting.rows) > MAX_ROWS_PAIRED:
+    for table in tables:
+        if len(table.rows) > MAX_ROWS_PAIRED:
             continue
-        for row in setting.rows:
+        for row in table.rows:
             ratios = {
-                slugs[id(record)]: ratio_text(ratio)
-                for other in setting.rows
+                slug(file): ratio_text(ratio)
+                for other in table.rows
                 if other is not row and (ratio := row.ratio(other)) and ratio.low is not None
-                for record in other.records
+                for file in other.files
             }
-            found |= {slugs[id(record)]: ratios for record in row.records}
+            found |= {slug(file): ratios for file in row.files}
     return found

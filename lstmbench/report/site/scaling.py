@@ -3,93 +3,97 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from lstmbench.analysis import metrics, roofline
+from lstmbench.analysis import roofline, series
+from lstmbench.analysis.metrics import METRICS, SHARE_OF_PEAK, Metric
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.report.site.facts import FACETS, changed
+from lstmbench.report.site.names import slug
 from lstmbench.report.sweeps import SIZES, sweeps
 
 GIGA = 1e9
-#: Figures that are plotted against a size: name in the data, how to get it, what it is called.
-FIGURES: tuple[tuple[str, Callable[[Row], float | None], str], ...] = (
-    ("speed", lambda row: row.speed.value if row.speed else None, "tokens/s"),
-    ("share", lambda row: None if row.peak_share is None else 100 * row.peak_share, "% of peak"),
-    ("gflops", lambda row: None if row.achieved is None else row.achieved / GIGA, "GFLOP/s"),
-)
+#: What is plotted against a size.
+FIGURES = [(metric, metric.shown) for metric in METRICS if metric.scales and metric.shown]
 Json = dict[str, Any]
 
 
-def scaling(tables: Sequence[Table], slugs: Mapping[int, str]) -> Json:
-    """All that the scaling page loads; ``slugs`` as for the index."""
+def scaling(tables: Sequence[Table]) -> Json:
+    """All that the scaling page loads."""
     return {
-        "figures": [(name, title) for name, _, title in FIGURES],
+        "figures": [(metric.key, shown.heading) for metric, shown in FIGURES],
         "sweeps": [
             {
                 "size": SIZES[sweep.size],
-                "about": _about(next(iter(sweep.settings.values())), [sweep.size]),
+                "about": _about(next(iter(sweep.tables.values())), [sweep.size]),
                 "series": [
                     {
                         "label": label,
                         "device": device,
-                        "points": [{"x": x, **_point(row, slugs)} for x, row in rows.items()],
+                        "points": [{"x": x, **_point(row)} for x, row in rows.items()],
                     }
                     for (label, device), rows in sweep.rows().items()
                 ],
             }
             for sweep in sweeps(tables)
         ],
-        "rooflines": _rooflines(tables, slugs),
+        "rooflines": _rooflines(tables),
     }
 
 
-def _about(setting: Table, without: Collection[str]) -> str:
-    """What settings share that differ in some sizes only."""
-    words = {facet.name: facet.word(setting.first) for facet in FACETS}
-    words["changed"] = changed(setting.first, without)
+def _about(table: Table, without: Collection[str]) -> str:
+    """What tables share that differ in some sizes only."""
+    words = {facet.name: facet.word(table.first) for facet in FACETS}
+    words["changed"] = changed(table.first, without)
     left_out = {"device", "commit", *without}
     return " · ".join(word for name, word in words.items() if word and name not in left_out)
 
 
-def _point(row: Row, slugs: Mapping[int, str]) -> Json:
+def _point(row: Row) -> Json:
+    """``shown`` are figures in the units of tables, ``low`` and ``high`` bounds of tokens/s."""
     speed = row.speed
     return {
-        "slug": slugs[id(row.first)],
+        "slug": slug(row.files[0]),
         "status": row.status,
         "low": speed and speed.low,
         "high": speed and speed.high,
-        **{name: value(row) for name, value, _ in FIGURES},
+        "shown": {metric.key: _scaled(row, metric, shown.factor) for metric, shown in FIGURES},
     }
 
 
-def _rooflines(tables: Sequence[Table], slugs: Mapping[int, str]) -> list[Json]:
-    """A roof for each device of settings that differ in the model's and batch's size only."""
+def _scaled(row: Row, metric: Metric, factor: float) -> float | None:
+    value = row.value(metric)
+    return None if value is None else value * factor
+
+
+def _rooflines(tables: Sequence[Table]) -> list[Json]:
+    """A roof for each device of tables that differ in the model's and batch's size only."""
     alike: dict[tuple[str, str], list[tuple[Table, Row]]] = {}
-    for setting in tables:
-        protocol = {k: v for k, v in setting.facts["protocol"].items() if k not in SIZES}
-        facts = json.dumps({**setting.facts, "protocol": protocol}, sort_keys=True)
-        for row in setting.rows:
-            if row.peak_share is not None:
-                alike.setdefault((facts, row.first.trial.device), []).append((setting, row))
-    return [_roofline(members, slugs) for members in alike.values()]
+    for table in tables:
+        protocol = {k: v for k, v in table.facts["protocol"].items() if k not in SIZES}
+        facts = json.dumps({**table.facts, "protocol": protocol}, sort_keys=True)
+        for row in table.rows:
+            if row.figure(SHARE_OF_PEAK):
+                alike.setdefault((facts, row.first.trial.device), []).append((table, row))
+    return [_roofline(members) for members in alike.values()]
 
 
-def _roofline(members: Sequence[tuple[Table, Row]], slugs: Mapping[int, str]) -> Json:
-    setting, first = members[0]
+def _roofline(members: Sequence[tuple[Table, Row]]) -> Json:
+    table, first = members[0]
     records = [record for _, row in members for record in row.ok_records]
-    bandwidth = metrics.median_of(roofline.bandwidth(record) for record in records)
+    bandwidth = series.median_of(roofline.bandwidth(record) for record in records)
     sizes = [name for name in SIZES if name != "threads"]
     return {
-        "about": f"{first.first.trial.device} · {_about(setting, sizes)}",
-        "peak": (metrics.median_of(roofline.peak(r) for r in records) or 0.0) / GIGA,
+        "about": f"{first.first.trial.device} · {_about(table, sizes)}",
+        "peak": (series.median_of(roofline.peak(r) for r in records) or 0.0) / GIGA,
         "bandwidth": None if bandwidth is None else bandwidth / GIGA,
         "points": [
             {
                 "label": row.label,
                 "changed": changed(row.first),
                 "intensity": roofline.record_cost(row.first).intensity,
-                **_point(row, slugs),
+                **_point(row),
             }
             for _, row in members
         ],

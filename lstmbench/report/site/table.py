@@ -1,94 +1,90 @@
-"""The index: one line per row of any setting, column by column."""
+"""The index: one line per row of any table, column by column."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lstmbench.analysis.metrics import TOKENS_PER_SECOND
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.records.record import Record
-from lstmbench.report.columns import COLUMNS, DETAILS
-from lstmbench.report.numbers import ratio_text
+from lstmbench.report.columns import DETAIL_FIGURES, FIGURES, TextColumn
+from lstmbench.report.layout import rank_column, relative_column
 from lstmbench.report.site.facts import FACETS, natural, versions_facet
-
-#: Columns that the site shows in another way.
-ELSEWHERE = {"backend", "mode", "device", "status"}
-#: Every figure of a row, in the order of the tables.
-FIGURES = tuple(c for c in (*COLUMNS, *DETAILS) if c.heading not in ELSEWHERE)
-#: Shown when asked for: they say again, or in detail, what another column says.
-HIDDEN = {"floor", "training s", "commit", "versions", *(c.heading for c in DETAILS)}
+from lstmbench.report.site.names import slug
 
 
 @dataclass(frozen=True)
 class _Column:
-    """``shown``: at first. ``choice``: offered as a filter. ``in_label``: names a curve.
+    """``choice``: offered as a filter. ``in_label``: names a curve.
 
-    Numbers are sorted as numbers.
+    Columns that are aligned to the right are sorted as numbers.
     """
 
-    heading: str
-    texts: Sequence[str]
-    number: bool = False
-    shown: bool = True
+    column: TextColumn
     choice: bool = False
     in_label: bool = False
 
+    @classmethod
+    def of(cls, key: str, texts: Sequence[str], minor: bool = False, choice: bool = False) -> Any:
+        """A column of words."""
+        return cls(TextColumn(key, key, tuple(texts), "left", minor=minor), choice)
+
     def to_json(self) -> dict[str, Any]:
         """Distinct texts once, and for each row which of them."""
-        values = list(dict.fromkeys(self.texts))
+        values = list(dict.fromkeys(self.column.texts))
         place = {value: index for index, value in enumerate(values)}
         return {
-            "heading": self.heading,
-            "number": self.number,
-            "shown": self.shown,
+            "key": self.column.key,
+            "heading": self.column.heading,
+            "number": self.column.align == "right",
+            "shown": not self.column.minor,
             "choice": self.choice and len(values) > 1,
-            "telling": self.in_label,
+            "in_label": self.in_label,
             "values": values,
-            "at": [place[text] for text in self.texts],
+            "at": [place[text] for text in self.column.texts],
         }
 
 
 def ordered(tables: Sequence[Table]) -> list[Table]:
-    """Settings in an order that depends on what they are, not on which record came first."""
-    return sorted(tables, key=lambda setting: (natural(setting.title), str(setting.facts)))
+    """Tables in an order that depends on what they are, not on which record came first."""
+    return sorted(tables, key=lambda table: (natural(table.title), str(table.facts)))
 
 
-def index(tables: Sequence[Table], slugs: Mapping[int, str]) -> dict[str, Any]:
-    """What the index page loads; ``slugs`` are the trials' file names by the record's ``id``."""
-    rows = [row for setting in tables for row in setting.rows]
+def index(tables: Sequence[Table]) -> dict[str, Any]:
+    """What the index page loads."""
+    rows = [row for table in tables for row in table.rows]
     facets = [*FACETS, versions_facet([row.first for row in rows])]
-    chosen = {
-        facet: _Column(
-            facet.name,
-            [facet.text(row.first) for row in rows],
-            shown=not facet.setting and facet.name not in HIDDEN,
-            choice=True,
-            in_label=facet.name not in HIDDEN,
-        )
-        for facet in facets
-    }
-    varying = {f: column for f, column in chosen.items() if len(set(column.texts)) > 1}
-    words = [f for f in varying if f.setting]
+    texts = {facet: tuple(facet.text(row.first) for row in rows) for facet in facets}
+    varying = [facet for facet in facets if len(set(texts[facet])) > 1]
+    words = [facet for facet in varying if facet.setting]
     names = [" · ".join(w for f in words if (w := f.word(row.first))) for row in rows]
     columns = [
-        _Column("trial", [row.label for row in rows]),
-        _Column("backend", [r.first.trial.backend for r in rows], shown=False, choice=True),
-        _Column("mode", [r.first.trial.mode for r in rows], shown=False, choice=True),
-        _Column("status", [row.status for row in rows], choice=True),
-        *([_Column("setting", names)] if any(names) else []),
-        *varying.values(),
-        *_figures(tables, rows),
+        _Column.of("trial", [row.label for row in rows]),
+        _Column.of("backend", [r.first.trial.backend for r in rows], minor=True, choice=True),
+        _Column.of("mode", [r.first.trial.mode for r in rows], minor=True, choice=True),
+        _Column.of("status", [row.status for row in rows], choice=True),
+        *([_Column.of("setting", names)] if any(names) else []),
+        *(
+            _Column(
+                TextColumn(f.name, f.name, texts[f], "left", minor=f.setting or f.minor),
+                choice=True,
+                in_label=not f.minor,
+            )
+            for f in varying
+        ),
+        *map(_Column, _figures(tables, rows)),
     ]
     return {
         "columns": [column.to_json() for column in columns],
-        "setting": [i for i, setting in enumerate(tables) for _ in setting.rows],
-        "trials": [[slugs[id(record)] for record in row.records] for row in rows],
+        "table": [i for i, table in enumerate(tables) for _ in table.rows],
+        "trials": [[slug(file) for file in row.files] for row in rows],
         "curve": [_first_with_epochs(row.records) for row in rows],
-        "throughout": [
-            (facet.name, column.texts[0])
-            for facet, column in chosen.items()
-            if facet not in varying and column.texts and column.texts[0]
+        "in_all": [
+            (facet.name, texts[facet][0])
+            for facet in facets
+            if facet not in varying and any(texts[facet])
         ],
     }
 
@@ -98,24 +94,14 @@ def _first_with_epochs(records: Sequence[Record]) -> int:
     return next((i for i, record in enumerate(records) if record.epochs.nats), -1)
 
 
-def _figures(tables: Sequence[Table], rows: Sequence[Row]) -> list[_Column]:
+def _figures(tables: Sequence[Table], rows: Sequence[Row]) -> list[TextColumn]:
     """Every column that has something to show."""
-    found = [
-        _Column(
-            c.heading, [c.cell(row) for row in rows], c.align == "right", c.heading not in HIDDEN
-        )
-        for c in FIGURES
-    ]
-    place = next(i for i, c in enumerate(found) if c.heading == "tokens/s") + 1
-    relative_to = next((s.relative_to for s in tables if s.relative_to), None)
+    found = [column.of(rows) for column in (*FIGURES, *DETAIL_FIGURES)]
+    place = [column.key for column in found].index(TOKENS_PER_SECOND.key) + 1
+    relative_to = next((table.relative_to for table in tables if table.relative_to), None)
     if relative_to:
-        texts = [ratio_text(setting.relative(row)) for setting in tables for row in setting.rows]
-        found.insert(place, _Column(f"x {relative_to}", texts, number=True))
-    ranks = [str(rank or "") for setting in tables for rank in setting.ranks]
-    found.insert(place, _Column("rank", ranks, number=True))
-    found.append(_Column("message", [_message(row) for row in rows], shown=False))
+        found.insert(place, relative_column(tables, relative_to))
+    found.insert(place, rank_column(tables))
+    messages = tuple(row.message for row in rows)
+    found.append(TextColumn("message", "message", messages, "left", minor=True))
     return [column for column in found if any(column.texts)]
-
-
-def _message(row: Row) -> str:
-    return next((record.message for record in row.records if record.message), "")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from lstmbench.analysis import metrics, roofline
+from lstmbench.analysis import roofline, series
 from lstmbench.analysis.tables import Row
-from lstmbench.records.record import Record, Status
+from lstmbench.records.record import Evaluation, Record, Status
+from lstmbench.report.columns import DETAIL_FIGURES, FIGURES
 from lstmbench.report.numbers import scaled, significant
 from lstmbench.report.site import command
-from lstmbench.report.site.facts import changed, machine_name, plain
-from lstmbench.report.site.table import FIGURES
+from lstmbench.report.site.facts import machine_name, plain
 
 MIB = 2**20
 #: Fields of a protocol that are no hyper-parameters.
@@ -22,26 +22,28 @@ Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Section:
-    """Facts under one title."""
+class FactGroup:
+    """Facts under one title; pages know the group by ``key``."""
 
+    key: str
     title: str
     pairs: Pairs
 
 
 def figures(row: Row) -> Pairs:
     """The columns of the tables that say something about a row."""
-    cells = ((c.heading, c.cell(row)) for c in FIGURES)
+    cells = ((c.heading, c.cell(row)) for c in (*FIGURES, *DETAIL_FIGURES))
     return [(heading, text) for heading, text in cells if text]
 
 
-def sections(record: Record) -> list[Section]:
+def fact_groups(record: Record) -> list[FactGroup]:
     """Everything that was asked and in force, as text."""
     trial, source, machine = record.trial, record.source, record.machine
     protocol = trial.protocol
     sizes = [(f.name, getattr(protocol, f.name)) for f in fields(protocol)]
     found = [
-        Section(
+        FactGroup(
+            "setting",
             "Setting",
             [
                 ("backend", trial.backend),
@@ -59,7 +61,8 @@ def sections(record: Record) -> list[Section]:
                 ("environment of the backend", plain(dict(trial.backend_environment))),
             ],
         ),
-        Section(
+        FactGroup(
+            "protocol",
             "Protocol",
             [
                 ("summary", protocol.summary),
@@ -68,19 +71,22 @@ def sections(record: Record) -> list[Section]:
                 ("trained scalars", f"{record.parameters:,}"),
             ],
         ),
-        Section(
+        FactGroup(
+            "phases",
             "Seconds by phase",
             [(name, significant(value, 3)) for name, value in record.phases.known().items()],
         ),
-        Section(
+        FactGroup(
+            "memory",
             "Memory in MiB",
             [
                 (name.replace("_", " "), significant(size / MIB, 4))
                 for name, size in record.memory.known().items()
             ],
         ),
-        Section("Peak of the hardware", _peak(record)),
-        Section(
+        FactGroup("peak", "Peak of the hardware", _peak(record)),
+        FactGroup(
+            "origin",
             "Origin",
             [
                 ("run", source.run),
@@ -93,19 +99,20 @@ def sections(record: Record) -> list[Section]:
                 *_system_load(record),
             ],
         ),
-        Section(
+        FactGroup(
+            "machine",
             "Machine",
             [
                 ("digest", machine.digest),
                 *((key.replace("_", " "), plain(value)) for key, value in machine.facts.items()),
             ],
         ),
-        Section("Versions", list(machine.versions.items())),
-        Section("In force", list(record.runtime.items())),
-        Section("Digests", list(record.digests.known().items())),
+        FactGroup("versions", "Versions", list(machine.versions.items())),
+        FactGroup("runtime", "In force", list(record.runtime.items())),
+        FactGroup("digests", "Digests", list(record.digests.known().items())),
     ]
-    filled = [Section(s.title, [(k, v) for k, v in s.pairs if v != ""]) for s in found]
-    return [section for section in filled if section.pairs]
+    filled = [replace(g, pairs=[(k, v) for k, v in g.pairs if v != ""]) for g in found]
+    return [group for group in filled if group.pairs]
 
 
 def _system_load(record: Record) -> Pairs:
@@ -154,10 +161,8 @@ def evaluations(record: Record) -> list[tuple[str, str, str, str]]:
         (
             e.split,
             str(e.epoch),
-            significant(metrics.perplexity(e.nats, e.tokens), 5),
-            ""
-            if e.source_nats is None
-            else significant(metrics.perplexity(e.source_nats, e.tokens), 5),
+            significant(series.perplexity(e.nats, e.tokens), 5),
+            _source_perplexity(e),
         )
         for e in record.evaluations
     ]
@@ -173,11 +178,11 @@ def page_data(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
         "raw": raw,
         "machine": machine,
         "machine_name": machine_name(record.machine),
-        "sound": record.status == Status.OK,
+        "ok": record.status == Status.OK,
         "status": row.status,
         "about": " · ".join(
             [
-                " with ".join(filter(None, [trial.protocol.name, changed(record)])),
+                trial.protocol_title(),
                 f"{trial.init} initial parameters",
                 trial.corpus,
                 f"seed {trial.seed}",
@@ -185,7 +190,7 @@ def page_data(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
             ]
         ),
         "figures": figures(row),
-        "sections": sections(record),
+        "groups": fact_groups(record),
         "errors": errors(record),
         "evaluations": evaluations(record),
         "command": command.command(trial),
@@ -193,7 +198,7 @@ def page_data(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
     }
 
 
-def series(record: Record, page: dict[str, Any]) -> dict[str, Any]:
+def script_data(record: Record, page: dict[str, Any]) -> dict[str, Any]:
     """What other pages load of a trial: facts in words, and series as numbers with spaces."""
     epochs = record.epochs
     return {
@@ -201,15 +206,15 @@ def series(record: Record, page: dict[str, Any]) -> dict[str, Any]:
         "device": record.trial.device,
         "status": page["status"],
         "about": page["about"],
-        "speed": metrics.speed(epochs) if page["sound"] else None,
+        "speed": series.speed(epochs) if page["ok"] else None,
         "figures": page["figures"],
-        "sections": [(section.title, section.pairs) for section in page["sections"]],
+        "groups": [(group.key, group.title, group.pairs) for group in page["groups"]],
         "continuations": [(c.prefix, c.text) for c in record.continuations],
-        "perplexity": _numbers(metrics.perplexities(epochs)),
+        "perplexity": _numbers(series.perplexities(epochs)),
         "seconds": _numbers(epochs.seconds),
         "tokens": _numbers(epochs.tokens),
         "evaluations": [
-            (e.split, e.epoch, metrics.perplexity(e.nats, e.tokens)) for e in record.evaluations
+            (e.split, e.epoch, series.perplexity(e.nats, e.tokens)) for e in record.evaluations
         ],
     }
 
@@ -219,3 +224,9 @@ def _numbers(values: Sequence[float]) -> str:
     if len(set(values)) == 1:
         return f"{values[0]:.8g}"
     return " ".join([f"{value:.5g}" for value in values])
+
+
+def _source_perplexity(evaluation: Evaluation) -> str:
+    """Of the text's own source, where it is known."""
+    nats = evaluation.source_nats
+    return "" if nats is None else significant(series.perplexity(nats, evaluation.tokens), 5)
