@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from lstmbench.analysis import series
-from lstmbench.analysis.roofline import product_side
+from lstmbench.analysis.roofline import matmul_side
 from lstmbench.protocol import D2L
 from lstmbench.runner.conductor import interleave_order
 from lstmbench.worker.idle import wait_until_idle
 
-GATES, SIDE = 4 * D2L.hidden_size, product_side("cpu")
+GATES, SIDE = 4 * D2L.hidden_size, matmul_side("cpu")
 SHAPES = {
     "batch_first": ((D2L.batch_size, D2L.hidden_size), (D2L.hidden_size, GATES)),
     "batch_last": ((GATES, D2L.hidden_size), (D2L.hidden_size, D2L.batch_size)),

@@ -1,7 +1,9 @@
-"""An A/A test: the same trial against itself, to learn what this machine can tell apart.
+"""An A/A test: the same trial against itself, to learn which differences can be found on
+this machine.
 
-Pairs of processes of one trial, in turns of epochs, and alone with a pair in turns between them.
-Whatever their speeds differ by is the machine's doing, and bounds what a comparison here can show.
+Pairs of processes of one trial: interleaved epoch by epoch, and sequential, with an interleaved
+pair between them. The difference of their speeds is noise, and bounds what a comparison here can
+show.
 """
 
 from __future__ import annotations
@@ -19,25 +21,27 @@ from lstmbench.records.record import Record, Status
 #: How often a difference as large as :meth:`Repeatability.detectable` is found.
 POWER = 0.8
 REPEATS = (2, 3, 5, 10, 20)
-#: Processes of a set: two in turns and one alone.
+#: Processes of a set: two interleaved ones and one alone.
 PROCESSES_PER_SET = 3
 #: Sets, at least: they hold two pairs of processes that ran alone.
 MIN_SETS = 4
 
 
-def pairs_of(records: Sequence[Record], turns: bool) -> list[tuple[Record, Record]]:
-    """Sound pairs that took turns, or those of processes alone in one set and in the next."""
-    sound = {
+def pairs_of(records: Sequence[Record], interleaved: bool) -> list[tuple[Record, Record]]:
+    """Pairs of ok processes: interleaved ones, or those alone in one set and in the next."""
+    ok = {
         (r.source.run, r.trial.repeat): r
         for r in records
-        if r.status == Status.OK and bool(r.interleaved_with) == turns
+        if r.status == Status.OK and bool(r.interleaved_with) == interleaved
     }
-    apart, every = (1, PROCESSES_PER_SET) if turns else (PROCESSES_PER_SET, 2 * PROCESSES_PER_SET)
-    first = 0 if turns else PROCESSES_PER_SET - 1
+    distance, every = (
+        (1, PROCESSES_PER_SET) if interleaved else (PROCESSES_PER_SET, 2 * PROCESSES_PER_SET)
+    )
+    first = 0 if interleaved else PROCESSES_PER_SET - 1
     return [
-        (record, sound[run, repeat + apart])
-        for (run, repeat), record in sorted(sound.items())
-        if repeat % every == first and (run, repeat + apart) in sound
+        (record, ok[run, repeat + distance])
+        for (run, repeat), record in sorted(ok.items())
+        if repeat % every == first and (run, repeat + distance) in ok
     ]
 
 
@@ -48,10 +52,10 @@ def check_one_trial(records: Sequence[Record]) -> None:
         raise UserError("these are records of several trials or machines, not a run of 'noise'")
 
 
-def log_ratios(records: Sequence[Record], turns: bool) -> list[float]:
+def log_ratios(records: Sequence[Record], interleaved: bool) -> list[float]:
     """Logarithm of the ratio of speeds of every pair."""
     found = []
-    for pair in pairs_of(records, turns):
+    for pair in pairs_of(records, interleaved):
         ours, theirs = (series.speed(record.epochs) for record in pair)
         if ours and theirs:
             found.append(math.log(ours / theirs))
@@ -85,16 +89,17 @@ class Repeatability:
         return self.deviation * low, self.deviation * high
 
 
-def repeatability(records: Sequence[Record], turns: bool) -> Repeatability | None:
-    """Of the pairs in turns or a set apart; ``None`` with fewer than two pairs."""
-    logs = log_ratios(records, turns)
+def repeatability(records: Sequence[Record], interleaved: bool) -> Repeatability | None:
+    """Of the interleaved or the sequential pairs; ``None`` with fewer than two."""
+    logs = log_ratios(records, interleaved)
     found = intervals.interval([math.exp(value) for value in logs])
     if found is None or len(logs) < 2:
         return None
-    took = [
-        _seconds(r) for r in records if bool(r.interleaved_with) == turns and r.status == Status.OK
+    times = [
+        r for r in records if bool(r.interleaved_with) == interleaved and r.status == Status.OK
     ]
-    way = "in turns" if turns else "a set apart"
+    took = [_seconds(record) for record in times]
+    way = "interleaved" if interleaved else "sequential"
     return Repeatability(way, found, stdlib.stdev(logs), 2 * stdlib.median(took))
 
 

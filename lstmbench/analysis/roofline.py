@@ -13,13 +13,13 @@ from lstmbench.analysis import series
 from lstmbench.backend import ModelConfig, TrainingConfig
 from lstmbench.records.record import Record
 
-#: Sides of the matrix products by kind of device, else 1024: long enough to reach the peak, short
-#: enough to take turns.
+#: Sides of the matmuls by kind of device, else 1024: long enough to reach the peak, short enough to
+#: be interleaved with epochs.
 SIDES = {"cpu": 1024, "mps": 4096, "cuda": 8192}
 #: Bytes of the copies in memory, more than caches hold.
 COPY_BYTES = 1 << 27
-#: Turns of products in a trial, at most, and what is done in each.
-TURNS, PRODUCTS, COPIES = 11, 4, 2
+#: Rounds of measuring the peak in a trial, and matmuls and copies in each.
+MAX_ROUNDS, MATMULS, COPIES = 11, 4, 2
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
@@ -46,8 +46,8 @@ class Cost:
 def cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -> Cost:
     """Operations and bytes per token, from the shapes alone.
 
-    Products only: the element-wise work of the gates is below one per cent of them at the default
-    size. The first layer's input product is a look-up.
+    Matmuls only: the element-wise work of the gates is below one per cent of them at the default
+    size. The first layer's input is a look-up.
     """
     hidden, layers, vocabulary = model.hidden_size, model.layers, model.vocabulary_size
     window = training.batch_size * training.steps
@@ -66,8 +66,8 @@ def cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -
     )
 
 
-def product_side(device_kind: str) -> int:
-    """Rows and columns of the square matrices whose product is the peak."""
+def matmul_side(device_kind: str) -> int:
+    """Rows and columns of the square matrices of the matmul that is the peak."""
     return SIDES.get(device_kind, 1024)
 
 
@@ -85,7 +85,7 @@ def achieved(record: Record) -> float | None:
 
 
 def peak(record: Record) -> float | None:
-    """Operations per second of the fastest product in the group, by the estimator of speeds."""
+    """Operations per second of the fastest matmul in the group, by the estimator of speeds."""
     if record.peak is None:
         return None
     matmul = record.peak.matmul

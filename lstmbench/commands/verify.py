@@ -1,4 +1,4 @@
-"""``lstmbench verify``: for the reader of somebody's results."""
+"""``lstmbench verify``: for the reader of results that others published."""
 
 from __future__ import annotations
 

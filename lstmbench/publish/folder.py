@@ -12,7 +12,7 @@ from lstmbench.records.store import MANIFEST, Run, plans, write_atomically
 
 #: What :func:`lstmbench.records.store.write_atomically` leaves when it is killed.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9]+")
-#: Made files whose names hold a digest: nobody else names files like that.
+#: Generated files whose names hold a digest: no other file has such a name.
 _DIGESTED = re.compile(
     r"(tables|plots)/[A-Za-z0-9._-]+-[0-9a-f]{8}(-[a-z0-9]+)?\.(tex|md|svg)"
     r"|site/trials/[A-Za-z0-9._-]+-[0-9a-f]{12}\.(html|js)"
@@ -23,7 +23,7 @@ _DIGESTED = re.compile(
 def read_manifest(store: Path) -> Manifest | None:
     """The manifest of a published store; ``None`` if the folder is none.
 
-    Where a merge left a conflict in it, made files that neither side lists count as listed.
+    Where a merge left a conflict in it, generated files that neither side lists count as listed.
     """
     path = store / MANIFEST
     if not path.is_file():
@@ -35,12 +35,12 @@ def read_manifest(store: Path) -> Manifest | None:
     strays = (
         p.relative_to(store).as_posix() for name in FOLDERS for p in (store / name).rglob("*")
     )
-    made = {path: "" for path in strays if _DIGESTED.fullmatch(path)}
-    return Manifest(both.records, made | dict(both.made), both.libraries)
+    generated = {path: "" for path in strays if _DIGESTED.fullmatch(path)}
+    return Manifest(both.records, generated | dict(both.generated), both.libraries)
 
 
 def check_no_runs(to: Path) -> None:
-    """Raise :class:`UserError` for a run, or a store of runs, for it would no longer be found."""
+    """Raise :class:`UserError` for a run or a store of runs, which would no longer be found."""
     if planned := plans(to):
         raise UserError(
             f"{to} holds the run {planned[0].parent}: choose another folder to publish to (--to)"
@@ -65,12 +65,12 @@ def _is_store(folder: Path) -> bool:
 
 
 def check_same_store(to: Path, files: Mapping[str, bytes], before: Manifest | None) -> None:
-    """Raise :class:`UserError` for what publishing did not make, or what is not in the folder."""
-    listed: Collection[str] = before.made if before else ()
+    """Raise :class:`UserError` for what publishing did not write, or leads out of the folder."""
+    listed: Collection[str] = before.generated if before else ()
     for path, data in files.items():
         place = to / path
         if path not in listed and place.exists() and not _holds(place, data):
-            raise UserError(f"{place} is in the way: it was not made by publishing")
+            raise UserError(f"{place} is in the way: publishing did not write it")
     for record in Run(to).files() if before is None else ():
         if f"records/{record.name}" not in files:
             raise UserError(f"{record} is in the way: choose another folder to publish to (--to)")
@@ -82,19 +82,21 @@ def check_same_store(to: Path, files: Mapping[str, bytes], before: Manifest | No
 def put(
     to: Path, files: Mapping[str, bytes], manifest: Manifest, before: Manifest | None
 ) -> tuple[int, int]:
-    """Write what is not there as it should be, remove what is made no more; how many of each.
+    """Write what is missing or differs, remove what is no longer generated; how many of each.
 
     A manifest of both what was and what will be there comes first, so that publishing again knows
     every file of one that was interrupted; the manifest itself comes last.
     """
     was = before or manifest
     changed = [path for path, data in files.items() if not _holds(to / path, data)]
-    stale = [path for path in was.made.keys() - files.keys() if _is_there(to / path)]
+    stale = [path for path in was.generated.keys() - files.keys() if _is_there(to / path)]
     final = manifest.to_bytes()
     relisted = not _holds(to / MANIFEST, final)
     if changed or stale:
         both = Manifest(
-            {**was.records, **manifest.records}, {**was.made, **manifest.made}, manifest.libraries
+            {**was.records, **manifest.records},
+            {**was.generated, **manifest.generated},
+            manifest.libraries,
         )
         _write(to / MANIFEST, both.to_bytes())
     for path in changed:
@@ -122,7 +124,7 @@ def _write(place: Path, data: bytes) -> None:
 
 
 def _remove(to: Path, path: str) -> None:
-    """Remove a made file of before, and folders that it leaves empty."""
+    """Remove a file that was generated before, and folders that it leaves empty."""
     place = to / path
     place.unlink()
     folder = place.parent

@@ -16,10 +16,10 @@ from lstmbench.records import canonical
 
 #: Version of the layout of published stores.
 FORMAT = 1
-#: Where made files may be; nothing else in the folder is ever replaced or removed.
+#: Where generated files may be; nothing else in the folder is ever replaced or removed.
 FOLDERS = ("plots", "site", "tables")
 FILES = ("README.md", "schema.json")
-#: Libraries that the bytes of made files depend on.
+#: Libraries that the bytes of generated files depend on.
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pydantic", "scipy", "tabulate")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: A line that git writes into a file whose two sides it cannot merge.
@@ -28,8 +28,8 @@ _CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
 _LISTED = re.compile(r'^ *"([A-Za-z0-9_./-]+)": "([0-9a-f]{64})",?\r?$', re.MULTILINE)
 
 
-def is_made(path: str) -> bool:
-    """Whether ``path``, relative to a store, is where made files are."""
+def is_generated(path: str) -> bool:
+    """Whether ``path``, relative to a store, is where generated files are."""
     first, *rest = path.split("/")
     if not rest:
         return path in FILES
@@ -40,10 +40,10 @@ def is_made(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``records`` and ``made`` files with their SHA-256; ``lstmbench`` is the version it is by."""
+    """``records`` and ``generated`` files with their SHA-256, by version ``lstmbench``."""
 
     records: Mapping[str, str]
-    made: Mapping[str, str]
+    generated: Mapping[str, str]
     libraries: Mapping[str, str]
     lstmbench: str = __version__
     format: int = field(default=FORMAT)
@@ -55,7 +55,7 @@ class Manifest:
             "lstmbench": self.lstmbench,
             "libraries": dict(sorted(self.libraries.items())),
             "records": dict(sorted(self.records.items())),
-            "made": dict(sorted(self.made.items())),
+            "made": dict(sorted(self.generated.items())),
         }
         holds["sha256"] = canonical.digest(json.dumps(holds, sort_keys=True).encode())
         return (json.dumps(holds, indent=1) + "\n").encode()
@@ -83,11 +83,11 @@ class Manifest:
         listed = dict(_LISTED.findall(text))
         listed.pop("sha256", None)  # of the manifest itself
         records = {name: sha for name, sha in listed.items() if canonical.FILE.fullmatch(name)}
-        made = {path: sha for path, sha in listed.items() if path not in records}
+        generated = {path: sha for path, sha in listed.items() if path not in records}
         formats = [int(number) for number in re.findall(r'^ "format": ([0-9]{1,9}),', text, re.M)]
         other = next((number for number in formats if number != FORMAT), FORMAT)
         holds = {"format": other, "lstmbench": "of one side", "libraries": {}}
-        return cls._of(place, {**holds, "records": records, "made": made})
+        return cls._of(place, {**holds, "records": records, "made": generated})
 
     @classmethod
     def _of(cls, place: str, holds: Any) -> Manifest:
@@ -101,13 +101,13 @@ class Manifest:
         tables = [holds.get(key) for key in ("libraries", "records", "made")]
         if not isinstance(holds.get("lstmbench"), str) or not all(map(_strings, tables)):
             raise UserError(f"{place} is damaged: a part of it is missing")
-        records, made = holds["records"], holds["made"]
+        records, generated = holds["records"], holds["made"]
         odd = [name for name in records if not canonical.FILE.fullmatch(name)]
-        odd += [path for path in made if not is_made(path)]
-        odd += [name for name, sha in (records | made).items() if not _DIGEST.fullmatch(sha)]
+        odd += [path for path in generated if not is_generated(path)]
+        odd += [name for name, sha in (records | generated).items() if not _DIGEST.fullmatch(sha)]
         if odd:
             raise UserError(f"{place} is damaged: it lists {odd[0]!r}")
-        return cls(records, made, holds["libraries"], holds["lstmbench"])
+        return cls(records, generated, holds["libraries"], holds["lstmbench"])
 
 
 def _strings(table: Any) -> bool:

@@ -102,7 +102,7 @@ RESULTS = (
     *FIGURES,
 )
 DETAILS = (_fact("label", lambda row: row.label, "backend"), DEVICE, *DETAIL_FIGURES)
-#: What tells rows of several tables apart.
+#: In what rows of several tables may differ.
 TRIAL_FACTS = (
     _fact("init", lambda row: row.first.trial.init),
     _fact("dtype", lambda row: row.first.trial.dtype),

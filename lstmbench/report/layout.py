@@ -100,6 +100,6 @@ def relative_column(tables: Iterable[Table], relative_to: str) -> TextColumn:
 
 
 def best_section(title: str, rows: Sequence[Row]) -> Section:
-    """Rows of several tables, with what tells them apart."""
+    """Rows of several tables, with the facts in which they may differ."""
     columns = (column.of(rows) for column in (*RESULTS, *TRIAL_FACTS))
     return Section(title, (TextTable.of("best", columns),))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lstmbench.analysis import series
-from lstmbench.analysis.roofline import COPIES, COPY_BYTES, PRODUCTS, TURNS, product_side
+from lstmbench.analysis.roofline import COPIES, COPY_BYTES, MATMULS, MAX_ROUNDS, matmul_side
 from lstmbench.records.record import Copy, Matmul, Peak
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch, WorkerLost
@@ -33,12 +33,12 @@ class Peaks:
 
     @property
     def side(self) -> int:
-        return product_side(self.trial.device_kind)
+        return matmul_side(self.trial.device_kind)
 
     @property
     def every(self) -> int:
         """Epochs from one turn of products to the next."""
-        return -(-self.trial.protocol.epochs // TURNS)
+        return -(-self.trial.protocol.epochs // MAX_ROUNDS)
 
     def start(self) -> None:
         """NumPy in a worker of its own; only the CPU is its device, and BLAS has two dtypes."""
@@ -67,7 +67,7 @@ class Peaks:
 
     def request(self) -> Mapping[str, Any]:
         """What everyone is asked in his turn."""
-        return {"do": "product", "side": self.side, "count": PRODUCTS}
+        return {"do": "product", "side": self.side, "count": MATMULS}
 
     def add(self, who: str, seconds: list[float] | None) -> None:
         """Keep an answer to :meth:`request`; ``None`` where there is no such offer."""

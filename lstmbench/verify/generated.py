@@ -1,4 +1,4 @@
-"""Every file of a published store that is made from its records, and what else lies there."""
+"""Every file of a published store that is generated from its records, and what else lies there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FOREIGN = re.compile("tables/all" + SUFFIX.pattern)
 
 
 def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) -> None:
-    """The manifest against itself, then all that is made."""
+    """The manifest against itself, then all that is generated."""
     actual = (folder / MANIFEST).read_bytes()
     report.mismatches += differences(MANIFEST, actual, manifest.to_bytes())
     for path in _links(folder):
@@ -47,18 +47,18 @@ def listed(
 
 
 def _files(report: Report, folder: Path, manifest: Manifest, made: GeneratedFiles) -> None:
-    """Every made file, against what the records give."""
+    """Every generated file, against what the records give."""
     report.mismatches += made.problems
     found = _found(folder)
-    listed(report, "", manifest.made, {p: canonical.digest(data) for p, data in found.items()})
+    listed(report, "", manifest.generated, {p: canonical.digest(data) for p, data in found.items()})
     expected = {p: data for p, data in made.files.items() if not _foreign(p, made, manifest)}
     for path in sorted(expected.keys() & found.keys()):
         report.files += 1
         report.mismatches += differences(path, found[path], expected[path])
     plots = {plot.path for plot in made.plots}
-    for path in sorted((expected.keys() | plots) - manifest.made.keys()):
+    for path in sorted((expected.keys() | plots) - manifest.generated.keys()):
         report.wrong(path, "missing: the records give such a file")
-    for path in sorted(manifest.made.keys() - expected.keys() - plots):
+    for path in sorted(manifest.generated.keys() - expected.keys() - plots):
         if _FOREIGN.fullmatch(path):
             report.note(f"{path} is in the format of a plugin: compared by digest only")
         else:
@@ -73,13 +73,13 @@ def _files(report: Report, folder: Path, manifest: Manifest, made: GeneratedFile
 def _plots(
     report: Report, manifest: Manifest, plots: Sequence[Plot], found: Mapping[str, bytes]
 ) -> None:
-    """Drawn again where that gives the same, and last, for drawing takes a while."""
+    """Drawn again where that gives the same, and last, because drawing takes a while."""
     if not plots:
         return
     if not may_be_drawn(manifest.libraries, installed()):
         report.note("plots depend on the version that drew them: compared by digest only")
     elif report.mismatches:
-        report.note("plots were not drawn again, for not all else is right")
+        report.note("plots were not drawn again, because not all else is right")
     else:
         report.files += len(plots)
         for path in unlike(plots, found):
@@ -99,8 +99,8 @@ def _others(report: Report, folder: Path) -> None:
 
 
 def _foreign(path: str, made: GeneratedFiles, manifest: Manifest) -> bool:
-    """Whether only a plugin that is installed here, but was not there, makes the file."""
-    return path in made.by_plugins and path not in manifest.made
+    """Whether only a plugin that is installed here, but was not there, writes the file."""
+    return path in made.by_plugins and path not in manifest.generated
 
 
 def _links(folder: Path) -> list[str]:
@@ -111,7 +111,7 @@ def _links(folder: Path) -> list[str]:
 
 
 def _found(folder: Path) -> dict[str, bytes]:
-    """What is where made files are."""
+    """What is where generated files are."""
     paths: Iterable[Path] = (folder / name for name in FILES)
     for name in FOLDERS:
         paths = [*paths, *(folder / name).rglob("*")]

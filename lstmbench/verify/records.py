@@ -248,7 +248,7 @@ def _peak(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """A share of a peak means something only where all peaks are measured alike."""
     if record.peak is None:
         return
-    side = roofline.product_side(record.trial.device_kind)
+    side = roofline.matmul_side(record.trial.device_kind)
     if record.peak.matmul.side != side:
         yield "peak.matmul.side", f"{record.peak.matmul.side}, on {record.trial.device} {side}"
     if record.peak.matmul.dtype != record.trial.dtype:

@@ -1,4 +1,4 @@
-"""A run, a bundle or a published store: every record, and every file made from them."""
+"""A run, a bundle or a published store: every record, and every file generated from them."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _published(report: Report, known: ReferenceData, folder: Path) -> None:
 def _unrecorded(
     report: Report, records: Iterable[Record], here: Collection[tuple[str, str]]
 ) -> None:
-    """Note the trials of a group whose records were left out."""
+    """Note groups that are not here as a whole: records may have been left out on purpose."""
     missing = {
         (record.source.run, name)
         for record in records
@@ -158,4 +158,4 @@ def _unrecorded(
         if (record.source.run, name) not in here
     }
     if missing:
-        report.note(f"{len(missing)} trials interleaved with these left no record here")
+        report.note(f"{len(missing)} trials that were interleaved with these left no record here")

@@ -72,7 +72,7 @@ def test_the_deviation_is_that_of_the_pairs_ratios(records: list[Any]) -> None:
 def test_what_is_detectable_shrinks_with_repeats_and_is_found_in_four_of_five_cases(
     records: list[Any],
 ) -> None:
-    way = noise.repeatability(records, turns=True)
+    way = noise.repeatability(records, interleaved=True)
     assert way
     sizes = [way.detectable(n) for n in (2, 3, 5, 10, 20)]
     assert sizes == sorted(sizes, reverse=True)
@@ -85,10 +85,10 @@ def test_what_is_detectable_shrinks_with_repeats_and_is_found_in_four_of_five_ca
 
 def test_lost_pairs_do_not_count(records: list[Any]) -> None:
     lost = records[1].model_copy(update={"status": "failed"})
-    way = noise.repeatability([records[0], lost, *records[2:]], turns=True)
+    way = noise.repeatability([records[0], lost, *records[2:]], interleaved=True)
     assert way
     assert way.ratio.processes == 7
-    assert noise.repeatability(records[:3], turns=True) is None
+    assert noise.repeatability(records[:3], interleaved=True) is None
 
 
 def begun(seconds: float, each: float) -> tuple[list[int], int]:
@@ -142,7 +142,7 @@ def test_the_verb_measures_and_tells_and_tells_again(cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     (folder,) = cli.runs()
     assert len(list((folder / "records").iterdir())) == 12
-    for words in ("in turns", "a set apart", "no difference", "four cases of five", "\n7 "):
+    for words in ("interleaved", "sequential", "no difference", "four cases of five", "\n7 "):
         assert words in done.stdout
     again = cli("noise", "--from", folder)
     assert again.returncode == 0

@@ -151,7 +151,7 @@ def test_companions_that_were_left_out_are_noted(
     ]
     publish([runs(tmp_path / "both", pair)], tmp_path / "whole")
     publish([runs(tmp_path / "one", pair[:1])], tmp_path / "part")
-    note = "1 trials interleaved with these left no record here"
+    note = "1 trials that were interleaved with these left no record here"
     assert note not in verify(tmp_path / "whole").notes
     assert note in verify(tmp_path / "part").notes
 
@@ -176,7 +176,7 @@ def test_a_difference_names_field_cell_and_line(store: Path) -> None:
 
 def test_another_version_s_tables_are_not_judged(store: Path) -> None:
     manifest = Manifest.parse("", (store / "store.json").read_bytes())
-    other = Manifest(manifest.records, manifest.made, manifest.libraries, "9.9.9")
+    other = Manifest(manifest.records, manifest.generated, manifest.libraries, "9.9.9")
     (store / "store.json").write_bytes(other.to_bytes())
     (line,) = verify(store).mismatches
     assert line.startswith("store.json: lstmbench: made by 9.9.9, this is ")
@@ -195,7 +195,7 @@ def test_the_last_bit_of_another_system_s_logarithm_is_no_mismatch(
 def test_other_versions_of_libraries_are_noted(store: Path) -> None:
     manifest = Manifest.parse("", (store / "store.json").read_bytes())
     versions = {**manifest.libraries, "matplotlib": "1.0", "python": "3.0.0"}
-    other = Manifest(manifest.records, manifest.made, versions)
+    other = Manifest(manifest.records, manifest.generated, versions)
     (store / "store.json").write_bytes(other.to_bytes())
     report = verify(store)
     assert report.mismatches == []
@@ -209,9 +209,9 @@ def relist(store: Path, path: str, content: bytes) -> None:
     (store / path).parent.mkdir(parents=True, exist_ok=True)
     (store / path).write_bytes(content)
     manifest = Manifest.parse("", (store / "store.json").read_bytes())
-    made = {**manifest.made, path: canonical.digest(content)}
+    generated = {**manifest.generated, path: canonical.digest(content)}
     (store / "store.json").write_bytes(
-        Manifest(manifest.records, made, manifest.libraries).to_bytes()
+        Manifest(manifest.records, generated, manifest.libraries).to_bytes()
     )
 
 
