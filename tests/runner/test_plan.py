@@ -53,7 +53,7 @@ def test_backends_of_one_device_take_turns() -> None:
 
 
 def test_without_interleaving_every_trial_is_a_group() -> None:
-    plan = make_plan(selection(), interleave=False)
+    plan = make_plan(selection(interleave=False))
     assert labels(plan) == [["a:eager cpu"], ["b:eager cpu"]]
 
 
