@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -21,10 +21,18 @@ OVERRIDABLE: dict[str, tuple[float, float]] = {
     "learning_rate": (0.0, 10**6),
 }
 
+#: Counts and sizes up to here are exact in every program that reads JSON.
+MAX_COUNT = 2**53
+
 #: Fields that say in words what a protocol is.
 WORDING = ("summary", "note")
 #: Fields that say in how many processes it is run.
 SAMPLING = ("repeats", "precision", "budget")
+
+
+def _in_range(default: Any, least: float, most: float = MAX_COUNT) -> Any:
+    """A field with the range that readers of records hold it to, in the words of pydantic."""
+    return field(default=default, metadata={"ge": least, "le": most})
 
 
 @dataclass(frozen=True)
@@ -42,24 +50,24 @@ class Protocol:
 
     name: str
     summary: str
-    epochs: int = 500
-    batch_size: int = 32
-    steps: int = 35
-    hidden_size: int = 256
-    layers: int = 1
-    learning_rate: float = 1.0
-    clip_norm: float = 1.0
-    train_tokens: int | None = 10_000
-    train_fraction: float = 0.9
-    validation_fraction: float = 0.0
-    test_fraction: float = 0.0
-    validate_every: int = 0
+    epochs: int = _in_range(500, *OVERRIDABLE["epochs"])
+    batch_size: int = _in_range(32, *OVERRIDABLE["batch_size"])
+    steps: int = _in_range(35, *OVERRIDABLE["steps"])
+    hidden_size: int = _in_range(256, *OVERRIDABLE["hidden_size"])
+    layers: int = _in_range(1, *OVERRIDABLE["layers"])
+    learning_rate: float = field(default=1.0, metadata={"gt": 0, "le": 10**6})
+    clip_norm: float = _in_range(1.0, 0)
+    train_tokens: int | None = _in_range(10_000, 0)
+    train_fraction: float = _in_range(0.9, 0, 1)
+    validation_fraction: float = _in_range(0.0, 0, 1)
+    test_fraction: float = _in_range(0.0, 0, 1)
+    validate_every: int = _in_range(0, 0)
     prefixes: tuple[str, ...] = ("time traveller", "traveller")
-    continuation: int = 50
+    continuation: int = _in_range(50, 0)
     note: str = ""
-    repeats: int = 1
-    precision: float | None = None
-    budget: float = 600.0
+    repeats: int = _in_range(1, 0)
+    precision: float | None = _in_range(None, 0)
+    budget: float = _in_range(600.0, 0, 1e9)
 
     def override(self, values: Mapping[str, float]) -> Protocol:
         """A copy with some hyper-parameters replaced.

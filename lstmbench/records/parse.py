@@ -10,7 +10,6 @@ import pydantic_core
 from pydantic import ValidationError
 
 from lstmbench.errors import UserError
-from lstmbench.records import validation
 from lstmbench.records.record import Record
 
 
@@ -38,15 +37,27 @@ def parse(place: str, content: bytes) -> Stored:
         raw = pydantic_core.from_json(content, allow_inf_nan=False)
         record = Record.model_validate(raw)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise UserError(f"{place} is not a record: {where or 'JSON'}: {fault['msg']}") from error
+        raise UserError(f"{place} is not a record: {first_fault(error)}") from error
     except ValueError as error:
         raise UserError(f"{place} is not a record: JSON: {error}") from error
-    unsound = validation.fault(record)
-    if unsound:
-        raise UserError(f"{place} is not a record: {unsound}")
     return Stored(place, content, raw, record)
+
+
+#: Faults of which a list is made to name the first one: somebody's file may have millions.
+MAX_FAULTS = 1000
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first field that is wrong, what was expected there, and what was found."""
+    if error.error_count() > MAX_FAULTS:
+        return f"{error.error_count()} fields are wrong"
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    what = fault["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
+    found = fault["input"]
+    if isinstance(found, str | int | float) and fault["type"] != "extra_forbidden":
+        what += f", got {found!r:.60}"
+    return f"{where}: {what}" if where else what
 
 
 def read_stored(path: Path) -> Stored:

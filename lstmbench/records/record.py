@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from lstmbench.protocol import MAX_COUNT
 from lstmbench.records import migration
+from lstmbench.records.ranges import (
+    Bytes,
+    Count,
+    Duration,
+    Joules,
+    Nats,
+    Seconds,
+    Series,
+    Share,
+)
 from lstmbench.records.trial import Trial
 
 
@@ -62,8 +74,8 @@ class StoppingRule(_Part):
     """When repeating was to stop: every ratio known within ``precision`` (0.02 is +-2 %), or
     ``seconds`` spent."""
 
-    precision: float
-    seconds: float
+    precision: float = Field(gt=0, le=1)
+    seconds: FiniteFloat = Field(gt=0)
 
 
 class Source(_Part):
@@ -112,7 +124,7 @@ class Parity(_Part):
     tolerance: float
     errors: dict[str, float]
     allowed: dict[str, float] = Field(default_factory=dict)
-    shape: tuple[int, int, int]
+    shape: tuple[Count, Count, Count]
     cut: bool
 
 
@@ -122,26 +134,35 @@ class Epochs(_Part):
     ``joules`` is what the device's energy counter says, empty where there is none.
     """
 
-    seconds: list[float] = Field(default_factory=list)
-    nats: list[float] = Field(default_factory=list)
-    tokens: list[int] = Field(default_factory=list)
-    joules: list[float] = Field(default_factory=list)
+    seconds: Series[Duration] = Field(default_factory=list)
+    nats: Series[Nats] = Field(default_factory=list)
+    tokens: Series[Count] = Field(default_factory=list)
+    joules: Series[Joules] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_value_per_epoch(self) -> Self:
+        count = len(self.seconds)
+        for name in ("nats", "tokens", "joules"):
+            length = len(getattr(self, name))
+            if length != count and (length or name != "joules"):
+                raise ValueError(f"expected {count} {name}, one for each epoch, got {length}")
+        return self
 
 
 class Matmul(_Part):
     """Seconds of ``[side, side]`` matrix products by ``library``, measured between the epochs."""
 
     library: str
-    side: int
+    side: Count
     dtype: str
-    seconds: list[float]
+    seconds: Series[Duration]
 
 
 class Copy(_Part):
     """Seconds of copies of ``size`` bytes in memory, measured between the epochs."""
 
-    size: int
-    seconds: list[float]
+    size: Count
+    seconds: Series[Duration]
 
 
 class Peak(_Part):
@@ -158,8 +179,8 @@ class SystemLoad(_Part):
     share of all processor time that the hypervisor gave to other guests.
     """
 
-    others: float
-    stolen: float
+    others: FiniteFloat = Field(ge=0)
+    stolen: Share
 
 
 class Evaluation(_Part):
@@ -170,10 +191,10 @@ class Evaluation(_Part):
     """
 
     split: str
-    epoch: int
-    nats: float
-    tokens: int
-    source_nats: float | None = None
+    epoch: Count
+    nats: Nats
+    tokens: Count
+    source_nats: Nats | None = None
 
 
 class Continuation(_Part):
@@ -190,14 +211,14 @@ class Phases(_Sparse):
     ``rebuild`` is that of the instance that is timed. The JSON key of ``import_`` is ``import``.
     """
 
-    import_: float | None = Field(
+    import_: Seconds | None = Field(
         default=None, validation_alias="import", serialization_alias="import"
     )
-    build: float | None = None
-    prepare: float | None = None
-    parity: float | None = None
-    rebuild: float | None = None
-    generate: float | None = None
+    build: Seconds | None = None
+    prepare: Seconds | None = None
+    parity: Seconds | None = None
+    rebuild: Seconds | None = None
+    generate: Seconds | None = None
 
     @property
     def start_up(self) -> float | None:
@@ -216,10 +237,10 @@ class Memory(_Sparse):
     with memory of its own.
     """
 
-    imported: int | None = None
-    peak: int | None = None
-    peak_with_parity: int | None = None
-    device_peak: int | None = None
+    imported: Bytes | None = None
+    peak: Bytes | None = None
+    peak_with_parity: Bytes | None = None
+    device_peak: Bytes | None = None
 
 
 class Digests(_Sparse):
@@ -240,8 +261,8 @@ class Record(_Part):
     trial: Trial
     source: Source
     machine: Machine
-    vocabulary_size: int
-    parameters: int
+    vocabulary_size: Count
+    parameters: Count
     status: Status
     reason: Reason | None = None
     message: str = ""
@@ -263,3 +284,18 @@ class Record(_Part):
     @classmethod
     def _upgraded(cls, data: Any) -> Any:
         return migration.upgrade(data)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """What figures are computed from is there, and no more than was asked for."""
+        done, asked = len(self.epochs.seconds), self.trial.protocol.epochs
+        if done > asked:
+            raise ValueError(f"epochs: expected at most {asked}, as the protocol says, got {done}")
+        if self.status == Status.OK and not done:
+            raise ValueError("epochs: expected at least one, as status is ok, got none")
+        if self.status == Status.OK and self.phases.start_up is None:
+            raise ValueError("phases: expected import, build and prepare, as status is ok")
+        for name, value in self.trial.overrides.items():
+            if not abs(value) <= MAX_COUNT:
+                raise ValueError(f"trial.overrides.{name}: expected at most {MAX_COUNT}")
+        return self

@@ -7,14 +7,17 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
 
 from lstmbench.backend import Task
-from lstmbench.protocol import Protocol, identity
+from lstmbench.protocol import MAX_COUNT, Protocol, identity
 
 INITS = ("shared", "native")
 
-
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+Dtype = Literal["float32", "float64", "float16", "bfloat16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+#: NumPy's generators take more, readers of JSON do not.
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,17 @@ class Trial:
     backend: str
     mode: str
     device: str
-    dtype: str
+    dtype: Dtype
     protocol: Protocol
     overrides: Mapping[str, int | float]
     init: str
     corpus: str
     corpus_digest: str
-    seed: int
-    threads: int
+    seed: int = field(metadata={"ge": 0, "le": MAX_SEED})
+    threads: int = field(metadata={"ge": 1, "le": MAX_COUNT})
     environment: Mapping[str, str] = field(default_factory=dict)
     backend_environment: Mapping[str, str] = field(default_factory=dict)
-    repeat: int = 0
+    repeat: int = field(default=0, metadata={"ge": 0, "le": MAX_SEED})
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
 from lstmbench.protocol import Protocol
 from lstmbench.records.record import StoppingRule
-from lstmbench.records.trial import Trial
+from lstmbench.records.trial import Dtype, Trial
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Selection:
     backends: Sequence[tuple[BackendSpec, str | None]]
     devices: Sequence[str]
     modes: Sequence[str]
-    dtype: str
+    dtype: Dtype
     protocols: Sequence[tuple[Protocol, Mapping[str, float]]]
     init: str
     corpus: str

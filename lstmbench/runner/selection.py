@@ -16,7 +16,7 @@ from lstmbench.machine import facts
 from lstmbench.plugin import manager
 from lstmbench.protocol import Protocol
 from lstmbench.records.record import StoppingRule
-from lstmbench.records.trial import DTYPES, INITS
+from lstmbench.records.trial import DTYPES, INITS, Dtype
 
 #: What a ratio can be known within: below, processes of one machine never agree.
 MIN_PRECISION, MAX_PRECISION = 0.002, 0.5
@@ -64,11 +64,12 @@ def choose_devices(text: str) -> list[str]:
     return chosen
 
 
-def choose_dtype(dtype: str) -> str:
+def choose_dtype(dtype: str) -> Dtype:
     """One of :data:`lstmbench.runner.plan.DTYPES`."""
-    if dtype not in DTYPES:
-        raise manager.unknown("dtype", dtype, DTYPES)
-    return dtype
+    for known in DTYPES:
+        if known == dtype:
+            return known
+    raise manager.unknown("dtype", dtype, DTYPES)
 
 
 def choose_seed(seed: int) -> int:

@@ -78,6 +78,6 @@ def test_without_products_or_epochs_there_is_no_share(make_record: Make) -> None
     assert roofline.peak_share(make_record()) is None
     assert roofline.bandwidth(make_record()) is None
     matmul = Matmul(library="x", side=100, dtype="float32", seconds=[0.5])
-    unborn = make_record(epochs=Epochs(), peak=Peak(matmul=matmul))
+    unborn = make_record(status="interrupted", epochs=Epochs(), peak=Peak(matmul=matmul))
     assert roofline.peak_share(unborn) is None
     assert roofline.bandwidth(unborn) is None

@@ -46,7 +46,7 @@ def test_reading_gives_what_was_written(make_record: Make) -> None:
 
 def test_overrides_read_back_as_they_were_given(make_record: Make) -> None:
     """What is printed after the run and what ``report`` prints later must be the same."""
-    protocol = D2L.override({"epochs": 4, "learning_rate": 0.5})
+    protocol = D2L.override({"epochs": 5, "learning_rate": 0.5})
     record = make_record(protocol=protocol, overrides=protocol.overrides(D2L))
     again = Record.model_validate_json(record.model_dump_json())
     assert render(tables_from([again]), "plain") == render(tables_from([record]), "plain")
@@ -180,7 +180,7 @@ def test_a_record_of_version_3_with_any_value_in_a_field_is_read_or_refused(
 
 
 def test_what_is_unknown_is_left_out(make_record: Make) -> None:
-    record = make_record(phases={"import": 1.5}, memory={"peak": 5})
+    record = make_record(status="failed", phases={"import": 1.5}, memory={"peak": 5})
     written = json.loads(record.model_dump_json())
     assert written["phases"] == {"import": 1.5}
     assert written["memory"] == {"peak": 5}
@@ -193,3 +193,29 @@ def test_start_up_is_known_if_all_its_phases_are(missing: str) -> None:
     assert Phases.model_validate(seconds).start_up == 4.25
     del seconds[missing]
     assert Phases.model_validate(seconds).start_up is None
+
+
+RELATIONS: list[tuple[dict[str, Any], str]] = [
+    ({"epochs": {"seconds": [0.1] * 2, "nats": [1.0], "tokens": [5] * 2}}, "expected 2 nats"),
+    ({"epochs": {"seconds": [0.1], "nats": [1.0], "tokens": []}}, "expected 1 tokens"),
+    (
+        {"epochs": {"seconds": [0.1], "nats": [1.0], "tokens": [5], "joules": [1.0] * 2}},
+        "expected 1 joules, one for each epoch, got 2",
+    ),
+    ({"epochs": {}}, "epochs: expected at least one, as status is ok"),
+    (
+        {"epochs": {"seconds": [0.1] * 501, "nats": [1.0] * 501, "tokens": [5] * 501}},
+        "epochs: expected at most 500, as the protocol says, got 501",
+    ),
+    ({"phases": {"import": 1.0, "build": 1.0}}, "phases: expected import, build and prepare"),
+    ({"overrides": {"epochs": 10**4000}}, "trial.overrides.epochs: expected at most"),
+    ({"overrides": {"learning_rate": -1e300}}, "trial.overrides.learning_rate: expected at most"),
+]
+
+
+@pytest.mark.parametrize(("change", "fault"), RELATIONS)
+def test_fields_that_contradict_each_other_are_refused(
+    make_record: Make, change: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        make_record(**change)

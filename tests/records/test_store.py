@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from lstmbench.errors import UserError
 from lstmbench.records.migration import CURRENT
 from lstmbench.records.parse import parse, read_stored
+from lstmbench.records.schema import schema_text
 from lstmbench.records.store import Run, load, open_runs, write_atomically
 
 Make = Callable[..., Any]
@@ -165,8 +167,22 @@ def test_a_record_of_version_1_loads_for_ever() -> None:
     assert stored.record.epochs.seconds == stored.raw["epochs"]["seconds"]
 
 
+def changed(record_text: str, field: str, value: Any) -> bytes:
+    """The example in the present version, with one field changed."""
+    raw = json.loads(record_text)
+    del raw["memory"]
+    raw["schema_version"] = CURRENT
+    raw["epochs"] = {"seconds": [0.5] * 5, "nats": [1.0] * 5, "tokens": [8960] * 5}
+    *parents, last = field.split(".")
+    inside = raw
+    for parent in parents:
+        inside = inside[parent]
+    inside[last] = value
+    return json.dumps(raw).encode()
+
+
 #: Field by field, what no figure can be computed from.
-UNSOUND: list[tuple[str, Any]] = [
+INVALID: list[tuple[str, Any]] = [
     ("epochs.nats", [1.0]),
     ("epochs.tokens", [8960] * 4 + [0]),
     ("epochs.tokens", [8960] * 4 + [2**60]),
@@ -191,23 +207,80 @@ UNSOUND: list[tuple[str, Any]] = [
         "peak",
         {"matmul": {"library": "x", "side": 9, "dtype": "float32", "seconds": [0.0]}},
     ),
+    ("system_load", {"others": -0.5, "stolen": 0.0}),
+    ("system_load", {"others": 0.5, "stolen": 1.5}),
+    ("trial.dtype", "float8"),
+    ("trial.seed", 2**63),
+    ("trial.repeat", -1),
+    ("trial.threads", 0),
+    ("trial.protocol.epochs", 0),
+    ("trial.protocol.layers", 1001),
+    ("trial.protocol.learning_rate", 0),
+    ("trial.protocol.clip_norm", -1),
+    ("trial.protocol.train_tokens", -1),
+    ("trial.protocol.test_fraction", 1.5),
+    ("trial.protocol.budget", 1e10),
+    ("source.stopping_rule", {"precision": 0, "seconds": 60}),
+    ("vocabulary_size", 0),
+    ("parameters", 2**60),
+]
+
+#: Wrong only beside another field.
+ALONE_VALID: list[tuple[str, Any]] = [
+    ("epochs.nats", [1.0]),
+    ("epochs.joules", [1.0]),
+    ("epochs", {}),
+    ("phases", {"import": 1.0, "build": 1.0}),
 ]
 
 
-@pytest.mark.parametrize(("field", "value"), UNSOUND)
+@pytest.mark.parametrize(("field", "value"), INVALID)
 def test_what_no_figure_can_be_computed_from_is_no_record(
     record_text: str, field: str, value: Any
 ) -> None:
-    raw = json.loads(record_text)
-    del raw["memory"]
-    raw["schema_version"] = CURRENT
-    raw["epochs"] = {"seconds": [0.5] * 5, "nats": [1.0] * 5, "tokens": [8960] * 5}
-    *parents, last = field.split(".")
-    inside = raw
-    for parent in parents:
-        inside = inside[parent]
-    inside[last] = value
     with pytest.raises(UserError, match=f"is not a record: {field.split('.')[0]}"):
+        parse("here", changed(record_text, field, value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epochs.seconds", [0.5, 0.0], "epochs.seconds.1: expected greater than or equal to"),
+        ("epochs.seconds", ["soon"], "epochs.seconds.0: expected a valid number"),
+        ("vocabulary_size", 0, "vocabulary_size: expected greater than or equal to 1, got 0"),
+        ("trial.dtype", "x" * 99, "expected 'float32', 'float64', 'float16' or 'bfloat16', got 'x"),
+        ("trial.threads", 0, "trial.threads: expected greater than or equal to 1, got 0"),
+        ("flags", ["odd"], "flags.0: expected 'interference', 'suspect' or 'drifting', got 'odd'"),
+        ("unheard_of", 1, "unheard_of: Extra inputs are not permitted"),
+        ("schema_version", 99, "here is not a record: schema version 99"),
+    ],
+)
+def test_a_message_says_what_is_expected(
+    record_text: str, field: str, value: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=r"^here is not a record: ") as refused:
+        parse("here", changed(record_text, field, value))
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 250
+
+
+@pytest.mark.parametrize(("field", "value"), INVALID)
+def test_the_schema_refuses_what_the_reader_does(record_text: str, field: str, value: Any) -> None:
+    """But for what only several fields together say."""
+    if (field, value) in ALONE_VALID:
+        return
+    validator = jsonschema.Draft202012Validator(json.loads(schema_text()))
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(json.loads(changed(record_text, field, value)))
+
+
+def test_a_million_faults_are_one_line(record_text: str) -> None:
+    raw = json.loads(changed(record_text, "epochs.seconds", [0.0] * 10**6))
+    with pytest.raises(UserError, match=r"epochs\.seconds\.0: expected") as refused:
+        parse("here", json.dumps(raw).encode())
+    assert len(str(refused.value)) < 200
+    raw["machine"]["versions"] = dict.fromkeys(map(str, range(10**5)), 1)
+    with pytest.raises(UserError, match="100001 fields are wrong"):
         parse("here", json.dumps(raw).encode())
 
 
