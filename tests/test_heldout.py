@@ -61,5 +61,5 @@ def test_validation_every_fifth_epoch_and_one_test(cli: Cli) -> None:
     assert test["tokens"] == places.size
     header = next(line for line in done.stdout.splitlines() if line.startswith("backend"))
     assert "test" in header
-    assert "floor" in header
+    assert "source" in header
     assert any("suspect" in line for line in done.stdout.splitlines())

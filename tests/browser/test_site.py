@@ -135,7 +135,7 @@ def numbers(cells: list[str]) -> list[float]:
 def test_a_heading_sorts_both_ways_and_back(reader: Reader, published: Path) -> None:
     reader.open(published / "index.html")
     before = reader.column("tokens/s")
-    state = "th[data-column='tokens/s']"
+    state = "th[data-column='tokens_per_second']"
     for direction, reverse in (("descending", True), ("ascending", False)):
         reader.sort("tokens/s")
         found = numbers(reader.column("tokens/s"))
@@ -202,7 +202,7 @@ def test_a_row_leads_to_its_trial_and_that_to_its_record(reader: Reader, alone: 
     reader.open(alone / "index.html")
     row = reader.page.locator("#results tbody tr").first
     name = row.locator("th a").inner_text()
-    speed = row.locator("[data-column='tokens/s']").inner_text()
+    speed = row.locator("[data-column='tokens_per_second']").inner_text()
     row.locator("th a").click()
     reader.page.wait_for_url("**/trials/*.html")
     reader.wait_for_plot("#curves")
