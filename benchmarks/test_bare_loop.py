@@ -21,13 +21,13 @@ PAIRS, ROUNDS, WARM_UP = 6, 35, 5
 def test_torch_against_a_bare_loop(tmp_path: Path, benchmark: Any, monkeypatch: Any) -> None:
     """Ratios by the estimator of every table, with an interval over pairs of fresh processes."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    ratios, shares = [], []
+    ratios: list[float] = []
+    shares: list[float] = []
     for number in range(PAIRS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        ratio, share = pair(folder)
-        ratios.append(ratio)
-        shares.append(share)
+        for values, value in zip((ratios, shares), pair(folder), strict=True):
+            values.append(value)
     ratio, share = intervals.interval(ratios), intervals.interval(shares)
     assert ratio is not None
     assert share is not None

@@ -18,9 +18,11 @@ from lstmbench.records.record import (
     Machine,
     Matmul,
     Parity,
+    Phases,
     Peak,
     Record,
     Source,
+    Status,
     StoppingRule,
 )
 from lstmbench.records.store import Run
@@ -88,8 +90,8 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             machine=machine,
             vocabulary_size=28,
             parameters=1000,
-            status="ok",
-            phases={"import": 1.0, "build": 0.5, "prepare": 2.0},
+            status=Status.OK,
+            phases=Phases(import_=1.0, build=0.5, prepare=2.0),
             parity=parity,
             epochs=epochs,
             peak=peak,

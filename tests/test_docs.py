@@ -36,7 +36,7 @@ def test_publishing_again_changes_nothing(cli: Cli, command: str) -> None:
 
 
 def check_links(*pages: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / ".ci" / "check_links.py", *pages]
+    command: list[str | Path] = [sys.executable, ROOT / ".ci" / "check_links.py", *pages]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
@@ -65,7 +65,7 @@ def test_the_estimators_in_the_protocol_come_from_the_records(tmp_path: Path) ->
     copy = tmp_path / "protocol.md"
     shutil.copy(ROOT / "docs" / "protocol.md", copy)
     script = ROOT / "benchmarks" / "estimators.py"
-    command = [sys.executable, script, ROOT / "results" / "noise", "--into", copy]
+    command: list[str | Path] = [sys.executable, script, ROOT / "results" / "noise", "--into", copy]
     subprocess.run(command, check=True)
     assert copy.read_text() == (ROOT / "docs" / "protocol.md").read_text()
 

@@ -36,7 +36,7 @@ def test_the_contracts_forbid_every_dependency_to_a_worker() -> None:
     wanted = list(settings["project"]["dependencies"])
     for extra in settings["project"]["optional-dependencies"].values():
         wanted += extra
-    named = {re.match(r"[\w-]+", line)[0] for line in wanted}
+    named = {re.split(r"[^\w-]", line)[0] for line in wanted}
     imported = {IMPORT_NAMES.get(name, name) for name in named} - {"numpy"}
     assert set(contracts["worker"]["forbidden_modules"]) == imported
     assert set(FRAMEWORKS) < set(contracts["frameworks"]["forbidden_modules"])

@@ -110,6 +110,7 @@ def write_plugin(name: str, into: Path) -> Path:
         "pyproject.toml": PYPROJECT.substitute(names),
         "README.md": README.substitute(names),
         "tests/test_conformance.py": TEST.substitute(names),
+        f"{package}/py.typed": "",
     }
     for module in ("__init__.py", "backend.py"):
         source = example.joinpath(module).read_text("utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,9 @@ def nothing_checked(outcomes: Iterable[Outcome]) -> bool:
     return all(o.outcome == SKIPPED for o in outcomes if o.check != SPEC_CHECK)
 
 
-def run_checks(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterator[Outcome]:
+def run_checks(
+    spec: BackendSpec, device: str, mode: str, dtype: str
+) -> Generator[Outcome, None, None]:
     """Outcomes in the order of the list; those expected to fail are named in the spec."""
     for outcome in _run(spec, device, mode, dtype):
         reason = spec.expected_failures.get(outcome.check)

@@ -55,7 +55,10 @@ def test_intervals_cover_as_often_as_they_claim() -> None:
                 seconds = level * (1 + rng.exponential(0.05, EPOCHS))
                 epochs = Epochs(seconds=seconds.tolist(), nats=[1.0] * EPOCHS, tokens=[1] * EPOCHS)
                 sides.append(series.speed(epochs))
-            ratios.append(sides[0] / sides[1])
+            ours, theirs = sides
+            assert ours
+            assert theirs
+            ratios.append(ours / theirs)
         found = intervals.interval(ratios)
         assert found is not None
         assert found.low is not None

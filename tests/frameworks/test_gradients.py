@@ -17,7 +17,7 @@ pytestmark = pytest.mark.frameworks
 VOCABULARY, BATCH, STEPS = 7, 3, 5
 
 
-def loss(arrays: list[Any], inputs: Any, targets: Any, layers: int, ops: dict[str, Any]) -> Any:
+def loss(ops: dict[str, Any], arrays: Any, inputs: Any, targets: Any, layers: int) -> Any:
     """Mean cross-entropy of one window, written once for all array libraries."""
     *kernels, output_kernel, output_bias = arrays
     xs = [ops["one_hot"](inputs[:, t]) for t in range(STEPS)]
@@ -53,7 +53,7 @@ def torch_gradients(arrays: list[np.ndarray], *window: Any) -> list[np.ndarray]:
         "log_softmax": lambda x: torch.log_softmax(x, -1),
     }
     leaves = [torch.tensor(a, requires_grad=True) for a in arrays]
-    loss(leaves, *window, ops).backward()
+    loss(ops, leaves, *window).backward()
     return [leaf.grad.numpy() for leaf in leaves]
 
 
@@ -70,7 +70,7 @@ def jax_gradients(arrays: list[np.ndarray], *window: Any) -> list[np.ndarray]:
         "tanh": jnp.tanh,
         "log_softmax": jax.nn.log_softmax,
     }
-    gradients = jax.grad(lambda leaves: loss(leaves, *window, ops))([jnp.array(a) for a in arrays])
+    gradients = jax.grad(lambda leaves: loss(ops, leaves, *window))([jnp.array(a) for a in arrays])
     return [np.asarray(g) for g in gradients]
 
 
@@ -87,7 +87,7 @@ def tensorflow_gradients(arrays: list[np.ndarray], *window: Any) -> list[np.ndar
     }
     leaves = [tf.Variable(a) for a in arrays]
     with tf.GradientTape() as tape:
-        value = loss(leaves, *window, ops)
+        value = loss(ops, leaves, *window)
     return [tf.convert_to_tensor(g).numpy() for g in tape.gradient(value, leaves)]
 
 

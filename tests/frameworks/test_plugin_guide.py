@@ -24,7 +24,13 @@ def commands() -> list[str]:
 def test_the_guide_leads_to_a_published_row(tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    pip = [environment / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
+    pip: list[str | Path] = [
+        environment / "bin" / "pip",
+        "install",
+        "-q",
+        "-c",
+        ROOT / "constraints.txt",
+    ]
     subprocess.run([*pip, ROOT, ROOT / "plugins" / "numpy", "pytest"], check=True)
     work = tmp_path / "work"
     work.mkdir()

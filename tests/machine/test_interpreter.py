@@ -8,6 +8,7 @@ import site
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ print(json.dumps([sys.path, search_paths()]))
 CHILD = "import json, sys; print(json.dumps(sys.path))"
 
 
-def run(*command: str, cwd: Path, **environment: str) -> list:
+def run(*command: str, cwd: Path, **environment: str) -> Any:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
         [sys.executable, *command],

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from lstmbench.machine import facts, load
 from lstmbench.runner import advice
 
-QUIET = {"threads": 1, "busy": {}, "around": None, "governed": (), "battery": False}
+QUIET: dict[str, Any] = {"threads": 1, "busy": {}, "around": None, "governed": (), "battery": False}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +34,7 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"threads": 6}, "6 threads on 4 physical cores"),
     ],
 )
-def test_each_trouble_has_its_line(change: dict, words: str) -> None:
+def test_each_trouble_has_its_line(change: dict[str, Any], words: str) -> None:
     (line,) = advice.advice(**{**QUIET, **change})
     assert words in line
 
@@ -71,7 +74,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds of two processors: 12 s busy, 7 of them this process's, 2 s stolen."""
     clock = iter([50.0, 60.0])
     spent = iter([load.Spent(100.0, 40.0, 1.0, 30.0), load.Spent(120.0, 52.0, 3.0, 37.0)])
-    monkeypatch.setattr(load.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(load.Spent, "now", classmethod(lambda cls: next(spent)))
 
 
@@ -120,10 +123,10 @@ def test_a_name_is_one_line() -> None:
 
 def test_a_system_that_does_not_tell_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object, **__: object) -> None:
-        raise load.psutil.AccessDenied
+        raise psutil.AccessDenied
 
-    monkeypatch.setattr(load.psutil, "pids", denied)
-    monkeypatch.setattr(load.psutil.Process, "children", denied)
+    monkeypatch.setattr(psutil, "pids", denied)
+    monkeypatch.setattr(psutil.Process, "children", denied)
     assert load.CpuTimeDelta().so_far() is None
     sampler = load.LoadSampler()
     sampler.start()
@@ -133,6 +136,6 @@ def test_a_system_that_does_not_tell_ends_no_run(monkeypatch: pytest.MonkeyPatch
 def test_counters_that_go_back_make_no_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 2.0])
     spent = iter([load.Spent(10.0, 5.0, 1.0, 1.0), load.Spent(12.0, 5.0, 0.5, 3.0)])
-    monkeypatch.setattr(load.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(load.Spent, "now", classmethod(lambda cls: next(spent)))
     assert load.CpuTimeDelta().so_far() == load.Load(others=0.0, stolen=0.0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,25 @@ def test_a_new_plugin_is_complete(cli: Cli) -> None:
         assert "lstmbench_numpy" not in source
     assert 'backend = "my-own"' in (folder / "tests" / "test_conformance.py").read_text()
     assert "lstmbench check my-own" in done.stdout
+
+
+@pytest.mark.types
+def test_a_new_plugin_passes_strict_type_checks_against_the_installed_host(cli: Cli) -> None:
+    assert cli("new", "mine").returncode == 0
+    folder = cli.folder / "lstmbench-mine"
+    wrong = "from lstmbench import Task\n\nlayers: str = Task.device_kind\n"
+    for source, status in (("", 0), (wrong, 1)):
+        (folder / "lstmbench_mine" / "extra.py").write_text(source)
+        # away from the checkout, whose settings would count
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", "--cache-dir", cli.scratch, "."],
+            cwd=folder,
+            env={key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["My", "1st", "a_b", "a--b", "-a", "class", "all", "ü", "a/b", ""])

@@ -35,7 +35,9 @@ TENSORS = ("layer0.input_kernel", "layer0.recurrent_kernel", "layer0.bias")
 QUANTITIES = ("loss", *TENSORS, "output_kernel", "output_bias")
 
 
-def true_record(preset: Protocol = D2L, text: corpus.CorpusSpec = corpus.BUNDLED, **changes: Any):
+def true_record(
+    preset: Protocol = D2L, text: corpus.CorpusSpec = corpus.BUNDLED, **changes: Any
+) -> Record:
     """As a run would leave it; keywords replace fields of the trial, the source or the record."""
     made = corpus.resolve(text)
     protocol = preset.override(SMALL)
@@ -134,7 +136,7 @@ def make_true() -> Callable[..., Record]:
 @pytest.fixture(scope="session")
 def pool() -> list[Record]:
     """Records of two runs: two tables, a repeat, a failure."""
-    failure = {
+    failure: dict[str, Any] = {
         "status": "failed",
         "reason": "exception",
         "message": "it broke",

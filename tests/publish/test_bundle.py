@@ -330,7 +330,7 @@ def test_only_one_member_is_in_memory_at_a_time(
 def test_two_records_of_one_trial_are_no_sound_bundle(
     tmp_path: Path, make_true: Any, runs: Any, call: Any
 ) -> None:
-    records = {}
+    records: dict[str, bytes] = {}
     for speed in (1.0, 2.0):
         run = runs(tmp_path / f"run{speed}", [make_true(speed=speed)])
         records |= {name: entry.content for name, entry in gather([run], []).items()}

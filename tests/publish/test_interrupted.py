@@ -15,6 +15,7 @@ from lstmbench.errors import UserError
 from lstmbench.publish import folder
 from lstmbench.publish.merge import publish
 from lstmbench.records.record import Record
+from lstmbench.records.store import write_atomically
 from lstmbench.verify.stores import verify
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -41,7 +42,7 @@ def test_publishing_again_ends_what_was_interrupted(
     if start == "a store":
         publish(two_runs[:1], store)
     before = files(store)
-    write, count = folder.write_atomically, 0
+    write, count = write_atomically, 0
 
     def full(place: Path, content: bytes) -> None:
         nonlocal count

@@ -109,7 +109,9 @@ def test_records_are_json_only(make_record: Make, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["schema_version"] == CURRENT
 
 
-def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(make_record):
+def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(
+    make_record: Callable[..., Record],
+) -> None:
     old = json.loads(make_record(memory={"imported": 1, "peak_with_parity": 5}).model_dump_json())
     old["schema_version"] = 1
     old["memory"] = {"imported": 1, "peak": 5}

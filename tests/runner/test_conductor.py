@@ -15,6 +15,7 @@ from lstmbench.backend import BackendSpec, ModelConfig
 from lstmbench.batches import draw_offsets, window_count
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.corpora.vocabulary import Vocabulary
+from lstmbench.machine import energy
 from lstmbench.machine.load import Load
 from lstmbench.protocol import D2L, Protocol
 from lstmbench.records.record import Source
@@ -236,7 +237,7 @@ def test_epochs_are_interleaved_in_rotating_order(conduct: Any) -> None:
 def test_no_worker_is_asked_to_compute_before_the_last_one_is_idle(conduct: Any) -> None:
     stage = Stage({})
     stage.offers = {"a": 0.5, "b": 2.0}
-    parts = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
+    parts: dict[str, Any] = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
     conduct(stage=stage, protocol=replace(SMALL, train_tokens=None, **parts))
     assert {request for request, _ in stage.work} == {
         "epoch",
@@ -292,7 +293,7 @@ def test_the_tokens_are_there_while_it_runs_and_gone_after(conduct: Any) -> None
     class Reading(Stage):
         def start(self, launch: Launch) -> Any:
             channel = super().start(launch)
-            ask = channel.ask
+            ask: Callable[..., dict[str, Any]] = channel.ask
 
             def reading(request: messages.Request[Any], timeout: float) -> Any:
                 if isinstance(request, messages.LoadTrial):
@@ -524,7 +525,7 @@ def test_joules_are_counted_around_every_epoch(
     conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     total = iter(range(0, 1000, 3))
-    monkeypatch.setattr(groups.energy, "counter", lambda device: lambda: float(next(total)))
+    monkeypatch.setattr(energy, "counter", lambda device: lambda: float(next(total)))
     _, records, _, _ = conduct(backends="a")
     assert records["a"].epochs.joules == [3.0] * 5
 
@@ -625,7 +626,7 @@ WRONG: list[tuple[str, messages.Answer]] = [
 def test_tokens_are_counted_by_the_host_too(
     conduct: Callable[..., Any], request_: str, answer: messages.Answer
 ) -> None:
-    parts = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
+    parts: dict[str, Any] = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
     stage = Stage({})
     stage.answers = {("b", request_, 1): answer}
     protocol = SMALL if request_ == "epoch" else replace(SMALL, train_tokens=None, **parts)

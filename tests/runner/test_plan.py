@@ -153,7 +153,7 @@ def test_names_are_unique_and_the_same_for_the_same_plan() -> None:
 
 
 def test_every_fact_changes_the_name() -> None:
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"dtype": "float64"},
         {"init": "native"},
         {"corpus_digest": "1" * 64},

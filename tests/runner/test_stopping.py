@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmbench.analysis import compare, intervals, series
-from lstmbench.records.record import Epochs, Status, StoppingRule
-from lstmbench.runner.stopping import MAX_PROCESSES, MIN_PROCESSES, UntilPrecise
+from lstmbench.analysis.precision import MIN_PROCESSES
+from lstmbench.records.record import Epochs, Record, Status, StoppingRule
+from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
 
 Make = Callable[..., Any]
 #: Deviations of logarithms: of one process from another, and of one epoch from another.
@@ -76,6 +77,7 @@ def stopped_early(rng: np.random.Generator, least: int) -> float:
             assert found.half_width is not None
             if found.half_width <= 0.02:
                 break
+        assert found
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 1 <= found.high
@@ -93,7 +95,8 @@ class Adaptive:
 
     def __init__(self, make_record: Make, seed: int, slower: float, rule: StoppingRule) -> None:
         rng = np.random.default_rng(seed)
-        self.now, self.records = 0.0, []
+        self.now = 0.0
+        self.records: list[Record] = []
         self.stopped = ""
         sampler = UntilPrecise(rule, clock=lambda: self.now)
         sampler.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def test_the_peak_counts_from_its_restart() -> None:
 
 
 def test_without_proc_the_largest_size_so_far_stands_in(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory, "STATUS", tmp_path / "nothing")
     assert memory.resident() == memory.peak_memory() > MIB

@@ -207,9 +207,9 @@ def table() -> str:
     lines = ["| request | what it asks for | fields | answer |", "|---|---|---|---|"]
     for kind in REQUESTS:
         summary = (kind.__doc__ or "").partition("\n\n")[0].replace("\n    ", " ").rstrip(".")
+        sides: tuple[Any, Any] = (kind, kind.answer)
         fields, answer = (
-            ", ".join(f"`{field.name}`" for field in dataclasses.fields(side))
-            for side in (kind, kind.answer)
+            ", ".join(f"`{field.name}`" for field in dataclasses.fields(side)) for side in sides
         )
         lines.append(f"| `{kind.name}` | {summary} | {fields} | {answer} |")
     return "\n".join(lines).replace("``", "`") + "\n"

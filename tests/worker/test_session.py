@@ -292,7 +292,7 @@ def test_a_wrong_count_from_the_first_epoch_on_breaks_the_interface(
 def test_parameters_of_a_wrong_type_break_the_interface(
     load: LoadTrial, backend: Callable[[Any], str], answer: Any
 ) -> None:
-    def parameters(self: NumpyBackend) -> Parameters:
+    def parameters(self: NumpyBackend) -> Any:
         return answer
 
     bad = backend(type("Bad", (NumpyBackend,), {"parameters": parameters}))
