@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,35 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
     done = check_links(page)
     assert done.returncode == 1
     assert [line.split(": ")[1] for line in done.stdout.splitlines()] == bad
+
+
+def test_folders_are_described_in_the_order_of_the_contract() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    packages = {path.parent.name for path in (ROOT / "lstmbench").glob("*/__init__.py")}
+    expected = [
+        names for layer in layers if (names := [n for n in layer.split(" | ") if n in packages])
+    ]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## Folders")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", section, flags=re.MULTILINE)
+    assert [re.findall("`(.*?)`", cell) for cell in cells] == expected
+    assert {name for names in expected for name in names} == packages
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_paths_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    paths = [p for p in re.findall(r"`([\w./-]*/[\w./-]*)`", text) if "NAME" not in p]
+    assert paths
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
+def test_contributing_describes_every_folder() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for package in (ROOT / "lstmbench").glob("*/__init__.py"):
+        assert f"| `lstmbench/{package.parent.name}/` |" in text
 
 
 def test_the_published_store_verifies(cli: Cli) -> None:
