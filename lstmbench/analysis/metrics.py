@@ -7,6 +7,7 @@ line in ``docs/result-format.md``, which a test writes (``LSTMBENCH_REWRITE=1``)
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -160,6 +161,11 @@ def _last_median(record: Record) -> float | None:
     return series.last_median(series.perplexities(record.epochs))
 
 
+def _bits_per_token(record: Record) -> float | None:
+    perplexity = _last_median(record)
+    return math.log2(perplexity) if perplexity else None
+
+
 def _test(record: Record) -> float | None:
     tests = [e for e in record.evaluations if e.split == "test"]
     return series.perplexity(tests[-1].nats, tests[-1].tokens) if tests else None
@@ -276,6 +282,12 @@ METRICS: tuple[Metric, ...] = (
         label="perplexity",
         shown=Shown("last-10 median", Place.MAIN, digits=5),
         by_seed=True,
+    ),
+    Metric(
+        key="bits_per_token",
+        meaning="base-2 logarithm of `perplexity_last_10_median`",
+        unit="bits",
+        value=_bits_per_token,
     ),
     Metric(
         key="perplexity_test",

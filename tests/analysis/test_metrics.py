@@ -53,6 +53,8 @@ EXPECTED = {
     "perplexity_last_10_median": statistics.median(
         math.exp(n / 10) for n in (4.0, 3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
     ),
+    # of 13 epochs, the sixth and fifth from the end are the middle of the last ten
+    "bits_per_token": math.log2((math.exp(0.09) + math.exp(0.08)) / 2),
     "perplexity_test": math.exp(2.0),
     "perplexity_test_source": math.exp(1.0),
     "tokens_per_second": FAST,
@@ -97,6 +99,11 @@ def test_what_did_not_train_has_no_figure_but_its_parity(make_record: Make, metr
     lost = make_record(status="failed", reason="parity", message="differs", phases={})
     assert (metric.of([lost]) is not None) == metric.any_status
     assert metric.of([]) is None
+
+
+def test_a_perplexity_below_the_smallest_float_has_no_bits(make_record: Make) -> None:
+    certain = Epochs(seconds=[1.0], nats=[-1e9], tokens=[1])
+    assert BY_KEY["bits_per_token"].of([make_record(epochs=certain)]) is None
 
 
 def measured(make_record: Make, *speeds: float | None) -> list[Any]:
