@@ -101,17 +101,20 @@ from lstmbench.runner.options import Options
 def run(**options: Any) -> None:
     """Train each backend on each device and tabulate perplexity and tokens/s."""
     from lstmbench import api
+    from lstmbench.messages import tell
     from lstmbench.runner.show import exit_code, show
 
     interleave = not options.pop("no_interleave")
     try:
         results = api.run(**options, interleave=interleave, progress=True)
     except api.Interrupted as interrupted:
-        show(interrupted.results.records, interrupted.results.path)
+        tell(show(interrupted.results.records, interrupted.results.path))
         sys.exit(130)
-    show(results.records, results.path, results.stopped)
+    problems = show(results.records, results.path, results.stopped)
+    tell(problems)
     named = {f"named_{name}": options[name] != "all" for name in ("backends", "devices")}
-    sys.exit(exit_code(results.records, **named))
+    code = exit_code(results.records, **named)
+    sys.exit(1 if problems else code)
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from lstmbench.publish import plots, readme
 from lstmbench.publish import tables as published_tables
 from lstmbench.publish.gather import Entries
 from lstmbench.records.schema import schema_text
-from lstmbench.report import formats, site
+from lstmbench.report import formats, images, site
 from lstmbench.report.layout import TextTable, section
 from lstmbench.report.styles import STYLES
 from lstmbench.report.sweeps import sweep_section, sweeps
@@ -23,10 +23,10 @@ PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1
 
 @dataclass
 class GeneratedFiles:
-    """``files`` by path relative to the store; ``problems`` with plugins' formats, a line each.
+    """``files`` by path relative to the store; ``problems`` with formats and plots, a line each.
 
-    ``plots`` are there whether or not they were drawn; ``by_plugins`` lists the files that only
-    some installations generate.
+    ``plots`` are there whether or not they were drawn, but not if they could not be;
+    ``by_plugins`` lists the files that only some installations generate.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -40,14 +40,18 @@ def generate(entries: Entries, draw: bool = True) -> GeneratedFiles:
     generated = GeneratedFiles()
     tables = published_tables.make(entry.record for entry in entries.values())
     generated.plots = plots.plots(tables)
+    drawn: dict[str, str] = {}
+    if draw:
+        wanted = {plot.path: plot.draw for plot in generated.plots}
+        drawn = images.draw(wanted, generated.problems)
+        generated.plots = [plot for plot in generated.plots if plot.path in drawn]
     texts = _foreign_tables(tables, generated.problems)
     generated.by_plugins = list(texts)
     texts["schema.json"] = schema_text()
     texts["README.md"] = readme.readme(entries, tables, generated.plots)
     texts |= _tables(tables)
     pages = site.build({n.removesuffix(".json"): e.record for n, e in entries.items()})
-    texts |= {plot.path: plot.draw() for plot in generated.plots if draw}
-    everything = texts | {f"site/{path}": page for path, page in pages.items()}
+    everything = texts | drawn | {f"site/{path}": page for path, page in pages.items()}
     generated.files = {p: d.encode() if isinstance(d, str) else d for p, d in everything.items()}
     return generated
 

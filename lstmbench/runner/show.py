@@ -11,21 +11,28 @@ from lstmbench.analysis.tables import tables_from
 from lstmbench.messages import storable
 from lstmbench.records.record import Record, Status
 from lstmbench.records.store import write_atomically
-from lstmbench.report import text
+from lstmbench.report import images, text
 
 
-def show(records: Sequence[Record], folder: Path, stopped: str | None = None) -> None:
-    """Print the table; keep it and the plots in the run's folder."""
-    from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
+def show(records: Sequence[Record], folder: Path, stopped: str | None = None) -> list[str]:
+    """Print the table; then keep it and the plots in the run's folder.
 
+    Returns a line for each of these that could not be drawn or kept.
+    """
     tables = tables_from(records)
     click.echo(text.render(tables, "plain"))
     click.echo(f"\nRecords, logs, table and plots: {storable(str(folder))}")
     if stopped:
         click.echo(f"Sampling ended: {stopped}.")
-    write_atomically(folder / "table.md", text.render(tables, "github") + "\n")
-    for name, svg in all_svgs(tables).items():
-        write_atomically(folder / name, svg)
+    problems: list[str] = []
+    files = {"table.md": text.render(tables, "github") + "\n"}
+    files |= images.draw(images.images(tables), problems)
+    for name, content in files.items():
+        try:
+            write_atomically(folder / name, content)
+        except OSError as error:
+            problems.append(f"{folder / name}: {error.strerror or error}")
+    return problems
 
 
 def exit_code(records: Sequence[Record], *, named_backends: bool, named_devices: bool) -> int:
