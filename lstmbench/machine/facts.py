@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -10,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -169,17 +170,25 @@ def digest_of(found: Mapping[str, Any]) -> str:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Python, the kernel, lstmbench, its plugins, and the libraries that are installed."""
+def versions(imports: tuple[str, ...] = ()) -> dict[str, str]:
+    """Python, the kernel, lstmbench, its plugins, and the libraries that are installed.
+
+    Libraries are the ones known here and the distributions of ``imports``, top-level modules.
+    """
     plugins = {
         entry.dist.name
         for entry in importlib.metadata.entry_points(group="lstmbench")
         if entry.dist is not None
     }
     found = {"python": platform.python_version(), "kernel": platform.release()}
-    for name in ("lstmbench", *sorted(plugins), *LIBRARIES):
-        try:
+    for name in ("lstmbench", *sorted(plugins), *LIBRARIES, *_distributions(imports)):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
+
+
+def _distributions(modules: Iterable[str]) -> list[str]:
+    """The names under which modules were installed, such as ``scikit-learn`` for ``sklearn``."""
+    wanted = sorted({name.partition(".")[0] for name in modules} - set(LIBRARIES))
+    providers = importlib.metadata.packages_distributions() if wanted else {}
+    return sorted({dist for name in wanted for dist in providers.get(name, [name])})

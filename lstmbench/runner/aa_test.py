@@ -65,7 +65,7 @@ def check(
         raise UserError(reason)
     return Work(
         plan=plan_pairs(plan.trials[0], MAX_PAIRS),
-        specs={spec.name: spec},
+        specs=host.backends(),
         corpus=text,
         command=command,
         warnings=[note] if note else [],

@@ -44,6 +44,7 @@ class Sampler(Protocol):
 class Conductor:
     """Runs a plan and writes one record per trial, whatever happens.
 
+    ``specs`` are those of all plugins, so that records do not depend on what else is measured.
     ``raw_environment`` is what the trials' ``environment`` shows, paths and all. Without
     ``measure_peak`` no peak is measured. ``records`` are those written so far; ``stopped`` is why
     the sampler ended the plan.
@@ -79,8 +80,9 @@ class Conductor:
         self.stopped: str | None = None
         self._states = {trial.name: self._state(trial) for trial in plan.trials}
         self._begun = set() if sampler else set(self._states)
+        imports = sorted({name for spec in specs.values() for name in spec.imports})
         self._machine = Machine(
-            digest=facts.digest(), facts=facts.facts(), versions=facts.versions()
+            digest=facts.digest(), facts=facts.facts(), versions=facts.versions(tuple(imports))
         )
 
     def conduct(self) -> bool:

@@ -103,10 +103,10 @@ def check(options: Options) -> Work:
         estimate.check_size(selected, len(corpus.ids), len(corpus.vocabulary))
     plan = make_plan(selected)
     busy = advice.warning(sampler.busy())
-    warnings = [note, *host.problems.values(), *provenance.dirty_warnings(), busy]
+    warnings = [note, *host.problems.values(), *provenance.warnings(), busy]
     return Work(
         plan=plan,
-        specs={spec.name: spec for spec, _ in backends},
+        specs=host.backends(),
         corpus=corpus,
         command=options.command(),
         limits=limits,
