@@ -12,21 +12,10 @@ import pytest
 
 from lstmbench.backend import BackendSpec
 from lstmbench.protocol import SPEED
-from lstmbench.records.record import (
-    Copy,
-    Epochs,
-    Machine,
-    Matmul,
-    Parity,
-    Peak,
-    Phases,
-    Record,
-    Source,
-    Status,
-    StoppingRule,
-)
+from lstmbench.records.record import Copy, Epochs, Matmul, Peak, StoppingRule
 from lstmbench.records.store import Run
 from lstmbench.runner.plan import Selection, make_plan
+from lstmbench.testing import make_record
 
 SIZES = range(16, 16 + 125)
 BACKENDS = [BackendSpec(f"backend-{i}", "", "x:Y", {"cpu": ("eager", "jit")}) for i in range(4)]
@@ -66,35 +55,14 @@ def big_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Run.create(tmp_path_factory.mktemp("store"), "speed")
     plan = make_plan(SELECTION)
     run.write_plan(plan.to_json())
-    source = Source(
-        run=run.name,
-        started="2022-05-19T12:00:00+00:00",
-        command=["lstmbench", "run"],
-        commit="0" * 40,
-        dirty=False,
-        interleaved=True,
-        stopping_rule=StoppingRule(precision=0.02, seconds=600),
-    )
-    facts = {"processor": "Some CPU", "physical_cores": 2}
-    machine = Machine(digest="m" * 64, facts=facts, versions={"python": "3.11.0"})
     matmul = Matmul(library="blas", side=1024, dtype="float32", seconds=[0.012] * 36)
     peak = Peak(matmul=matmul, copies=Copy(size=1 << 27, seconds=[0.02] * 18))
-    errors = {"text: loss": 5e-6}
-    parity = Parity(worst=5e-6, tolerance=1e-4, errors=errors, shape=(8, 32, 35), cut=False)
+    rule = StoppingRule(precision=0.02, seconds=600)
     for index, trial in enumerate(plan.trials):
         seconds = [0.1 + (index * 7919 + epoch * 104_729) % 1000 / 1e5 for epoch in range(60)]
         epochs = Epochs(seconds=seconds, nats=[25_000.0] * 60, tokens=[8960] * 60)
-        record = Record(
-            trial=trial,
-            source=source,
-            machine=machine,
-            vocabulary_size=28,
-            parameters=1000,
-            status=Status.OK,
-            phases=Phases(import_=1.0, build=0.5, prepare=2.0),
-            parity=parity,
-            epochs=epochs,
-            peak=peak,
+        record = make_record(
+            trial=trial, run=run.name, stopping_rule=rule, epochs=epochs, peak=peak
         )
         run.write_record(record)
     return run.folder

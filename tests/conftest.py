@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from lstmbench.records.record import Record
 
 # one for each process of pytest: threads of several would only wait for each other
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -229,57 +232,8 @@ def corpus_file() -> Path:
 
 
 @pytest.fixture
-def make_record() -> Callable[..., Any]:
-    """A sound record; keywords replace fields of the trial or of the record."""
-    from lstmbench.protocol import D2L
-    from lstmbench.records.record import Epochs, Machine, Parity, Record, Source
-    from lstmbench.records.trial import Trial
+def make_record() -> Callable[..., Record]:
+    """:func:`lstmbench.testing.make_record`."""
+    from lstmbench.testing.records import make_record
 
-    def make(**changes: Any) -> Any:
-        trial: dict[str, Any] = {
-            "backend": "numpy",
-            "mode": "eager",
-            "device": "cpu",
-            "dtype": "float32",
-            "protocol": D2L,
-            "overrides": {},
-            "init": "shared",
-            "corpus": "time-machine",
-            "corpus_digest": "8424dbd9" * 8,
-            "seed": 0,
-            "threads": 2,
-        }
-        trial.update({k: changes.pop(k) for k in list(changes) if k in (*trial, "repeat")})
-        trial["environment"] = changes.pop("environment", {})
-        facts = {"processor": "Some CPU", "physical_cores": 2}
-        record: dict[str, Any] = {
-            "trial": Trial(**trial),
-            "source": Source(
-                run="20220519-120000-d2l-abcd",
-                started="2022-05-19T12:00:00+00:00",
-                command=["lstmbench", "run"],
-                commit="0" * 40,
-                dirty=False,
-                interleaved=True,
-            ),
-            "machine": Machine(digest="m" * 64, facts=facts, versions={"python": "3.11.0"}),
-            "vocabulary_size": 28,
-            "parameters": 1000,
-            "status": "ok",
-            "phases": {"import": 1.5, "build": 0.25, "prepare": 2.5, "generate": 0.1},
-            "parity": Parity(
-                worst=5e-6,
-                tolerance=1e-4,
-                errors={"text: loss": 5e-6},
-                shape=(8, 32, 35),
-                cut=False,
-            ),
-            "epochs": Epochs(
-                seconds=[0.5, 0.2, 0.4, 0.1, 0.3],
-                nats=[30000.0, 25000.0, 20000.0, 15000.0, 10000.0],
-                tokens=[8960] * 5,
-            ),
-        }
-        return Record(**{**record, **changes})
-
-    return make
+    return make_record

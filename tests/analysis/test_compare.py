@@ -13,7 +13,7 @@ import pytest
 
 from lstmbench.analysis import compare, intervals, metrics, series
 from lstmbench.analysis.tables import tables_from
-from lstmbench.records.record import Epochs, Flag, Memory, Record, Source, Status
+from lstmbench.records.record import Epochs, Flag, Memory, Record, Status
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -26,12 +26,11 @@ def processes(
     make_record: Make, seconds: list[float], backend: str = "numpy", run: str = "one"
 ) -> list[Record]:
     """One record per process, its epochs all of the given length."""
-    source = Source(run=run, started="", command=[], commit="c", dirty=False, interleaved=True)
     return [
         make_record(
             backend=backend,
             repeat=repeat,
-            source=source,
+            run=run,
             epochs=Epochs(seconds=[s] * EPOCHS, nats=[9000.0] * EPOCHS, tokens=[8960] * EPOCHS),
         )
         for repeat, s in enumerate(seconds)

@@ -23,11 +23,10 @@ from lstmbench.records.record import (
     Machine,
     Parity,
     Record,
-    Source,
 )
 from lstmbench.records.store import Run
-from lstmbench.records.trial import Trial
 from lstmbench.reference import draw_parameters
+from lstmbench.testing import make_record
 
 SMALL = {"epochs": 12, "hidden_size": 4, "batch_size": 4, "steps": 5}
 FACTS = {"processor": "Some CPU", "physical_cores": 2, "gpus": []}
@@ -40,36 +39,9 @@ def true_record(
 ) -> Record:
     """As a run would leave it; keywords replace fields of the trial, the source or the record."""
     made = corpus.resolve(text)
-    protocol = preset.override(SMALL)
-    trial: dict[str, Any] = {
-        "backend": "numpy",
-        "mode": "eager",
-        "device": "cpu",
-        "dtype": "float32",
-        "protocol": protocol,
-        "overrides": protocol.overrides(preset),
-        "init": "shared",
-        "corpus": made.name,
-        "corpus_digest": made.digest,
-        "seed": 0,
-        "threads": 2,
-        "environment": {},
-        "backend_environment": {},
-        "repeat": 0,
-    }
-    trial.update({k: changes.pop(k) for k in list(changes) if k in trial})
-    source: dict[str, Any] = {
-        "run": "20220519-120000-d2l-abcd",
-        "started": "2022-05-19T12:00:00+00:00",
-        "command": ["lstmbench", "run", "--store", ".../runs", "--backends", "numpy"],
-        "commit": "0" * 40,
-        "dirty": False,
-        "interleaved": True,
-    }
-    source.update({k: changes.pop(k) for k in list(changes) if k in source})
-    protocol, size = trial["protocol"], len(made.vocabulary)
-    model = protocol.model(size)
-    parts = protocol.splits(len(made.ids))
+    protocol = changes.setdefault("protocol", preset.override(SMALL))
+    seed, dtype = changes.setdefault("seed", 0), changes.setdefault("dtype", "float32")
+    model, parts = protocol.model(len(made.vocabulary)), protocol.splits(len(made.ids))
 
     def tokens(split: str) -> int:
         ids = made.ids[parts[split]]
@@ -85,21 +57,21 @@ def true_record(
     expected = [("validation", 5), ("validation", 10), ("test", 12)] if preset is HELDOUT else []
     count = tokens("train")
     errors = {f"{label}: {q}": 1e-6 for label in ("text", "clipped") for q in QUANTITIES}
-    offsets = json.dumps(draw_offsets(trial["seed"], protocol.epochs, protocol.steps))
+    offsets = json.dumps(draw_offsets(seed, protocol.epochs, protocol.steps))
     speed = changes.pop("speed", 1.0)
     seconds = [0.5 / speed] + [(0.1 + 0.01 * (i * 7 % 5)) / speed for i in range(11)]
     record = {
-        "trial": Trial(**trial),
-        "source": Source(**source),
+        "overrides": protocol.overrides(preset),
+        "corpus": made.name,
+        "corpus_digest": made.digest,
+        "command": ["lstmbench", "run", "--store", ".../runs", "--backends", "numpy"],
         "machine": Machine(
             digest=hashlib.sha256(json.dumps(FACTS, sort_keys=True).encode()).hexdigest(),
             facts=FACTS,
             versions={"python": "3.11.0", "lstmbench": __version__},
         ),
-        "vocabulary_size": size,
+        "vocabulary_size": len(made.vocabulary),
         "parameters": model.parameter_count,
-        "status": "ok",
-        "phases": {"import": 1.5, "build": 0.25, "prepare": 2.5, "generate": 0.1},
         "memory": {"imported": 2**20, "peak": 2**21},
         "parity": Parity(
             worst=5e-6,
@@ -120,12 +92,12 @@ def true_record(
         "continuations": [Continuation(prefix=p, text="x" * 50) for p in protocol.prefixes],
         "digests": {
             "offsets": hashlib.sha256(offsets.encode()).hexdigest(),
-            "parameters": draw_parameters(model, trial["seed"]).astype(trial["dtype"]).digest(),
+            "parameters": draw_parameters(model, seed).astype(dtype).digest(),
         },
         "runtime": {"kernel": "BLAS"},
         "log_tail": "a line\nanother",
     }
-    return Record(**{**record, **changes})
+    return make_record(**{**record, **changes})
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from lstmbench.records.record import (
     Flag,
     Matmul,
     Peak,
-    Source,
     StoppingRule,
     SystemLoad,
 )
@@ -40,17 +39,9 @@ def epochs(rate: float, **more: Any) -> Epochs:
 
 def sampled(make_record: Make, rates: list[float], precision: float) -> list[Any]:
     """Two rows that were sampled until every ratio is known within ``precision``."""
-    source = Source(
-        run="one",
-        started="",
-        command=[],
-        commit="c",
-        dirty=False,
-        interleaved=True,
-        stopping_rule=StoppingRule(precision=precision, seconds=600),
-    )
+    rule = StoppingRule(precision=precision, seconds=600)
     return [
-        make_record(backend=backend, repeat=n, source=source, epochs=epochs(factor * rate))
+        make_record(backend=backend, repeat=n, stopping_rule=rule, epochs=epochs(factor * rate))
         for n, rate in enumerate(rates)
         for backend, factor in (("a", 1.0), ("b", 1.0 + 0.01 * (n % 2)))
     ]

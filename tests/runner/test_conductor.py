@@ -18,7 +18,6 @@ from lstmbench.corpora.vocabulary import Vocabulary
 from lstmbench.machine import energy
 from lstmbench.machine.load import Load
 from lstmbench.protocol import D2L, Protocol
-from lstmbench.records.record import Source
 from lstmbench.records.store import Run
 from lstmbench.runner import group as groups
 from lstmbench.runner.channel import Launch, WorkerLost
@@ -27,6 +26,7 @@ from lstmbench.runner.context import Limits
 from lstmbench.runner.group import interleave_order
 from lstmbench.runner.plan import Selection, make_plan
 from lstmbench.runner.trial_state import MAX_LOG_TAIL
+from lstmbench.testing import make_record
 from lstmbench.worker import messages
 from lstmbench.worker.messages import INTERFACE, Detail, ParityProof
 
@@ -194,14 +194,7 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
         }
         plan = make_plan(Selection(**{**chosen, **changes}))
         run = Run.create(tmp_path / "store", "d2l")
-        source = Source(
-            run=run.name,
-            started="2022-05-19T12:00:00+00:00",
-            command=["lstmbench"],
-            commit=None,
-            dirty=None,
-            interleaved=interleave,
-        )
+        source = make_record(run=run.name, interleaved=interleave).source
         stage = stage or Stage(script or {})
         observer = Noting()
         limits = Limits(answer=7.0, prepare=70.0)
