@@ -13,7 +13,7 @@ from lstmbench.errors import UserError
 #: Hyper-parameters that the command line may override, with the range that makes sense; the
 #: learning rate may not be the lower end.
 OVERRIDABLE: dict[str, tuple[float, float]] = {
-    "epochs": (1, 10**6),
+    "epochs": (1, 10**5),
     "batch_size": (1, 10**6),
     "steps": (1, 10**6),
     "hidden_size": (1, 10**5),

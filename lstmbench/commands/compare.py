@@ -33,14 +33,15 @@ COLUMNS = (
 def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
     """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run, a store or a bundle."""
     from lstmbench.plugin import manager
+    from lstmbench.records.files import exists, is_file
     from lstmbench.records.filters import only
     from lstmbench.records.parse import read_record
     from lstmbench.records.store import load
 
     path, at, label = text.rpartition("@")
-    if not at or Path(text).exists():
+    if not at or exists(Path(text)):
         path, label = text, ""
-    if Path(path).suffix == ".json" and Path(path).is_file():
+    if Path(path).suffix == ".json" and is_file(Path(path)):
         records = [read_record(Path(path))]
     else:
         loaded = load([Path(path)])

@@ -13,6 +13,7 @@ from string import Template
 from lstmbench import __version__
 from lstmbench.errors import UserError
 from lstmbench.plugin import manager
+from lstmbench.records.files import exists
 
 EXAMPLE = "lstmbench_numpy"
 
@@ -95,7 +96,7 @@ def write_plugin(name: str, into: Path) -> Path:
     """Write ``into/lstmbench-NAME`` in one step, or raise :class:`UserError` and write nothing."""
     check_name(name)
     folder = into / f"lstmbench-{name}"
-    if folder.exists():
+    if exists(folder):
         raise UserError(f"{folder} exists already: move it away or choose another name")
     try:
         example = resources.files(EXAMPLE)

@@ -15,6 +15,7 @@ from lstmbench.publish import tables as published_tables
 from lstmbench.publish.lock import exclusive
 from lstmbench.publish.plots import plots as plots_of
 from lstmbench.publish.readme import text
+from lstmbench.records.files import MAX_FILE_BYTES, exists, read_regular
 from lstmbench.records.filters import only
 from lstmbench.records.store import Run, load, open_runs, write_atomically
 from lstmbench.report.published import published_section
@@ -45,10 +46,11 @@ class Page:
     def _read(self) -> tuple[str, re.Match[str]]:
         """The whole page, and where the block stands in it."""
         opening, closing = self._markers
-        if not self.file.exists():
+        if not exists(self.file):
             raise UserError(f"{self.file} is missing: make it, with lines {opening} and {closing}")
         try:
-            text = self.file.read_bytes().decode()  # line ends stay what they are
+            # line ends stay what they are
+            text = read_regular(self.file, MAX_FILE_BYTES).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise self._trouble(error) from error
         found = re.search(

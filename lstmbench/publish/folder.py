@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lstmbench.errors import UserError
 from lstmbench.publish.manifest import FILES, FOLDERS, Manifest
+from lstmbench.records.files import MAX_FILE_BYTES, is_file, read_regular
 from lstmbench.records.store import MANIFEST, Run, plans, write_atomically
 
 #: What :func:`lstmbench.records.store.write_atomically` leaves when it is killed.
@@ -26,9 +27,12 @@ def read_manifest(store: Path) -> Manifest | None:
     Where a merge left a conflict in it, generated files that neither side lists count as listed.
     """
     path = store / MANIFEST
-    if not path.is_file():
+    if not is_file(path):
         return None
-    content = path.read_bytes()
+    try:
+        content = read_regular(path, MAX_FILE_BYTES)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
     if not Manifest.conflicting(content):
         return Manifest.parse(str(path), content)
     both = Manifest.of_both_sides(str(path), content)

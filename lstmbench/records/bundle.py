@@ -19,16 +19,18 @@ from pathlib import Path
 
 from lstmbench.errors import UserError
 from lstmbench.records import canonical
+from lstmbench.records.files import MAX_RECORD_BYTES
 from lstmbench.records.parse import Stored, parse
 
 MANIFEST = "bundle.json"
 #: Version of the layout below.
 FORMAT = 1
-#: Limits: members, bytes of one, bytes of all and of the file, how far one may be compressed
-#: (records are to about a third).
+#: Limits: members, bytes of all and of the file, epochs of all (as many as honest records of so
+#: many bytes have, at 17 digits a number), how far one may be compressed (records are to about a
+#: third).
 MAX_MEMBERS = 100_000
-MAX_BYTES = 16 * 2**20
 MAX_IN_ALL = 2**28
+MAX_EPOCHS = 6_000_000
 MAX_RATIO = 20
 #: Everything that :mod:`zipfile` may raise about a file that somebody made up.
 FAULTS = (
@@ -54,6 +56,7 @@ def make_bundle(records: Mapping[str, bytes]) -> bytes:
     members |= {f"records/{name}": data for name, data in sorted(records.items())}
     try:
         _check_sizes({name: len(data) for name, data in members.items()})
+        _check_epochs(sum(_epochs(name, data) for name, data in records.items()))
         content = _zipped(members)
         if len(content) > MAX_IN_ALL:
             raise InvalidBundle(f"it is larger than {MAX_IN_ALL} bytes")
@@ -81,9 +84,11 @@ def read_bundle(path: Path) -> Iterator[Stored]:
         with zipfile.ZipFile(path) as archive:
             members = _checked(archive.infolist())
             listed = _read(archive, members.pop(MANIFEST))
-            digests = {}
+            digests, epochs = {}, 0
             for name, member in sorted(members.items()):
                 stored = _record(path, name, _read(archive, member))
+                epochs += len(stored.record.epochs.seconds)
+                _check_epochs(epochs)
                 digests[name.removeprefix("records/")] = canonical.digest(stored.content)
                 yield stored
         if listed != manifest(digests):
@@ -126,10 +131,19 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
     if len(sizes) > MAX_MEMBERS:
         raise InvalidBundle(f"it holds {len(sizes)} files, more than {MAX_MEMBERS}")
     for name, size in sizes.items():
-        if size > MAX_BYTES:
-            raise InvalidBundle(f"{name!r}: {size} bytes, more than {MAX_BYTES}")
+        if size > MAX_RECORD_BYTES:
+            raise InvalidBundle(f"{name!r}: {size} bytes, more than {MAX_RECORD_BYTES}")
     if sum(sizes.values()) > MAX_IN_ALL:
         raise InvalidBundle(f"it holds more than {MAX_IN_ALL} bytes")
+
+
+def _check_epochs(count: int) -> None:
+    if count > MAX_EPOCHS:
+        raise InvalidBundle(f"its records hold more than {MAX_EPOCHS:,} epochs")
+
+
+def _epochs(name: str, data: bytes) -> int:
+    return len(parse(name, data).record.epochs.seconds)
 
 
 def _checked(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:

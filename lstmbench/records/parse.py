@@ -10,6 +10,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from lstmbench.errors import UserError
+from lstmbench.records.files import read_regular
 from lstmbench.records.record import Record
 
 
@@ -63,7 +64,7 @@ def first_fault(error: ValidationError) -> str:
 def read_stored(path: Path) -> Stored:
     """One record file with its JSON. Raises :class:`UserError` as :func:`read_record` does."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise UserError(f"{path} is not a record: {error.strerror or error}") from error
     return parse(str(path), content)

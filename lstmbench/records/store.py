@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lstmbench.errors import UserError
-from lstmbench.records import canonical
+from lstmbench.records import canonical, files
 from lstmbench.records.parse import Stored, read_record, read_stored
 from lstmbench.records.record import Record
 
@@ -47,7 +47,7 @@ class Run:
     @classmethod
     def create(cls, store: Path, protocol: str) -> Run:
         """A new folder in ``store``, named by the time, the protocol and chance."""
-        if (store / MANIFEST).is_file():
+        if files.is_file(store / MANIFEST):
             raise UserError(f"store {store} is a published one: name another with --store")
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
@@ -81,13 +81,15 @@ class Run:
         return [read_record(path) for path in self.files()]
 
     def files(self) -> list[Path]:
-        """The record files, in order of name."""
-        return sorted((self.folder / "records").glob("*.json"))
+        """The record files, in order of name. Raises :class:`UserError` if none can be seen."""
+        return [
+            path for path in files.list_folder(self.folder / "records") if path.suffix == ".json"
+        ]
 
     @property
     def published(self) -> bool:
         """Whether this is a published store: its records come from any number of runs."""
-        return (self.folder / MANIFEST).is_file()
+        return files.is_file(self.folder / MANIFEST)
 
 
 @dataclass
@@ -111,13 +113,11 @@ def load(paths: Iterable[Path]) -> Loaded:
 def read_all(paths: Iterable[Path], damaged: list[str]) -> Iterator[Stored]:
     """As :func:`load`, one at a time, with each file's JSON; lines are added to ``damaged``."""
     for path in paths:
-        if path.is_file():
-            from lstmbench.records.bundle import read_bundle  # which needs what is above
-
-            yield from read_bundle(path)
+        if files.is_file(path):
+            yield from _bundled(path)
             continue
         for run in open_runs([path]):
-            for file in run.files():
+            for file in _files(run, damaged):
                 try:
                     stored = read_stored(file)
                     if run.published and not canonical.is_named_by(file.name, stored.content):
@@ -127,12 +127,37 @@ def read_all(paths: Iterable[Path], damaged: list[str]) -> Iterator[Stored]:
                     damaged.append(str(error))
 
 
+def _bundled(path: Path) -> Iterator[Stored]:
+    """The records of a bundle. Raises :class:`UserError` for two records of one trial, too."""
+    from lstmbench.records.bundle import read_bundle  # which needs what is above
+
+    places: dict[tuple[str, str], str] = {}
+    for stored in read_bundle(path):
+        run = stored.record.source.run
+        other = places.setdefault((run, canonical.trial_name(stored.raw)), stored.place)
+        if other != stored.place:
+            raise UserError(
+                f"bundle {path} is refused: {other} and {stored.place} contradict each other: "
+                f"two records of the same trial in run {run}"
+            )
+        yield stored
+
+
+def _files(run: Run, damaged: list[str]) -> list[Path]:
+    """A run's record files; if its folder may not be read, that is one line more."""
+    try:
+        return run.files()
+    except UserError as error:
+        damaged.append(str(error))
+        return []
+
+
 def check_readable(paths: Iterable[Path]) -> None:
     """Raise :class:`UserError` for a path that records cannot be read from at all."""
     from lstmbench.records.bundle import check_bundle_file
 
     for path in paths:
-        if path.is_file():
+        if files.is_file(path):
             check_bundle_file(path)
         else:
             open_runs([path])
@@ -140,7 +165,8 @@ def check_readable(paths: Iterable[Path]) -> None:
 
 def plans(folder: Path) -> list[Path]:
     """The plans of the run that a folder is, or of the runs that it holds."""
-    return [*folder.glob(PLAN), *sorted(folder.glob(f"*/{PLAN}"))]
+    found = [folder / PLAN, *(entry / PLAN for entry in files.list_folder(folder))]
+    return [plan for plan in found if files.exists(plan)]
 
 
 def open_runs(paths: Iterable[Path]) -> list[Run]:
@@ -151,15 +177,15 @@ def open_runs(paths: Iterable[Path]) -> list[Run]:
     """
     runs = []
     for path in paths:
-        if not path.exists():
+        if not files.exists(path):
             raise UserError(f"{path} is missing: name a run, a store or a bundle")
-        published, planned = (path / MANIFEST).is_file(), plans(path)
+        published, planned = files.is_file(path / MANIFEST), plans(path)
         if published and planned:
             raise UserError(
                 f"{path} is a published store, yet holds the run {planned[0].parent}: "
                 "keep runs in another folder"
             )
-        if published or (path / PLAN).is_file():
+        if published or files.is_file(path / PLAN):
             runs.append(Run(path))
         elif planned:
             runs += [Run(plan.parent) for plan in planned]

@@ -12,6 +12,7 @@ from lstmbench.publish.generate import GeneratedFiles, generate
 from lstmbench.publish.manifest import FILES, FOLDERS, Manifest, installed
 from lstmbench.publish.plots import Plot
 from lstmbench.records import canonical
+from lstmbench.records.files import MAX_FILE_BYTES, list_folder, read_regular
 from lstmbench.records.store import MANIFEST, Run
 from lstmbench.verify.differences import differences
 from lstmbench.verify.findings import Report
@@ -25,7 +26,7 @@ _FOREIGN = re.compile("tables/all" + SUFFIX.pattern)
 
 def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) -> None:
     """The manifest against itself, then all that is generated."""
-    actual = (folder / MANIFEST).read_bytes()
+    actual = read_regular(folder / MANIFEST, MAX_FILE_BYTES)
     report.mismatches += differences(MANIFEST, actual, manifest.to_bytes())
     for path in _links(folder):
         report.wrong(path, "is a symbolic link: what it leads to is no part of the store")
@@ -49,7 +50,7 @@ def listed(
 def _files(report: Report, folder: Path, manifest: Manifest, made: GeneratedFiles) -> None:
     """Every generated file, against what the records give."""
     report.mismatches += made.problems
-    found = _found(folder)
+    found = _found(report, folder)
     listed(report, "", manifest.generated, {p: canonical.digest(data) for p, data in found.items()})
     expected = {p: data for p, data in made.files.items() if not _foreign(p, made, manifest)}
     for path in sorted(expected.keys() & found.keys()):
@@ -90,8 +91,8 @@ def _others(report: Report, folder: Path) -> None:
     """Name what stands in the store and is no part of it."""
     own = {MANIFEST, "records", *FILES, *FOLDERS}
     records = set(Run(folder).files())
-    others = [path for path in folder.iterdir() if path.name not in own]
-    others += [path for path in (folder / "records").glob("*") if path not in records]
+    others = [path for path in list_folder(folder) if path.name not in own]
+    others += [path for path in list_folder(folder / "records") if path not in records]
     names = [p.relative_to(folder).as_posix() + "/" * p.is_dir() for p in sorted(others)]
     if names:
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
@@ -110,9 +111,17 @@ def _links(folder: Path) -> list[str]:
     return [p.relative_to(folder).as_posix() for p in [*own, *inside] if p.is_symlink()]
 
 
-def _found(folder: Path) -> dict[str, bytes]:
+def _found(report: Report, folder: Path) -> dict[str, bytes]:
     """What is where generated files are."""
     paths: Iterable[Path] = (folder / name for name in FILES)
     for name in FOLDERS:
         paths = [*paths, *(folder / name).rglob("*")]
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.is_file()}
+    found = {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        try:
+            if path.is_file():
+                found[name] = read_regular(path, MAX_FILE_BYTES)
+        except OSError as error:
+            report.wrong(name, error.strerror or str(error))
+    return found

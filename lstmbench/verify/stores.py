@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lstmbench import __version__
+from lstmbench.analysis.precision import given_up
 from lstmbench.errors import UserError
 from lstmbench.plugin import manager
 from lstmbench.publish.gather import Entry, unclean
 from lstmbench.publish.manifest import Manifest
 from lstmbench.records import canonical
 from lstmbench.records.bundle import read_bundle
+from lstmbench.records.files import MAX_FILE_BYTES, is_file, read_regular
 from lstmbench.records.parse import Stored, parse
 from lstmbench.records.record import Record
 from lstmbench.records.store import MANIFEST, PLAN, Run, open_runs
@@ -29,7 +32,7 @@ def verify(path: Path) -> Report:
     """Check whatever ``path`` is. Raises :class:`UserError` if it is nothing that can be."""
     report = Report()
     known = _known()
-    if path.is_file():
+    if is_file(path):
         trials: Trials = {}
         for stored in read_bundle(path):
             _twins(report, trials, stored.place, stored)
@@ -82,11 +85,16 @@ def _limits(report: Report, known: ReferenceData, record: Record) -> None:
 
 def _read(report: Report, folder: Path, prefix: str) -> dict[str, Stored]:
     """The records of a folder by file name; those that cannot be read are mismatches."""
-    found = {}
-    for path in Run(folder).files():
+    found: dict[str, Stored] = {}
+    try:
+        paths = Run(folder).files()
+    except UserError as error:
+        report.mismatches.append(str(error))
+        return found
+    for path in paths:
         file = f"{prefix}records/{path.name}"
         try:
-            found[path.name] = parse(file, path.read_bytes())
+            found[path.name] = parse(file, read_regular(path))
         except UserError as error:
             report.mismatches.append(str(error))
         except OSError as error:
@@ -102,19 +110,47 @@ def _run(report: Report, known: ReferenceData, run: Run, prefix: str) -> None:
         if name != f"{canonical.trial_name(stored.raw)}.json":
             report.wrong(file, f"its name is not its trial's, {canonical.trial_name(stored.raw)}")
         _record(report, known, file, stored)
-    if not any(stored.record.source.stopping_rule for stored in records.values()):
-        try:
-            planned = _planned(json.loads((run.folder / PLAN).read_bytes()))
-        except (OSError, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
-            report.wrong(f"{prefix}{PLAN}", f"is damaged: {error}")
-        else:
-            missing = [name for name in planned if f"{name}.json" not in records]
-            report.wrong(f"{prefix}{PLAN}", *(f"{name} left no record" for name in missing))
+    try:
+        plan = json.loads(read_regular(run.folder / PLAN, MAX_FILE_BYTES))
+        missing = _missing(plan, {name: stored.record for name, stored in records.items()})
+    except (OSError, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
+        report.wrong(f"{prefix}{PLAN}", f"is damaged: {error}")
+    else:
+        report.wrong(f"{prefix}{PLAN}", *(f"{name} left no record" for name in missing))
     report.note("a run's table and plot are not checked: publish it, and verify the store")
 
 
-def _planned(plan: Mapping[str, list[list[dict[str, str]]]]) -> list[str]:
-    return [trial["name"] for group in plan.get("groups", []) for trial in group]
+def _missing(plan: Mapping[str, Any], records: Mapping[str, Record]) -> list[str]:
+    """The trials of a plan that should have left a record and did not, by name.
+
+    A run that ends once it knows enough, or when its time is over, leaves out the last repeats;
+    and it does not go on with a trial that failed in several of them.
+    """
+    trials = [trial for group in plan.get("groups", []) for trial in group]
+    missing = [trial for trial in trials if f"{trial['name']}.json" not in records]
+    if any(_may_end_early(record) for record in records.values()):
+        last = max(record.trial.repeat for record in records.values())
+        rows: dict[str, list[Record]] = {}
+        for trial in trials:
+            if record := records.get(f"{trial['name']}.json"):
+                rows.setdefault(_row(trial), []).append(record)
+        missing = [
+            trial
+            for trial in missing
+            if trial["repeat"] <= last and not given_up(rows.get(_row(trial), []))
+        ]
+    return [trial["name"] for trial in missing]
+
+
+def _may_end_early(record: Record) -> bool:
+    """Whether its run need not do every repeat of the plan."""
+    return record.source.stopping_rule is not None or record.source.command[1:2] == ["noise"]
+
+
+def _row(trial: Mapping[str, Any]) -> str:
+    """Equal for the trials of a plan that differ only in repeat."""
+    own = {key: value for key, value in trial.items() if key not in ("name", "repeat")}
+    return json.dumps(own, sort_keys=True)
 
 
 def _published(report: Report, known: ReferenceData, folder: Path) -> None:
@@ -130,9 +166,12 @@ def _published(report: Report, known: ReferenceData, folder: Path) -> None:
         _record(report, known, file, stored)
     _unrecorded(report, (stored.record for stored in records.values()), trials)
     try:
-        manifest = Manifest.parse(MANIFEST, (folder / MANIFEST).read_bytes())
+        manifest = Manifest.parse(MANIFEST, read_regular(folder / MANIFEST, MAX_FILE_BYTES))
     except UserError as error:
         report.mismatches.append(str(error))
+        return
+    except OSError as error:
+        report.wrong(MANIFEST, error.strerror or str(error))
         return
     digests = {name: canonical.digest(stored.content) for name, stored in records.items()}
     generated.listed(report, "records/", manifest.records, digests)

@@ -27,6 +27,7 @@ from lstmbench.records.record import (
 from lstmbench.records.store import Run
 from lstmbench.reference import draw_parameters
 from lstmbench.testing import make_record
+from lstmbench.verify.known import ReferenceData
 
 SMALL = {"epochs": 12, "hidden_size": 4, "batch_size": 4, "steps": 5}
 FACTS = {"processor": "Some CPU", "physical_cores": 2, "gpus": []}
@@ -103,6 +104,13 @@ def true_record(
 @pytest.fixture(scope="session")
 def make_true() -> Callable[..., Record]:
     return true_record
+
+
+@pytest.fixture(scope="session")
+def known() -> ReferenceData:
+    """What records are checked against, without plugins."""
+    specs = {spec.name: spec for spec in (corpus.TIME_MACHINE, corpus.BUNDLED, corpus.MARKOV)}
+    return ReferenceData({"d2l": D2L, "heldout": HELDOUT}, specs)
 
 
 @pytest.fixture(scope="session")

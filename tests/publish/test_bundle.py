@@ -256,7 +256,8 @@ def test_a_bomb_is_refused_before_it_is_read(
     ("limit", "value", "words"),
     [
         ("MAX_MEMBERS", 3, "8 files, more than 3"),
-        ("MAX_BYTES", 100, "bytes, more than 100"),
+        ("MAX_RECORD_BYTES", 100, "bytes, more than 100"),
+        ("MAX_EPOCHS", 12, "more than 12 epochs"),
         ("MAX_IN_ALL", 600, "more than 600|larger than 600"),
     ],
 )

@@ -17,7 +17,7 @@ from lstmbench.analysis import compare, series, tables
 from lstmbench.analysis.roofline import COPY_BYTES, SIDES
 from lstmbench.corpora import corpus
 from lstmbench.errors import UserError
-from lstmbench.protocol import D2L, HELDOUT
+from lstmbench.protocol import HELDOUT
 from lstmbench.publish.manifest import Manifest
 from lstmbench.publish.merge import publish
 from lstmbench.records import canonical
@@ -44,12 +44,6 @@ def published(tmp_path_factory: pytest.TempPathFactory, pool: list[Record], runs
 @pytest.fixture
 def store(published: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(published, tmp_path / "store"))
-
-
-@pytest.fixture(scope="module")
-def known() -> ReferenceData:
-    specs = {spec.name: spec for spec in (corpus.TIME_MACHINE, corpus.BUNDLED, corpus.MARKOV)}
-    return ReferenceData({"d2l": D2L, "heldout": HELDOUT}, specs)
 
 
 def test_what_was_published_is_verified(published: Path) -> None:
