@@ -10,11 +10,17 @@ import click
 #: What terminals obey, but line ends and tabs; and halves of characters, which no file can hold.
 _UNSTORABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+#: Lines that are shown of what somebody's files may have any number of.
+MAX_LINES = 1000
+
 
 def tell(lines: Iterable[str], prefix: str = "lstmbench: ") -> None:
     """What the user should know, a line each, on standard error."""
-    for line in lines:
+    known = list(lines)
+    for line in known[:MAX_LINES]:
         click.echo(f"{prefix}{one_line(line)}", err=True)
+    if len(known) > MAX_LINES:
+        click.echo(f"{prefix}{len(known) - MAX_LINES} more lines like these", err=True)
 
 
 def error(message: str) -> None:

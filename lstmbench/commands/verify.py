@@ -19,12 +19,14 @@ def verify(path: Path) -> None:
     against itself. Prints "verified", or each mismatch with its file and field; then the exit code
     is 1.
     """
-    from lstmbench.messages import one_line
+    from lstmbench.messages import MAX_LINES, one_line
     from lstmbench.verify.stores import verify as check
 
     report = check(path)
-    for line in report.mismatches:
+    for line in report.mismatches[:MAX_LINES]:
         click.echo(one_line(line))
+    if len(report.mismatches) > MAX_LINES:
+        click.echo(f"and {len(report.mismatches) - MAX_LINES} more")
     for line in report.notes:
         click.echo(one_line(f"note: {line}"))
     made = f" and {report.files} files made from them" if report.files else ""

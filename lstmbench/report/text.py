@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from lstmbench.analysis.intervals import Interval
@@ -66,6 +67,8 @@ def _csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return rounded(value)
     text = value.replace("\r\n", "\n").replace("\r", "\n")
+    # a terminal would obey control characters
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
     return re.sub(r"""(^|[;\t\n])(?="*[=+@\t-])""", r"\1'", text)
 
 

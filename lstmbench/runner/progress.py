@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lstmbench.messages import tell
+from lstmbench.messages import one_line, tell
 from lstmbench.records.record import Record
 from lstmbench.records.trial import Trial
 from lstmbench.runner.context import Observer
@@ -23,7 +23,7 @@ def ending(record: Record) -> str:
     """One line on how a trial ended."""
     reason = f" ({record.reason})" if record.reason else ""
     message = f": {record.message}" if record.message else ""
-    return f"{record.status.value}{reason}{message}"
+    return one_line(f"{record.status.value}{reason}{message}")
 
 
 def name(trial: Trial) -> str:

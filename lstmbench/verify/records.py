@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import pydantic_core
@@ -29,18 +30,29 @@ from lstmbench.worker import parity
 #: A field of a record and what is wrong with it.
 Fault = tuple[str, str]
 Check = Callable[[Record, ReferenceData], Iterator[Fault]]
+#: Faults of one record that are named; the rest is counted.
+MAX_FAULTS = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def faults(stored: Stored, known: ReferenceData) -> list[Fault]:
-    """Everything wrong with a record, field by field."""
-    found = list(_schema(stored))
+    """What is wrong with a record, field by field; of very many faults the first and their count.
+
+    A series is one field, however many of its values are wrong.
+    """
+    found = _faults(stored, known)
+    named = list(islice(found, MAX_FAULTS))
+    more = sum(1 for _ in found)
+    return [*named, ("record", f"{more} more faults")] if more else named
+
+
+def _faults(stored: Stored, known: ReferenceData) -> Iterator[Fault]:
+    yield from _schema(stored)
     for check in CHECKS:
         try:
-            found += check(stored.record, known)
+            yield from check(stored.record, known)
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-            found.append((check.__name__.strip("_"), f"cannot be checked: {error}"))
-    return found
+            yield check.__name__.strip("_"), f"cannot be checked: {error}"
 
 
 def _schema(stored: Stored) -> Iterator[Fault]:
@@ -58,10 +70,22 @@ def _unlike(place: str, written: Any, read: Any) -> Iterator[Fault]:
             else:
                 yield from _unlike(where, value, read[key])
     elif isinstance(written, list) and isinstance(read, list):
-        for index, (one, other) in enumerate(zip(written, read, strict=False)):
-            yield from _unlike(f"{place}.{index}", one, other)
+        if set(map(type, written)) <= {int, float, str} and written == read:
+            return  # at once, since a series may be long
+        pairs = enumerate(zip(written, read, strict=False))
+        unlike = (
+            fault for i, (a, b) in pairs for fault in islice(_unlike(f"{place}.{i}", a, b), 1)
+        )
+        yield from _first(unlike)
     elif written != read or isinstance(written, bool) != isinstance(read, bool):
-        yield place, f"{written!r} is read as {read!r}"
+        yield place, f"{written!r:.60} is read as {read!r:.60}"
+
+
+def _first(faults: Iterator[Fault]) -> Iterator[Fault]:
+    """The first fault of a series, with how many there are."""
+    for place, what in faults:
+        more = sum(1 for _ in faults)
+        yield place, f"{what} (and {more} more values)" if more else what
 
 
 def _protocol(record: Record, known: ReferenceData) -> Iterator[Fault]:
@@ -128,9 +152,11 @@ def _series(record: Record, known: ReferenceData) -> Iterator[Fault]:
         expected = epochs.tokens[0]
         if expected % (protocol.batch_size * protocol.steps):
             yield "epochs.tokens.0", f"{expected} are no windows of batch x steps"
-    for index, tokens in enumerate(epochs.tokens):
-        if tokens != expected:
-            yield f"epochs.tokens.{index}", f"{tokens}, windows x batch x steps are {expected}"
+    yield from _first(
+        (f"epochs.tokens.{index}", f"{tokens}, windows x batch x steps are {expected}")
+        for index, tokens in enumerate(epochs.tokens)
+        if tokens != expected
+    )
 
 
 def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
