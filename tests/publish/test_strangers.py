@@ -209,7 +209,7 @@ class TestMuch:
 def test_two_records_of_one_trial_in_a_bundle(
     call: Any, one_line: Any, tmp_path: Path, make_true: Any, runs: Any
 ) -> None:
-    records = {}
+    records: dict[str, Any] = {}
     for speed in (1.0, 2.0):
         one = runs(tmp_path / f"run{speed}", [make_true(speed=speed)])
         records |= {name: entry.content for name, entry in gather([one], []).items()}
