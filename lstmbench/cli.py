@@ -1,8 +1,9 @@
-"""The command group. Verbs come from the hook ``lstmbench_commands``."""
+"""The command group. Commands come from the hook ``lstmbench_commands``."""
 
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -11,32 +12,34 @@ from lstmbench import __version__, messages
 from lstmbench.plugin import manager
 
 
-class Verbs(click.Group):
-    """Takes its commands from the plugins."""
+class Commands(click.Group):
+    """Takes its commands from the plugins; the host's own need none of them loaded."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(manager.load().commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        command: click.Command | None = manager.load().commands().get(cmd_name)
-        return command
+        return manager.OnDemand(manager.Host.commands).get(cmd_name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise manager.unknown("command", args[0], self.list_commands(ctx))
+            raise manager.load().unknown("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lstmbench")
 def cli() -> None:
     """How fast, and how well, an LSTM language model trains on each framework and device."""
 
 
 def main() -> None:
-    """Entry point of ``lstmbench``: every error of the user's is one line and exit code 2."""
+    """Entry point of ``lstmbench``: every user error is one line and exit code 2."""
     from lstmbench.errors import UserError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names may be in any script, an encoding is not
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(prog_name="lstmbench", standalone_mode=False))
     except UserError as error:
@@ -45,8 +48,8 @@ def main() -> None:
         print(error.format_message(), file=sys.stderr)
         sys.exit(2)
     except click.UsageError as error:
-        verb = error.ctx.command_path if error.ctx else "lstmbench"
-        _fail(f"{error.format_message()} (see '{verb} --help')")
+        command = error.ctx.command_path if error.ctx else "lstmbench"
+        _fail(f"{error.format_message()} (see '{command} --help')")
     except click.ClickException as error:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):

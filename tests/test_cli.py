@@ -11,8 +11,8 @@ import pytest
 
 Call = Callable[..., Any]
 VERBS = (
-    *("check", "compare", "list", "new", "noise", "publish"),
-    *("report", "run", "schema", "verify"),
+    *("check", "compare", "list", "new", "noise", "plugins"),
+    *("publish", "report", "run", "schema", "verify"),
 )
 RUN = (
     *("run", "--backends", "numpy", "--devices", "cpu", "--corpus", "bundled"),
@@ -65,7 +65,13 @@ def test_a_verb_like_no_other_gets_the_list(call: Call, one_line: Any) -> None:
         (("--backends", "nmpy"), ("unknown backend 'nmpy'", "'numpy'")),
         (("--backends", "numpy,nmpy"), ("unknown backend 'nmpy'", "'numpy'")),
         (("--backends", "toch"), ("unknown backend 'toch'", "'torch'")),
-        (("--backends", "tf-scratch"), ("not installed", "pip install ./plugins/tf-scratch")),
+        (
+            ("--backends", "tf-scratch"),
+            (
+                "'tf-scratch' is not installed: it comes with lstmbench-tf-scratch",
+                "(from a checkout: pip install ./plugins/tf-scratch)",
+            ),
+        ),
         (("--backends", ""), ("--backends", "at least one")),
         (("--backends", ","), ("--backends", "at least one")),
         (("--backends", "numpy:eagr"), ("unknown mode of numpy 'eagr'", "'eager'")),
@@ -228,7 +234,7 @@ def test_list_shows_all_there_is_to_choose(call: Call) -> None:
     assert any(line.startswith("numpy cpu: eager installed") for line in lines)
     for name in ("torch", "keras", "tf-scratch", "jax"):
         (line,) = [line for line in lines if line.startswith(f"{name} ")]
-        assert "not installed: pip install ./plugins/" in line
+        assert f"not installed: it comes with lstmbench-{name} " in line
     for name in ("cpu", "time-machine", "bundled", "markov", "d2l", "quick", "heldout"):
         assert any(line.startswith(f"{name} ") for line in lines)
 
@@ -326,3 +332,25 @@ def test_relative_to_no_row_names_the_rows(
     store = ("--to", tmp_path / "published")
     one_line(call("publish", run.folder, *store, "--only", "protocol=d2l"), "--only", "--into")
     assert not (tmp_path / "published").exists()
+
+
+NAMED = """
+from lstmbench import CorpusSpec, hookimpl
+
+@hookimpl
+def lstmbench_corpora():
+    return [CorpusSpec("我的", "", make=str)]
+"""
+
+
+def test_a_name_in_any_script_can_be_shown_in_any_encoding(cli: Any) -> None:
+    cli.plugin("mine", NAMED)
+    done = cli("list", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\n\\u6211\\u7684" in done.stdout
+
+
+def test_an_interruption_while_starting_is_silent(cli: Any) -> None:
+    (cli.site / "click.py").write_text("raise KeyboardInterrupt")
+    done = cli("--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

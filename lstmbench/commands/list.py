@@ -7,7 +7,8 @@ import importlib.util
 import click
 
 from lstmbench.backend import BackendSpec
-from lstmbench.plugin import manager
+from lstmbench.messages import tell
+from lstmbench.plugin import catalogue, manager
 from lstmbench.plugin.hookspecs import hookimpl
 
 
@@ -33,15 +34,15 @@ def list_command() -> None:
     from lstmbench.report.grid import grid
 
     host = manager.load()
+    host.collect_all()
     specs = host.backends()
     rows = []
     for spec in specs.values():
         modes = "; ".join(f"{kind}: {', '.join(modes)}" for kind, modes in spec.modes.items())
         where = state(spec) + (f"; not in 'all': {spec.out_of_all}" if spec.out_of_all else "")
         rows.append((spec.name, modes, where, spec.summary))
-    for name, install in manager.KNOWN.items():
-        if name not in specs:
-            rows.append((name, "", f"not installed: {install}", ""))
+    missing = [name for name in catalogue.backends() if name not in specs]
+    rows += [(name, "", manager.absence(host, name) or "", "") for name in missing]
     click.echo(grid(("backend", "modes (the default first)", "state", "summary"), rows))
     found = [("cpu", facts.processor()), *facts.gpus().items()]
     click.echo("\n" + grid(("device", "model"), found))
@@ -51,8 +52,7 @@ def list_command() -> None:
     click.echo("\n" + grid(("protocol", "what it does"), protocols))
     formats = [(f.name, f"*{f.suffix}") for f in host.formats().values()]
     click.echo("\n" + grid(("format", "published as"), formats))
-    for problem in host.problems.values():
-        click.echo(f"lstmbench: {problem}", err=True)
+    tell(host.problems)
 
 
 @hookimpl

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lstmbench.errors import UserError
+from lstmbench.plugin.guard import PluginFailed, guarded
+
 if TYPE_CHECKING:
     from lstmbench.analysis.tables import Table
 
@@ -25,9 +28,17 @@ class Format:
     suffix: str
     render: Callable[[Sequence[Table]], str]
 
-    @property
-    def fault(self) -> str | None:
-        """What is wrong with it, or ``None``."""
-        if not (isinstance(self.suffix, str) and SUFFIX.fullmatch(self.suffix)):
-            return f"offers {self.name!r} with the unusable suffix {self.suffix!r}"
-        return None if callable(self.render) else f"offers {self.name!r} without a render"
+    def text(self, tables: Sequence[Table]) -> str:
+        """What ``render`` returns. Raises :class:`UserError` for whatever else it does."""
+        try:
+            with guarded():
+                text = self.render(tables)
+        except PluginFailed as failed:
+            raise UserError(f"format {self.name!r} of a plugin failed: {failed}") from failed
+        if not isinstance(text, str):
+            what = f"{type(text).__name__}, no text"
+            raise UserError(f"format {self.name!r} of a plugin returned {what}")
+        if re.search("[\ud800-\udfff]", text):
+            what = "half a character (a surrogate), which no file can hold"
+            raise UserError(f"format {self.name!r} of a plugin returned {what}")
+        return text

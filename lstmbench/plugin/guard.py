@@ -1,4 +1,7 @@
-"""Code of plugins, called so that it cannot end the host, hang it, or write into its output."""
+"""Code of plugins, called so that it cannot end the host, hang it or write into its output.
+
+This is against accidents. A plugin is trusted code: what means to, can do all of that.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ def _flush() -> None:
 def _alarm(seconds: float | None) -> Iterator[None]:
     """Interrupt the block after ``seconds``, and again as long as it goes on regardless.
 
-    An alarm that is somebody else's (a test's time limit, say) is left alone.
+    An alarm that is set already (a test's time limit, say) is left alone.
     """
     free = (
         seconds is not None

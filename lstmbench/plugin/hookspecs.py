@@ -6,7 +6,11 @@ A plugin is a module named by an entry point of the group ``lstmbench``::
     [project.entry-points.lstmbench]
     mine = "lstmbench_mine"
 
-It is imported whenever lstmbench starts, so it must import no framework.
+It is imported whenever lstmbench lists or chooses something, so it must import no framework. The
+import, and each call of a hook, may take ten seconds; what is printed meanwhile goes to standard
+error. Hooks have no parameters. Each returns a list, or yields what would be in it. The members are
+of the very class that is named, not of a subclass; commands may be of a subclass of
+:class:`click.Command`. What is not as it should be is one line of ``lstmbench plugins``.
 """
 
 from __future__ import annotations
@@ -82,7 +86,9 @@ def lstmbench_protocols() -> Iterable[Protocol]:  # type: ignore[empty-body]
 
 @hookspec
 def lstmbench_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
-    """Called at start-up: verbs of the command line. Import heavy modules inside the command.
+    """Called for ``--help``, and for a command that is not the host's own: more commands.
+
+    Import heavy modules inside the command.
 
     Example::
 
@@ -104,8 +110,8 @@ def lstmbench_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
 def lstmbench_formats() -> Iterable[Format]:  # type: ignore[empty-body]
     """Called once, before tables are written: formats for ``report`` and ``publish``.
 
-    ``render`` gets a list of :class:`lstmbench.Table` and returns text; what names and messages
-    hold must appear as text in it. The tables are a copy. A published store gets the result as
+    ``render(tables)`` gets a list of :class:`lstmbench.Table`, a copy, and returns text; what names
+    and messages hold must appear as text in it. A published store gets the result as
     ``tables/all`` with the format's suffix.
 
     Example::

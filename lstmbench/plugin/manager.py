@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.metadata
 import os
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pluggy
-
-from lstmbench.backend import INTERFACE, BackendSpec
+from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
-from lstmbench.plugin import hookspecs
+from lstmbench.messages import tell
+from lstmbench.plugin import catalogue, hookspecs, offers
+from lstmbench.plugin.discovery import DISABLE, disable, find_plugins
 from lstmbench.plugin.extensions import Format
+from lstmbench.plugin.names import unknown as unknown
+from lstmbench.plugin.registered import Plugin
 
-#: Set to anything: every hook call is printed on stderr.
-TRACE = "LSTMBENCH_TRACE_HOOKS"
+if TYPE_CHECKING:
+    import click
+
+    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.protocol import Protocol
+
 BUILTINS = (
     "lstmbench.plugin.builtins",
     "lstmbench.report.formats",
     "lstmbench.commands.run",
     "lstmbench.commands.report",
     "lstmbench.commands.list",
+    "lstmbench.commands.plugins",
     "lstmbench.commands.check",
     "lstmbench.commands.compare",
     "lstmbench.commands.new",
@@ -34,168 +38,146 @@ BUILTINS = (
     "lstmbench.commands.schema",
     "lstmbench.commands.verify",
 )
-#: Plugins of this project, so that one that is not installed is still listed, with the way there.
-KNOWN = {
-    "numpy": "pip install ./plugins/numpy",
-    "tf-scratch": "pip install ./plugins/tf-scratch",
-    "keras": "pip install ./plugins/keras",
-    "keras-jax": "pip install './plugins/keras[jax]'",
-    "keras-torch": "pip install './plugins/keras[torch]'",
-    "torch": "pip install ./plugins/torch",
-    "torch-scratch": "pip install ./plugins/torch",
-    "jax": "pip install ./plugins/jax",
-}
 
 T = TypeVar("T")
 
 
 @dataclass
 class Host:
-    """The loaded plugins, and one line for each that could not be used."""
+    """The loaded plugins, and what they offer.
 
-    manager: pluggy.PluginManager
-    problems: dict[str, str] = field(default_factory=dict)
+    ``damaged`` has a line for each distribution whose entry points cannot be read.
+    """
+
+    plugins: list[Plugin]
+    damaged: list[str] = field(default_factory=list)
     _collected: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each plugin that could not be used, or not all of it."""
+        return [*self.damaged, *(p.problem for p in self.plugins if p.problem)]
 
     def backends(self) -> dict[str, BackendSpec]:
         """Specs by name, in order of registration."""
-        return self._collect("lstmbench_backends", BackendSpec)
+        return self._collect("lstmbench_backends", BackendSpec, offers.backend_faults)
 
-    def corpora(self) -> dict[str, Any]:
-        """:class:`lstmbench.corpora.corpus.CorpusSpec` by name."""
+    def corpora(self) -> dict[str, CorpusSpec]:
+        """Texts by name."""
         from lstmbench.corpora.corpus import CorpusSpec
 
-        return self._collect("lstmbench_corpora", CorpusSpec)
+        return self._collect("lstmbench_corpora", CorpusSpec, offers.corpus_faults)
 
-    def protocols(self) -> dict[str, Any]:
-        """:class:`lstmbench.protocol.Protocol` by name."""
+    def protocols(self) -> dict[str, Protocol]:
+        """Named hyper-parameters."""
         from lstmbench.protocol import Protocol
 
-        return self._collect("lstmbench_protocols", Protocol)
+        return self._collect("lstmbench_protocols", Protocol, offers.protocol_faults)
 
-    def commands(self) -> dict[str, Any]:
-        """:class:`click.Command` by name."""
+    def commands(self) -> dict[str, click.Command]:
+        """Commands of the command line by name."""
         import click
 
-        return self._collect("lstmbench_commands", click.Command)
+        return self._collect("lstmbench_commands", click.Command, offers.command_faults, True)
 
     def formats(self) -> dict[str, Format]:
         """Ways to write tables, by name; the host's own first."""
-        return self._collect("lstmbench_formats", Format)
+        return self._collect("lstmbench_formats", Format, offers.format_faults)
 
-    def _collect(self, hook: str, kind: type[T]) -> dict[str, T]:
-        """Ask every plugin by itself; keep what is sound, note what is not."""
-        if hook in self._collected:
-            return self._collected[hook]
-        found: dict[str, T] = {}
-        plugins = [i.plugin for i in getattr(self.manager.hook, hook).get_hookimpls()]
-        for plugin in plugins:
-            name = str(self.manager.get_name(plugin))
-            others = [other for other in plugins if other is not plugin]
-            caller = self.manager.subset_hook_caller(hook, remove_plugins=others)
-            try:
-                answers: Any = caller() or [None]
-                offers = list(answers[0])
-            except (Exception, SystemExit) as error:
-                self._note(name, f"{hook} failed: {_line(error)}")
-                continue
-            for offer in offers:
-                fault = _fault(offer, kind, found)
-                if fault:
-                    self._note(name, f"{hook} {fault}")
-                else:
-                    found[offer.name] = offer
-        self._collected[hook] = found
-        return found
+    def collect_all(self) -> None:
+        """Ask every hook, so that every offer and every problem is known."""
+        for ask in (
+            *(self.backends, self.corpora, self.protocols),
+            *(self.commands, self.formats),
+        ):
+            ask()
 
-    def _note(self, plugin: str, what: str) -> None:
-        self.problems.setdefault(plugin, f"plugin {plugin!r}: {what}")
+    def _collect(
+        self, hook: str, kind: type[T], check: offers.Check[T], subclasses: bool = False
+    ) -> dict[str, T]:
+        """What all plugins offer in a hook; the first of a name has it."""
+        if hook not in self._collected:
+            found: dict[str, T] = {}
+            owners: dict[str, Plugin] = {}
+            for plugin in self.plugins:
+                own = plugin.ask(hook, kind, check, owners, subclasses)
+                found |= own
+                owners |= dict.fromkeys(own, plugin)
+            self._collected[hook] = found
+        return self._collected[hook]
 
     def check_problems(self) -> None:
         """Raise the first problem as a :class:`UserError`: ``all`` cannot mean all."""
         for collect in (self.backends, self.corpora, self.protocols, self.commands):
             collect()
-        for problem in self.problems.values():
+        if self.problems:
             raise UserError(
-                f"{problem} (repair or uninstall it, or name the backends that you want)"
+                f"{self.problems[0]} (repair it, uninstall it or name it in {DISABLE}, or name the "
+                "backends that you want)"
             )
 
+    def unknown(self, kind: str, name: str, names: Iterable[str]) -> UserError:
+        """The error for a name that no plugin offers; one that is left out might have."""
+        return UserError(f"{unknown(kind, name, names)}{self.left_out(name)}")
 
-def _fault(offer: Any, kind: type, found: dict[str, Any]) -> str | None:
-    """Why an offer cannot be used, or ``None``."""
-    if not isinstance(offer, kind):
-        return f"returned {type(offer).__name__} where {kind.__name__} is expected"
-    name = getattr(offer, "name", None)
-    if not isinstance(name, str) or not name or set(name) & set(",: \t\n/\\"):
-        return f"offers the unusable name {name!r}"
-    if name == "all":
-        return "offers the name 'all', which means every backend"
-    if name in found:
-        return f"registers {name!r} a second time"
-    if isinstance(offer, Format):
-        return offer.fault
-    return _spec_fault(offer) if isinstance(offer, BackendSpec) else None
+    def left_out(self, name: str) -> str:
+        """In brackets, why ``name`` may be missing; empty if every plugin is here and whole."""
+        reasons = sorted(self.problems, key=lambda problem: repr(name) not in problem)
+        if len(reasons) > 1:
+            reasons[1:] = [f"{len(reasons) - 1} more in 'lstmbench plugins'"]
+        disabled = [repr(plugin.name) for plugin in self.plugins if plugin.disabled]
+        if disabled:
+            reasons.append(f"{DISABLE} leaves out {', '.join(disabled)}")
+        return f" (and {'; '.join(reasons)})" if reasons else ""
 
 
-def _spec_fault(spec: BackendSpec) -> str | None:
-    """What is wrong with the fields of a spec, by hand: listing must not wait for a validator."""
-    if spec.interface != INTERFACE:
-        return (
-            f"offers {spec.name!r} for interface {spec.interface}, this lstmbench has "
-            f"{INTERFACE}: install matching versions"
-        )
+class OnDemand(Mapping[str, T]):
+    """The host's own offers; plugins are loaded when a name is asked for that is none of them.
 
-    def strings(values: Any, kind: type[Any]) -> bool:
-        return isinstance(values, kind) and all(isinstance(value, str) for value in values)
+    ``ask`` is a method of :class:`Host`, such as ``Host.protocols``.
+    """
 
-    def lists(table: Any) -> bool:
-        return strings(table, Mapping) and all(strings(v, tuple) and v for v in table.values())
+    def __init__(self, ask: Callable[[Host], dict[str, T]]) -> None:
+        self._ask = ask
 
-    sound = {
-        "factory 'module:attribute'": isinstance(spec.factory, str) and ":" in spec.factory,
-        "modes {device: (mode, ...)}": bool(spec.modes) and lists(spec.modes),
-        "dtypes {device: (dtype, ...)}": lists(spec.dtypes),
-        "imports (module, ...)": strings(spec.imports, tuple),
-        "environment {name: text}": strings(spec.environment, Mapping)
-        and all(isinstance(value, str) for value in spec.environment.values()),
-        "texts": strings((spec.summary, spec.install, spec.out_of_all or ""), tuple),
-    }
-    wrong = next((what for what, right in sound.items() if not right), None)
-    return f"offers {spec.name!r} without proper {wrong}" if wrong else None
+    def __getitem__(self, name: str) -> T:
+        own = self._ask(own_host())
+        return own[name] if name in own else self._ask(load())[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ask(load()))
+
+    def __len__(self) -> int:
+        return len(self._ask(load()))
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+@cache
+def own_host() -> Host:
+    """The host alone, for what needs no plugin: none can be slow or end it then."""
+    own = [Plugin(module) for module in BUILTINS]
+    for plugin in own:
+        plugin.load()
+    return Host(own)
 
 
 @cache
 def load() -> Host:
-    """Built-ins first, then every entry point of the group ``lstmbench``."""
-    manager = pluggy.PluginManager(hookspecs.NAME)
-    manager.add_hookspecs(hookspecs)
-    if os.environ.get(TRACE):
-        manager.trace.root.setwriter(sys.stderr.write)
-        manager.enable_tracing()
-    for module in BUILTINS:
-        manager.register(importlib.import_module(module), module)
-    host = Host(manager)
-    # in order of name, so that which of two equal names wins does not depend on the file system
-    for entry in sorted(
-        importlib.metadata.entry_points(group=hookspecs.NAME), key=lambda e: (e.name, e.value)
-    ):
-        try:
-            manager.register(entry.load(), entry.name)
-        except (Exception, SystemExit) as error:
-            host._note(entry.name, f"cannot be loaded: {_line(error)}")
+    """Built-ins first, then every entry point of the group ``lstmbench`` that is not disabled."""
+    host = Host(list(own_host().plugins))
+    found = find_plugins(host.damaged)
+    tell(disable(found, os.environ.get(DISABLE, ""), {hookspecs.NAME, *BUILTINS}))
+    for plugin in found:
+        if not plugin.disabled:
+            plugin.load()
+        # the same module under another name adds nothing
+        if plugin.module is None or all(plugin.module is not p.module for p in host.plugins):
+            host.plugins.append(plugin)
     return host
 
 
-def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
-    """The error for a name that nobody registered, with the nearest that somebody did."""
-    names = sorted(names)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
-    return UserError(f"unknown {kind} {name!r}: {hint}")
+def loaded() -> Host | None:
+    """The host with its plugins, if something has needed them."""
+    return load() if load.cache_info().currsize else None
 
 
 def find_backend(host: Host, name: str) -> BackendSpec:
@@ -203,9 +185,20 @@ def find_backend(host: Host, name: str) -> BackendSpec:
     specs = host.backends()
     if name in specs:
         return specs[name]
-    error = unknown("backend", name, {*specs, *KNOWN})
-    if name in KNOWN and not host.problems:
-        raise UserError(f"backend {name!r} is not installed: {KNOWN[name]}")
-    for problem in host.problems.values():
-        raise UserError(f"{error} (and {problem})")
-    raise error
+    if reason := absence(host, name):
+        raise UserError(f"backend {name!r} is {reason}")
+    raise host.unknown("backend", name, {*specs, *catalogue.backends()})
+
+
+def absence(host: Host, name: str) -> str | None:
+    """Why a backend is not here: "not installed: ...", or ``None`` where nothing is known of it."""
+    known = catalogue.backends().get(name)
+    for plugin in host.plugins:
+        source = known and plugin.entry and plugin.entry.value == known.module
+        if plugin.disabled and (source or plugin.name == name):
+            return f"not loaded: {DISABLE} leaves out {plugin.title}"
+        if plugin.problem and (source or plugin.name == name):
+            return f"not loaded: {plugin.problem}"
+        if source:
+            return f"not offered by {plugin.title}"
+    return f"not installed: {known.advice}" if known else None

@@ -12,7 +12,7 @@ from string import Template
 
 from lstmbench import __version__
 from lstmbench.errors import UserError
-from lstmbench.plugin import manager
+from lstmbench.plugin import catalogue, manager
 from lstmbench.records.files import exists
 
 EXAMPLE = "lstmbench_numpy"
@@ -70,7 +70,7 @@ def check_name(name: str) -> None:
             f"{name!r} cannot name a plugin: use lower-case letters and digits, parts joined by "
             "single hyphens, a letter first"
         )
-    if name == "all" or name in manager.load().backends() or name in manager.KNOWN:
+    if name == "all" or name in manager.load().backends() or name in catalogue.backends():
         raise UserError(f"there is a backend {name!r} already: choose another name")
     try:
         metadata.distribution(f"lstmbench-{name}")
@@ -101,9 +101,8 @@ def write_plugin(name: str, into: Path) -> Path:
     try:
         example = resources.files(EXAMPLE)
     except ModuleNotFoundError:
-        raise UserError(
-            f"the example to start from is not installed: {manager.KNOWN['numpy']}"
-        ) from None
+        advice = catalogue.backends()["numpy"].advice
+        raise UserError(f"the example to start from is not installed: {advice}") from None
     package = "lstmbench_" + name.replace("-", "_")
     title = "".join(part.capitalize() for part in name.split("-"))
     names = {"name": name, "package": package, "title": title, "version": __version__}

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lstmbench.errors import UserError
+from lstmbench.analysis.tables import Table
 from lstmbench.plugin import manager
 from lstmbench.plugin.extensions import Format
 from lstmbench.plugin.hookspecs import hookimpl
@@ -43,9 +43,9 @@ def lstmbench_formats() -> list[Format]:
 
 def find(name: str) -> Format:
     """The format of that name. Raises :class:`UserError` naming those that there are."""
-    formats = manager.load().formats()
+    formats = manager.OnDemand(manager.Host.formats)
     if name not in formats:
-        raise manager.unknown("format", name, formats)
+        raise manager.load().unknown("format", name, formats)
     return formats[name]
 
 
@@ -62,11 +62,4 @@ def render(form: Format, tables: Sequence[Table]) -> str:
     """
     if form.name in FORMATS:
         return form.render(tables)
-    try:
-        text = form.render(copy.deepcopy(tables))
-    except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise UserError(f"format {form.name!r} of a plugin failed: {what}") from error
-    if not isinstance(text, str):
-        raise UserError(f"format {form.name!r} of a plugin returned {type(text).__name__}, no text")
-    return text
+    return form.text(copy.deepcopy(tables))

@@ -103,7 +103,7 @@ def check(options: Options) -> Work:
         estimate.check_size(selected, len(corpus.ids), len(corpus.vocabulary))
     plan = make_plan(selected)
     busy = advice.warning(sampler.busy())
-    warnings = [note, *host.problems.values(), *provenance.warnings(), busy]
+    warnings = [note, *host.problems, *provenance.warnings(), busy]
     return Work(
         plan=plan,
         specs=host.backends(),

@@ -13,7 +13,7 @@ from lstmbench.corpora import corpus as corpora
 from lstmbench.corpora.corpus import Corpus, CorpusMissing
 from lstmbench.errors import UserError
 from lstmbench.machine import facts
-from lstmbench.plugin import manager
+from lstmbench.plugin import catalogue, manager
 from lstmbench.protocol import Protocol
 from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import DTYPES, INITS, Dtype
@@ -30,7 +30,8 @@ def choose_backends(host: manager.Host, text: str) -> list[tuple[BackendSpec, st
     if text == "all":
         host.check_problems()
         if not specs:
-            raise UserError("no backend is installed: pip install ./plugins/torch, for one")
+            advice = catalogue.backends()["torch"].advice
+            raise UserError(f"no backend is installed; take torch, for one: {advice}")
         return [(spec, None) for spec in specs.values() if spec.out_of_all is None]
     chosen: list[tuple[BackendSpec, str | None]] = []
     for item in split(text, "--backends"):
@@ -99,8 +100,8 @@ def choose_protocols(
     """The named preset with the command line's overrides crossed, and what they really change."""
     presets = host.protocols()
     if name not in presets:
-        raise manager.unknown("protocol", name, presets)
-    preset: Protocol = presets[name]
+        raise host.unknown("protocol", name, presets)
+    preset = presets[name]
     swept = {option: values for option, values in given.items() if values is not None}
     crossed = [
         preset.override(dict(zip(swept, values, strict=True)))
@@ -162,7 +163,7 @@ def choose_corpus(
     """The named text; without a name The Time Machine, or the bundled text and a note on that."""
     specs = host.corpora()
     if name is not None and name not in specs:
-        raise manager.unknown("corpus", name, specs)
+        raise host.unknown("corpus", name, specs)
     try:
         return corpora.resolve(specs[name] if name else corpora.DEFAULT, file), None
     except CorpusMissing:

@@ -30,9 +30,16 @@ BROKEN = {
     "syntax error": "def",
     "error at import": "raise RuntimeError('first\\nsecond')",
     "exit at import": "import sys; sys.exit('no framework here')",
+    "no exception at import": "class Odd(BaseException): pass\nraise Odd",
+    "the process ended at import": "import os; os._exit(0)",
+    "a misspelt hook": f"{HEAD}\n@hookimpl\ndef lstmbench_backend(): return [SPEC]",
+    "a misspelt prefix": f"{HEAD}\n@hookimpl\ndef lstmbnch_backends(): return [SPEC]",
+    "a hook without its mark": f"{HEAD}\ndef lstmbench_backends(): return [SPEC]",
     "hook with an unknown argument": f"{HEAD}\n@hookimpl\ndef lstmbench_backends(host): return []",
     "hook raises": hook("raise RuntimeError('no luck')"),
     "hook exits": hook("raise SystemExit(3)"),
+    "hook ends the process": hook("import os; os._exit(0)"),
+    "no end of offers": hook("import itertools; return itertools.repeat(SPEC)"),
     "hook raises half-way": hook("yield SPEC; raise RuntimeError('no luck')"),
     "nothing returned": hook("return None"),
     "a number returned": hook("return 7"),
@@ -44,6 +51,31 @@ BROKEN = {
     "a name with a colon": hook("return [replace(SPEC, name='my:own')]"),
     "no name": hook("return [replace(SPEC, name='')]"),
     "a name that is no string": hook("return [replace(SPEC, name=7)]"),
+    "a name of many characters": hook("return [replace(SPEC, name='m' * 300)]"),
+    "a name that clears the screen": hook("return [replace(SPEC, name='\\x1b[2J')]"),
+    "a name like an option": hook("return [replace(SPEC, name='-m')]"),
+    "a spec whose property raises": f"""{HEAD}
+class Odd(BackendSpec):
+    @property
+    def modes(self):
+        raise RuntimeError('no luck')
+
+    def __init__(self): object.__setattr__(self, 'name', 'odd')
+
+@hookimpl
+def lstmbench_backends(): return [Odd()]
+""",
+    "a table that raises": f"""{HEAD}
+class Odd(dict):
+    def values(self): raise RuntimeError('no luck')
+
+@hookimpl
+def lstmbench_backends(): return [replace(SPEC, modes=Odd(cpu=('eager',)))]
+""",
+    "half a character": hook("return [replace(SPEC, summary='\\udcff')]"),
+    "an environment that cannot be": hook("return [replace(SPEC, environment={'A=B': 'x'})]"),
+    "an environment with a NUL": hook("return [replace(SPEC, environment={'A': '\\0'})]"),
+    "an environment without end": hook("return [replace(SPEC, environment={'A': 'x' * 9**7})]"),
     "the name all": hook("return [replace(SPEC, name='all')]"),
     "another interface": hook("return [replace(SPEC, interface=2)]"),
     "no mode": hook("return [replace(SPEC, modes={})]"),
@@ -71,11 +103,134 @@ def test_a_broken_plugin_stops_all_with_one_line_and_nothing_else(
     assert "\nnumpy " in listed.stdout
 
 
+SAYS = {
+    "a misspelt hook": "unknown hook 'lstmbench_backend': did you mean 'lstmbench_backends'?",
+    "a misspelt prefix": "unknown hook 'lstmbnch_backends': did you mean 'lstmbench_backends'?",
+    "a hook without its mark": "lstmbench_backends lacks the decorator @hookimpl",
+    "hook with an unknown argument": "lstmbench_backends has the argument 'host'",
+    "exit at import": "cannot be loaded: SystemExit: no framework here",
+    "the process ended at import": "cannot be loaded: SystemExit: os._exit(0)",
+    "hook ends the process": "lstmbench_backends failed: SystemExit: os._exit(0)",
+    "nothing returned": "it returned None where a list is expected",
+    "a string returned": "returned str where BackendSpec is expected",
+    "no end of offers": "offers 'mine' twice",
+    "a spec whose property raises": "returned a Odd, a subclass of BackendSpec",
+    "a table that raises": "lstmbench_backends failed: RuntimeError: no luck",
+    "modes in a list": "offers 'mine' with modes=['eager'], expected {device: (mode, ...)}",
+    "another interface": "offers 'mine' for interface 2, this lstmbench has 1",
+}
+
+
+@pytest.mark.parametrize("which", SAYS)
+def test_what_is_wrong_is_said(here: Any, call: Call, which: str) -> None:
+    here.plugin("broken", BROKEN[which])
+    line = call("list").stderr
+    assert line.startswith("lstmbench: plugin 'broken' (lstmbench-broken 0.1): ")
+    assert SAYS[which] in line
+
+
+SILENT = {
+    "a hook of later versions": "@hookimpl(optionalhook=True)\ndef lstmbench_observers(): pass",
+    "a helper": "def lstmbench_version(): pass",
+    "something else": "@hookimpl\ndef paint(): pass",
+}
+
+
+@pytest.mark.parametrize("source", SILENT.values(), ids=SILENT.keys())
+def test_what_is_no_misspelt_hook(here: Any, call: Call, source: str) -> None:
+    here.plugin("mine", f"{hook('return [SPEC]')}\n{source}\n")
+    done = call("list")
+    assert done.stderr == ""
+    assert "\nmine " in done.stdout
+
+
+def test_a_hook_may_be_implemented_under_another_name(here: Any, call: Call) -> None:
+    source = "@hookimpl(specname='lstmbench_backends')\ndef mine(): return [SPEC]"
+    here.plugin("mine", f"{HEAD}\n{source}\n")
+    here.plugin("other", hook("return [replace(SPEC, name='other')]"))
+    done = call("list")
+    assert done.stderr == ""
+    for name in ("mine", "numpy", "other"):
+        assert done.stdout.count(f"\n{name} ") == 1
+
+
+@pytest.mark.parametrize(
+    "source", ["import time; time.sleep(60)", hook("import time; time.sleep(60)")]
+)
+def test_a_plugin_that_hangs_is_left_out(
+    here: Any, call: Call, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    from lstmbench.plugin import registered
+
+    monkeypatch.setattr(registered, "MAX_SECONDS", 0.2)
+    here.plugin("slow", source)
+    done = call("list")
+    assert "plugin 'slow' (lstmbench-slow 0.1): " in done.stderr
+    assert "takes longer than 0.2 s" in done.stderr
+    assert "\nnumpy " in done.stdout
+
+
+def test_a_plugin_that_hung_once_is_not_asked_again(
+    here: Any, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lstmbench.plugin import registered
+
+    monkeypatch.setattr(registered, "MAX_SECONDS", 0.2)
+    body = "open('asked', 'a').write('x'); import time; time.sleep(60)"
+    here.plugin("slow", "\n".join(hook(body, kind) for kind in ("backends", "corpora", "formats")))
+    call("list")
+    assert (here.folder / "asked").read_text() == "x"
+
+
+def test_what_plugins_print_is_no_output(here: Any, call: Call) -> None:
+    here.plugin("loud", f"print('at import')\n{hook('print(1); return [SPEC]')}")
+    done = call("plugins", "--format", "json")
+    assert [row["name"] for row in json.loads(done.stdout)][-2:] == ["numpy", "loud"]
+    assert done.stderr == "at import\n1\n"
+
+
+def test_of_many_names_the_nearest_few_are_shown(
+    here: Any, call: Call, one_line: Callable[..., None]
+) -> None:
+    here.plugin("many", hook("return [replace(SPEC, name=f'mine{i}') for i in range(10_000)]"))
+    done = call(*here.tiny_run, "--backends", "quux")
+    one_line(done, "unknown backend 'quux': there are 10,008, such as")
+    assert len(done.stderr) < 200
+
+
+@pytest.mark.parametrize(
+    ("option", "kind", "offer"),
+    [
+        ("--protocol", "protocols", "replace(D2L, name='adam', epochs=0)"),
+        ("--corpus", "corpora", "CorpusSpec('adam', '')"),
+    ],
+)
+def test_what_is_missing_may_be_a_broken_plugin_s(
+    here: Any, call: Call, one_line: Callable[..., None], option: str, kind: str, offer: str
+) -> None:
+    here.plugin("aaa", BROKEN["import error"])
+    here.plugin("adam", hook(f"return [{offer}]", kind))
+    done = call(*here.tiny_run, "--backends", "numpy", option, "adam")
+    one_line(done, f"unknown {option[2:]} 'adam': ", "(and plugin 'adam' (lstmbench-adam 0.1): ")
+    assert "; 1 more in 'lstmbench plugins')" in done.stderr
+
+
+def test_an_unknown_command_may_be_a_broken_plugin_s(
+    here: Any, call: Call, one_line: Callable[..., None]
+) -> None:
+    here.plugin("broken", BROKEN["import error"])
+    one_line(call("hello"), "unknown command 'hello'", "(and plugin 'broken'")
+
+
 def test_a_name_that_is_taken_stops_all(
     here: Any, call: Call, one_line: Callable[..., None]
 ) -> None:
     here.plugin("zebra", hook("return [replace(SPEC, name='numpy')]"))
-    one_line(call(*here.tiny_run, "--backends", "all"), "'zebra'", "'numpy' a second time")
+    one_line(
+        call(*here.tiny_run, "--backends", "all"),
+        "plugin 'zebra' (lstmbench-zebra 0.1): lstmbench_backends offers 'numpy', which plugin "
+        "'numpy' (lstmbench-numpy",
+    )
     assert not here.runs()
 
 
@@ -104,7 +259,9 @@ def test_the_second_of_a_name_loses_whatever_the_order_on_disk(here: Any, call: 
     assert "from aardvark" in done.stdout
     assert "from zebra" not in done.stdout
     assert "'zebra'" in done.stderr
-    assert "second time" in done.stderr
+    assert "offers 'mine', which plugin 'aardvark' (lstmbench-aardvark 0.1) has already" in (
+        done.stderr
+    )
 
 
 def test_an_unknown_backend_still_gets_its_near_match(
@@ -126,7 +283,9 @@ def test_no_backend_at_all(here: Any, call: Call, one_line: Callable[..., None])
     here.distribution("lstmbench-numpy", "")
     one_line(call(*here.tiny_run, "--backends", "all"), "no backend is installed", "pip install")
     one_line(
-        call(*here.tiny_run, "--backends", "numpy"), "not installed", "pip install ./plugins/numpy"
+        call(*here.tiny_run, "--backends", "numpy"),
+        "'numpy' is not installed: it comes with lstmbench-numpy",
+        "(from a checkout: pip install ./plugins/numpy)",
     )
 
 

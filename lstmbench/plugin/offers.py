@@ -1,0 +1,210 @@
+"""What a plugin offers, checked field by field. Each check yields what is wrong with an offer.
+
+By hand: listing must not wait for a validator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lstmbench.backend import INTERFACE, BackendSpec
+from lstmbench.plugin.extensions import SUFFIX, Format
+
+if TYPE_CHECKING:
+    import click
+
+    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.protocol import Protocol
+
+T = TypeVar("T")
+Check = Callable[[T], Iterator[str]]
+
+#: Names stand in file names and on command lines.
+MAX_NAME = 64
+#: Characters of an environment variable, half of what Linux takes.
+MAX_VARIABLE = 2**16
+#: Characters that are shown of a value that is not as expected.
+MAX_SHOWN = 80
+#: Of a protocol's counts, the least that makes sense.
+_COUNTS = {"validate_every": 0, "continuation": 0, "repeats": 1}
+_SHARES = ("train_fraction", "validation_fraction", "test_fraction")
+#: Counts up to here are exact in every program that reads JSON.
+_MAX_COUNT = 2**53
+
+
+def fault(offer: object, kind: type[T], check: Check[T], subclasses: bool = False) -> str | None:
+    """Why ``offer`` is no usable ``kind``, or ``None``.
+
+    Without ``subclasses`` the offer must be of ``kind`` itself: a subclass may have fields, such
+    as an optimizer, that nothing would look at.
+    """
+    if not isinstance(offer, kind):
+        return f"returned {type(offer).__name__} where {kind.__name__} is expected"
+    if type(offer) is not kind and not subclasses:
+        return (
+            f"returned a {type(offer).__name__}, a subclass of {kind.__name__}: what it adds would "
+            f"be ignored, so it must be a {kind.__name__} itself"
+        )
+    name: Any = getattr(offer, "name", None)
+    if not usable(name):
+        return f"offers the unusable name {_shown(name)}"
+    wrong = next(check(offer), None)
+    return f"offers {name!r} {wrong}" if wrong else None
+
+
+def usable(name: object) -> bool:
+    """Whether a name can be typed beside others, and be part of a file's name."""
+    return (
+        type(name) is str
+        and 0 < len(name) <= MAX_NAME
+        and name.isprintable()
+        and not name.startswith("-")
+        and not set(name) & set(",:/\\ ")
+        and name not in ("all", "default")
+    )
+
+
+def backend_faults(spec: BackendSpec) -> Iterator[str]:
+    if spec.interface != INTERFACE:
+        yield (
+            f"for interface {_shown(spec.interface)}, this lstmbench has {INTERFACE}: install "
+            "matching versions"
+        )
+    yield from _expect(
+        spec,
+        factory=(_text(spec.factory) and ":" in spec.factory, "'module:attribute'"),
+        modes=(bool(spec.modes) and _lists(spec.modes), "{device: (mode, ...)}"),
+        dtypes=(_lists(spec.dtypes), "{device: (dtype, ...)}"),
+        imports=(_texts(spec.imports, tuple), "(module, ...)"),
+        environment=(_variables(spec.environment), "{name: text}"),
+        expected_failures=(_pairs(spec.expected_failures), "{check: reason}"),
+        summary=(_text(spec.summary), "text"),
+        install=(_text(spec.install), "text"),
+        out_of_all=(spec.out_of_all is None or _text(spec.out_of_all), "the reason, or None"),
+    )
+
+
+def protocol_faults(offered: Protocol) -> Iterator[str]:
+    from lstmbench.protocol import OVERRIDABLE
+
+    for name, (least, most) in OVERRIDABLE.items():
+        value = getattr(offered, name)
+        if name == "learning_rate":
+            right = _number(value, least, most) and value > 0
+            expected = f"a positive number, at most {most}"
+        else:
+            right = _count(value, least, most)
+            expected = f"a whole number from {least} to {most}"
+        yield from _expect(offered, **{name: (right, expected)})
+    for name, least in _COUNTS.items():
+        right = _count(getattr(offered, name), least)
+        yield from _expect(offered, **{name: (right, f"a whole number from {least}")})
+    for name in _SHARES:
+        right = _number(getattr(offered, name), 0, 1)
+        yield from _expect(offered, **{name: (right, "a share from 0 to 1")})
+    shares = sum(getattr(offered, name) for name in _SHARES)
+    yield from _expect(
+        offered,
+        train_tokens=(
+            offered.train_tokens is None or _count(offered.train_tokens, 1),
+            "a whole number from 1, or None",
+        ),
+        test_fraction=(
+            offered.train_tokens is not None or shares < 1 + 1e-9,
+            "no more than the train and validation fractions leave",
+        ),
+        clip_norm=(_number(offered.clip_norm) and offered.clip_norm > 0, "a positive number"),
+        precision=(
+            offered.precision is None or _number(offered.precision, 0, 1),
+            "a share such as 0.02, or None",
+        ),
+        budget=(_number(offered.budget) and offered.budget > 0, "a positive number"),
+        prefixes=(_texts(offered.prefixes, tuple), "(text, ...)"),
+        summary=(_text(offered.summary), "text"),
+        note=(_text(offered.note), "text"),
+    )
+
+
+def corpus_faults(spec: CorpusSpec) -> Iterator[str]:
+    yield from _expect(
+        spec,
+        summary=(_text(spec.summary), "text"),
+        make=(spec.make is None or callable(spec.make), "a function that returns the text"),
+        surprisal=(spec.surprisal is None or callable(spec.surprisal), "a function, or None"),
+        filename=(_text(spec.filename) and not set(spec.filename) & set("/\\"), "a file's name"),
+        urls=(_texts(spec.urls, tuple), "(address, ...)"),
+    )
+    if spec.make is None:
+        digest = isinstance(spec.sha256, str) and re.fullmatch("[0-9a-f]{64}", spec.sha256)
+        yield from _expect(
+            spec,
+            filename=(bool(spec.filename), "a file's name, as there is no make"),
+            sha256=(bool(digest), "64 digits of 0-9a-f"),
+        )
+
+
+def command_faults(offered: click.Command) -> Iterator[str]:
+    if not _text(offered.get_short_help_str()):
+        yield "without a help text"
+
+
+def format_faults(offered: Format) -> Iterator[str]:
+    suffix = offered.suffix
+    right = isinstance(suffix, str) and len(suffix) <= MAX_NAME and bool(SUFFIX.fullmatch(suffix))
+    yield from _expect(
+        offered,
+        suffix=(right, "a dot and letters, such as '.txt'"),
+        render=(callable(offered.render), "a function"),
+    )
+
+
+def _expect(offer: object, **fields: tuple[bool, str]) -> Iterator[str]:
+    """Of the fields, each given with whether it is right and what is expected, those in fault."""
+    for name, (right, expected) in fields.items():
+        if not right:
+            yield f"with {name}={_shown(getattr(offer, name))}, expected {expected}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _text(value: object) -> bool:
+    """A string that files and environments can hold."""
+    return isinstance(value, str) and not re.search("[\0\ud800-\udfff]", value)
+
+
+def _texts(values: Any, kind: type[Any]) -> bool:
+    return isinstance(values, kind) and all(map(_text, values))
+
+
+def _pairs(table: Any) -> bool:
+    return _texts(table, Mapping) and all(map(_text, table.values()))
+
+
+def _variables(table: Any) -> bool:
+    """Of an environment, in which a process can be started."""
+    return _pairs(table) and all(
+        name and "=" not in name and len(name) + len(value) <= MAX_VARIABLE
+        for name, value in table.items()
+    )
+
+
+def _lists(table: Any) -> bool:
+    """Names by name, at least one each."""
+    return (
+        isinstance(table, Mapping)
+        and all(map(usable, table))
+        and all(isinstance(v, tuple) and v and all(map(usable, v)) for v in table.values())
+    )
+
+
+def _count(value: object, least: float = 0, most: float = _MAX_COUNT) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _number(value: Any, least: float = -_MAX_COUNT, most: float = _MAX_COUNT) -> bool:
+    return type(value) in (int, float) and least <= value <= most
