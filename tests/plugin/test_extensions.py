@@ -92,7 +92,7 @@ def test_a_format_that_fails_spoils_nothing_else(
     [
         ({"suffix": "/../../evil"}, "suffix='/../../evil', expected a dot and letters"),
         ({"suffix": "txt"}, "suffix='txt', expected a dot and letters"),
-        ({"name": "csv"}, "'csv', which plugin 'lstmbench.plugin.builtins'"),
+        ({"name": "csv"}, "'csv', which plugin 'lstmbench.report.formats'"),
         ({"name": "a b"}, "unusable name"),
     ],
 )
