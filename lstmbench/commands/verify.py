@@ -19,10 +19,24 @@ def verify(path: Path) -> None:
     against itself. Prints "verified", or each mismatch with its file and field; then the exit code
     is 1.
     """
-    from lstmbench.messages import MAX_LINES, one_line
+    from lstmbench.errors import UserError
+    from lstmbench.messages import MAX_LINES, describe, one_line
+    from lstmbench.plugin import manager
+    from lstmbench.plugin.discovery import DISABLE
+    from lstmbench.plugin.guard import exits_raise
     from lstmbench.verify.stores import verify as check
 
-    report = check(path)
+    try:
+        with exits_raise():
+            report = check(path)
+    except SystemExit as error:  # otherwise a plugin would choose the exit code
+        raise UserError(
+            f"{path} is not verified: code of a plugin tried to end lstmbench ({describe(error)}); "
+            f"leave it out with {DISABLE}"
+        ) from error
+    if (host := manager.loaded()) is not None:
+        for problem in host.problems:
+            report.note(problem)
     for line in report.mismatches[:MAX_LINES]:
         click.echo(one_line(line))
     if len(report.mismatches) > MAX_LINES:

@@ -35,8 +35,11 @@ class GeneratedFiles:
     problems: list[str] = field(default_factory=list)
 
 
-def generate(entries: Entries, draw: bool = True) -> GeneratedFiles:
-    """All generated files. Without ``draw`` no plots: their bytes depend on the drawing library."""
+def generate(entries: Entries, draw: bool = True, plugins: bool = True) -> GeneratedFiles:
+    """All generated files. Without ``draw`` no plots: their bytes depend on the drawing library.
+
+    Without ``plugins`` no tables in the formats of plugins, which need not be loaded then.
+    """
     generated = GeneratedFiles()
     tables = published_tables.make(entry.record for entry in entries.values())
     generated.plots = plots.plots(tables)
@@ -45,7 +48,7 @@ def generate(entries: Entries, draw: bool = True) -> GeneratedFiles:
         wanted = {plot.path: plot.draw for plot in generated.plots}
         drawn = images.draw(wanted, generated.problems)
         generated.plots = [plot for plot in generated.plots if plot.path in drawn]
-    texts = _foreign_tables(tables, generated.problems)
+    texts = _foreign_tables(tables, generated.problems) if plugins else {}
     generated.by_plugins = list(texts)
     texts["schema.json"] = schema_text()
     texts["README.md"] = readme.readme(entries, tables, generated.plots)

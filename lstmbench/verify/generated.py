@@ -21,7 +21,7 @@ from lstmbench.verify.plots import may_be_drawn, unlike
 #: Files beside a store's own that are named; the rest is counted.
 MAX_NAMED = 5
 #: Where a format of a plugin is written.
-_FOREIGN = re.compile("tables/all" + SUFFIX.pattern)
+_FOREIGN = re.compile(r"tables/all(?!\.(csv|json)$)" + SUFFIX.pattern)
 
 
 def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) -> None:
@@ -30,7 +30,8 @@ def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) ->
     report.mismatches += differences(MANIFEST, actual, manifest.to_bytes())
     for path in _links(folder):
         report.wrong(path, "is a symbolic link: what it leads to is no part of the store")
-    _files(report, folder, manifest, generate(entries, draw=False))
+    foreign = any(_FOREIGN.fullmatch(path) for path in manifest.generated)
+    _files(report, folder, manifest, generate(entries, draw=False, plugins=foreign))
     _others(report, folder)
 
 

@@ -48,8 +48,8 @@ def verify(path: Path) -> Report:
 
 
 def _known() -> ReferenceData:
-    host = manager.load()
-    return ReferenceData(host.protocols(), host.corpora())
+    protocols = manager.OnDemand(manager.Host.protocols)
+    return ReferenceData(protocols, manager.OnDemand(manager.Host.corpora))
 
 
 def _record(report: Report, known: ReferenceData, file: str, stored: Stored) -> None:
