@@ -39,7 +39,9 @@ BROKEN = {
     "hook raises": hook("raise RuntimeError('no luck')"),
     "hook exits": hook("raise SystemExit(3)"),
     "hook ends the process": hook("import os; os._exit(0)"),
-    "no end of offers": hook("import itertools; return itertools.repeat(SPEC)"),
+    "no end of offers": hook(
+        "from itertools import count; return (replace(SPEC, name=f'm{i}') for i in count())"
+    ),
     "hook raises half-way": hook("yield SPEC; raise RuntimeError('no luck')"),
     "nothing returned": hook("return None"),
     "a number returned": hook("return 7"),
@@ -113,7 +115,8 @@ SAYS = {
     "hook ends the process": "lstmbench_backends failed: SystemExit: os._exit(0)",
     "nothing returned": "it returned None where a list is expected",
     "a string returned": "returned str where BackendSpec is expected",
-    "no end of offers": "offers 'mine' twice",
+    "no end of offers": "it offers more than 20,000",
+    "a name twice": "offers 'mine' twice",
     "a spec whose property raises": "returned a Odd, a subclass of BackendSpec",
     "a table that raises": "lstmbench_backends failed: RuntimeError: no luck",
     "modes in a list": "offers 'mine' with modes=['eager'], expected {device: (mode, ...)}",
