@@ -20,7 +20,7 @@ import pytest
 from lstmbench.analysis.tables import Table, tables_from
 from lstmbench.protocol import D2L, QUICK
 from lstmbench.records.record import Continuation, Epochs, Machine
-from lstmbench.report.escape import escape_markdown
+from lstmbench.report.escape import escape_markdown, escape_markdown_line
 from lstmbench.report.numbers import scientific, significant
 from lstmbench.report.plots import perplexity_svg
 from lstmbench.report.text import FORMATS, render
@@ -262,6 +262,28 @@ def test_github_shows_strings_as_they_are(make_record: Make) -> None:
     rows = [line for line in lines if line.startswith("|")]
     assert len({unescaped(row).count("|") for row in rows}) <= 3  # one width for each table
     assert escape_markdown(NAME) in text
+
+
+@pytest.mark.parametrize(
+    "text", ["AMD EPYC (2 cores)", "clip_norm 0.5", "a#b", "{x}!", "-1", "2. of 3", "3) of 4"]
+)
+def test_github_text_is_escaped_only_where_it_must_be(text: str) -> None:
+    assert escape_markdown(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("![x](y)", r"!\[x\](y)"),
+        ("_a_b_", r"\_a_b\_"),
+        ("- item", r"\- item"),
+        ("# title", r"\# title"),
+        ("3) of 4", r"3\) of 4"),
+        ("closing #", r"closing \#"),
+    ],
+)
+def test_github_lines_are_no_markup(text: str, escaped: str) -> None:
+    assert escape_markdown_line(text) == escaped
 
 
 @pytest.mark.parametrize("form", ["github", "plain", "latex"])
