@@ -19,6 +19,7 @@ from lstmbench.machine import energy
 from lstmbench.machine.load import CpuTimeDelta
 from lstmbench.records.record import Continuation, Evaluation, Status, SystemLoad
 from lstmbench.records.trial import Trial
+from lstmbench.runner import advice
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.context import Context, Outcome
 from lstmbench.runner.interrupts import deferred_interrupts
@@ -131,7 +132,8 @@ class Group:
             if lost.reason == "unavailable":
                 outcome = Outcome(Status.UNAVAILABLE, message=str(lost))
             else:
-                outcome = Outcome(Status.FAILED, lost.reason, str(lost))
+                explained = advice.explanation(state.trial, lost.reason)
+                outcome = Outcome(Status.FAILED, lost.reason, f"{lost}{explained}")
         except Exception as error:
             # not even a defect of the host may cost the other trials theirs
             with state.log.open("a", errors="backslashreplace") as log:

@@ -199,13 +199,15 @@ def prove(loaded: Loaded, batches: Batches) -> tuple[dict[str, float], ParityPro
     Raises :class:`InvalidAnswer` with the proof if the instance computes something else.
     """
     clock = Stopwatch()
-    instance = loaded.factory(loaded.task)
+    setting = parity.choose_setting(loaded.task, batches)
+    clock.lap("parity")
+    instance = loaded.factory(setting.task)
     if not isinstance(instance, Backend):
         raise InvalidAnswer(INTERFACE, f"factory made a {type(instance).__name__}, not a Backend")
     clock.lap("build")
     instance.prepare(batches)
     clock.lap("prepare")
-    result = parity.check(instance, batches)
+    result = parity.check(instance, setting)
     clock.lap("parity")
     proof = ParityProof(
         worst=result.worst,
@@ -215,13 +217,11 @@ def prove(loaded: Loaded, batches: Batches) -> tuple[dict[str, float], ParityPro
         shape=result.shape,
         cut=result.cut,
     )
-    first = result.first_difference
-    if first:
-        allowed = result.allowed.get(first, result.tolerance)
+    if name := result.worst_difference:
         raise InvalidAnswer(
             "parity",
-            f"{first} differs from the reference by {result.errors[first]:.1e}, "
-            f"allowed is {allowed:.0e}",
+            f"{name} differs from the reference by {result.errors[name]:.1e}, "
+            f"allowed is {result.allowance(name):.0e}",
             Detail(clock.laps, proof),
         )
     return clock.laps, proof

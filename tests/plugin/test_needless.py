@@ -37,7 +37,8 @@ def store(here: Any, call: Any, make_record: Callable[..., Any]) -> Path:
     run.write_plan({})
     run.write_record(make_record())
     assert call("publish", run.folder, "--to", "store").returncode == 0
-    return here.folder / "store"
+    folder: Path = here.folder / "store"
+    return folder
 
 
 @pytest.mark.parametrize("arguments", [("schema",), ("report", "store"), ("run", "--help")])

@@ -182,6 +182,31 @@ def test_the_instance_that_parity_used_is_thrown_away(
     assert [instance.epochs for instance in built] == [2, 1]  # type: ignore[attr-defined]
 
 
+def test_parity_is_proven_at_a_rate_that_shows_changes(
+    load: LoadTrial, backend: Callable[[Any], str]
+) -> None:
+    built: list[float] = []
+
+    class Noted(NumpyBackend):
+        def __init__(self, task: Task) -> None:
+            super().__init__(task)
+            built.append(task.training.learning_rate)
+
+    slow = replace(load.task, training=replace(load.task.training, learning_rate=1e-5))
+    prepared = ask(replace(load, factory=backend(Noted), task=slow), PREPARE)[1]
+    assert prepared.parity.worst <= prepared.parity.tolerance
+    assert built == [pytest.approx(1.31072), 1e-5]
+
+
+def test_what_cannot_be_proven_is_unavailable_for_that_reason(load: LoadTrial) -> None:
+    model = ModelConfig(vocabulary_size=9, hidden_size=1, layers=1000)
+    training = replace(load.task.training, batch_size=1, steps=1)
+    task = replace(load.task, model=model, training=training)
+    failure = ask(replace(load, task=task, splits={"train": (0, 5)}), PREPARE)[1]
+    assert failure.reason == "unavailable"
+    assert failure.message.startswith("parity cannot be proven for 1000 layers of 1")
+
+
 def test_offsets_change_nothing_but_the_text(load: LoadTrial) -> None:
     offsets = draw_offsets(0, 5, 5)
     answers = ask(load, PREPARE, *map(TrainEpoch, offsets))
@@ -313,9 +338,12 @@ def test_a_failed_parity_names_the_quantity_and_carries_the_proof(
 
     *_, failure = ask(replace(load, factory=backend(Twice)), PREPARE, EPOCH)
     assert failure.reason == "parity"
-    assert failure.message.startswith("text: layer0.input_kernel differs from the reference by")
-    assert failure.detail.parity.worst > 0.5
-    assert set(failure.detail.phases) == {"build", "prepare", "parity"}
+    proof = failure.detail.parity
+    assert proof.worst > 0.5
+    named, _, figures = failure.message.partition(" differs from the reference by ")
+    assert proof.errors[named] == proof.worst
+    assert figures.startswith(f"{proof.worst:.1e}, allowed is 1e-04")
+    assert {"build", "prepare", "parity"} <= set(failure.detail.phases)
 
 
 def test_the_end_of_the_requests_is_the_end(load: LoadTrial) -> None:
