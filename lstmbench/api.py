@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import numbers
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lstmbench.errors import UserError
 from lstmbench.records.record import Record
@@ -97,7 +99,11 @@ class Results(Sequence[Record]):
         Speeds are tokens per second with their 95 % interval (``tokens_per_second``, ``..._low``,
         ``..._high``); a figure that is not known is ``None``.
         """
-        return [row.to_json() for row in self.rows]
+        return [
+            {**row.to_json(), "rank": rank}
+            for table in self.tables()
+            for row, rank in zip(table.rows, table.ranks, strict=True)
+        ]
 
     def epochs(self) -> list[dict[str, Any]]:
         """The raw series: one entry for each epoch of each trial, seconds and nats as measured."""
@@ -223,22 +229,22 @@ def run(
         modes=_names(modes),
         devices=_names(devices),
         protocol=protocol,
-        epochs=_several(epochs),
-        hidden_size=_several(hidden_size),
-        batch_size=_several(batch_size),
-        steps=_several(steps),
-        learning_rate=_several(learning_rate),
-        layers=_several(layers),
+        epochs=_whole("epochs", epochs),
+        hidden_size=_whole("hidden_size", hidden_size),
+        batch_size=_whole("batch_size", batch_size),
+        steps=_whole("steps", steps),
+        learning_rate=_numbers("learning_rate", learning_rate),
+        layers=_whole("layers", layers),
         dtype=dtype,
-        seed=seed,
+        seed=_one("seed", seed),
         init=init,
-        repeats=repeats,
+        repeats=None if repeats is None else _one("repeats", repeats),
         precision=precision,
         budget=budget,
         yes=yes,
         corpus=corpus,
         corpus_file=None if corpus_file is None else Path(corpus_file),
-        threads=_several(threads),
+        threads=_whole("threads", threads),
         env=[f"{k}={v}" for k, v in env.items()] if isinstance(env, Mapping) else list(env),
         no_interleave=not interleave,
         timeout=timeout,
@@ -281,5 +287,31 @@ def _names(value: str | Sequence[str]) -> str:
     return value if isinstance(value, str) else ",".join(value)
 
 
-def _several(value: T | Sequence[T] | None) -> Sequence[T] | None:
-    return value if value is None or isinstance(value, Sequence) else [value]
+def _several(value: T | Iterable[T]) -> list[T]:
+    alone = isinstance(value, str) or not isinstance(value, Iterable)
+    return [cast(T, value)] if alone else list(cast(Iterable[T], value))
+
+
+def _one(option: str, value: int) -> int:
+    try:
+        return operator.index(value)  # NumPy's integers too
+    except TypeError:
+        raise _wrong(option, value, "a whole number") from None
+
+
+def _whole(option: str, value: int | Sequence[int] | None) -> list[int] | None:
+    return None if value is None else [_one(option, number) for number in _several(value)]
+
+
+def _numbers(option: str, value: float | Sequence[float] | None) -> list[float] | None:
+    if value is None:
+        return None
+    found = _several(value)
+    for number in found:
+        if not isinstance(number, numbers.Real):
+            raise _wrong(option, number, "a number")
+    return [float(number) for number in found]
+
+
+def _wrong(option: str, value: object, expected: str) -> UserError:
+    return UserError(f"--{option.replace('_', '-')} {value!r}: expected {expected}")
