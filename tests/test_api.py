@@ -25,7 +25,7 @@ from lstmbench.runner.options import Options
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).parents[1]
-SIZE = {"epochs": 4, "hidden_size": 8, "batch_size": 4, "steps": 5, "threads": 1}
+SIZE: dict[str, Any] = {"epochs": 4, "hidden_size": 8, "batch_size": 4, "steps": 5, "threads": 1}
 PLUGIN = """
 from lstmbench import BackendSpec, hookimpl
 
@@ -104,12 +104,12 @@ def test_figures_are_those_of_the_report(ran: Any, module_cli: Any) -> None:
 
 
 def test_comparisons_are_those_of_the_command(ran: Any) -> None:
-    found = {c.quantity.name: c for c in ran.compare("numpy", "twin:eager")}
+    found = {c.metric.label: c for c in ran.compare("numpy", "twin:eager")}
     speed = found["tokens/s"]
     assert speed.paired
     assert speed.ratio.processes == 2
     assert speed.ratio.low < speed.ratio.value < speed.ratio.high
-    same = {c.quantity.name: c for c in lstmbench.compare(ran.only("numpy"), ran.only("twin"))}
+    same = {c.metric.label: c for c in lstmbench.compare(ran.only("numpy"), ran.only("twin"))}
     assert same["tokens/s"].ratio == speed.ratio
 
 
@@ -143,7 +143,7 @@ def test_a_frame_has_a_line_for_each_entry(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "pandas", raising=False)
     frame = results.to_frame(of)
-    assert list(frame) == getattr(results, of)()  # type: ignore[call-overload]
+    assert list(frame) == getattr(results, of)()
     monkeypatch.delitem(sys.modules, "pandas")
 
 
@@ -319,7 +319,7 @@ def test_public_names_are_shown_and_importable() -> None:
     exec("from lstmbench import *", namespace)
     assert set(lstmbench.__all__) <= set(namespace)
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = lstmbench.no_such_name  # type: ignore[attr-defined]
+        _ = lstmbench.no_such_name
 
 
 def test_the_examples_of_the_documents_run(cli: Any, program: Any) -> None:

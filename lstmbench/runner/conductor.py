@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -17,15 +18,17 @@ from lstmbench.analysis.precision import given_up
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.machine import facts
+from lstmbench.records.parse import unreadable
 from lstmbench.records.record import Machine, Record, Source, Status
 from lstmbench.records.store import Run
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Executor
-from lstmbench.runner.context import Context, Limits, Observer, Outcome
+from lstmbench.runner.context import Context, Limits, Observer, Outcome, Unbreakable
 from lstmbench.runner.group import Group
 from lstmbench.runner.interrupts import deferred_interrupts, interruptible, uninterruptible
 from lstmbench.runner.plan import Plan
 from lstmbench.runner.trial_state import TrialState
+from lstmbench.worker.messages import INTERFACE
 
 
 class Sampler(Protocol):
@@ -71,7 +74,7 @@ class Conductor:
         self.run = run
         self.source = source
         self.executor = executor
-        self.observer = observer
+        self.observer = Unbreakable(observer)
         self.limits = limits
         self.raw_environment = raw_environment
         self.sampler = sampler
@@ -89,7 +92,7 @@ class Conductor:
         """All groups in order, until the sampler says stop.
 
         False if it was interrupted. Every trial that was begun, and without a sampler every trial
-        of the plan, has its record.
+        of the plan, has its record, whatever is raised.
         """
         with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
             tokens = Path(folder) / "tokens.npy"
@@ -98,9 +101,11 @@ class Conductor:
                 with interruptible():
                     self._conduct(self._context(tokens))
             except KeyboardInterrupt:
-                with uninterruptible():
-                    self._record_interrupted()
+                self._record_interrupted("interrupted")
                 return False
+            except BaseException as error:
+                self._record_interrupted(f"the run ended with {type(error).__name__}: {error}")
+                raise
         return True
 
     def _conduct(self, context: Context) -> None:
@@ -146,9 +151,11 @@ class Conductor:
         own = [record for record in self.records if record.trial.row_key() == row]
         return self.sampler is not None and given_up(own)
 
-    def _record_interrupted(self) -> None:
-        for state in self._unrecorded():
-            self._record(state, Outcome(Status.INTERRUPTED, message="interrupted"))
+    def _record_interrupted(self, message: str) -> None:
+        with uninterruptible():
+            for state in self._unrecorded():
+                with suppress(Exception):  # one that cannot be written keeps no other from it
+                    self._record(state, Outcome(Status.INTERRUPTED, message=message))
 
     def _unrecorded(self) -> Iterable[TrialState]:
         """Trials that were begun and have no record."""
@@ -156,8 +163,26 @@ class Conductor:
         return [self._states[name] for name in self._states if name in self._begun - done]
 
     def _record(self, state: TrialState, outcome: Outcome) -> None:
-        """Fold a state into its record and write it."""
-        record = state.record(
+        """Fold a state into its record and write it; never one that could not be read again."""
+        try:
+            record = self._folded(state, outcome)
+            fault = unreadable(record)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            message = f"its record could not be read: {fault}"
+            record = self._folded(state.bare(), Outcome(Status.FAILED, INTERFACE, message))
+        with deferred_interrupts():
+            self.records.append(record)
+            try:
+                self.run.write_record(record)
+            except Exception:
+                self.records.remove(record)
+                raise
+        self.observer.recorded(record)
+
+    def _folded(self, state: TrialState, outcome: Outcome) -> Record:
+        return state.record(
             status=outcome.status,
             reason=outcome.reason,
             message=outcome.message,
@@ -165,7 +190,3 @@ class Conductor:
             source=self.source,
             machine=self._machine,
         )
-        with deferred_interrupts():
-            self.records.append(record)
-            self.run.write_record(record)
-        self.observer.recorded(record)

@@ -33,6 +33,30 @@ class Observer(Protocol):
     def recorded(self, record: Record) -> None: ...
 
 
+class Unbreakable:
+    """An observer whose failure, such as that of a closed terminal, ends itself and no trial."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer: Observer | None = observer
+
+    def phase(self, trial: Trial, name: str) -> None:
+        self._tell(lambda observer: observer.phase(trial, name))
+
+    def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None:
+        self._tell(lambda observer: observer.epoch(trial, done, perplexity, rate))
+
+    def recorded(self, record: Record) -> None:
+        self._tell(lambda observer: observer.recorded(record))
+
+    def _tell(self, call: Callable[[Observer], None]) -> None:
+        if self._observer is None:
+            return
+        try:
+            call(self._observer)
+        except Exception:
+            self._observer = None
+
+
 class Outcome(NamedTuple):
     """How a trial ended."""
 

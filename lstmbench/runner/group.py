@@ -154,12 +154,13 @@ class Group:
     def _prepare(self, state: TrialState) -> None:
         context, trial = self.context, state.trial
         context.observer.phase(trial, "loading")
-        environment = {**trial.backend_environment, **context.raw_environment}
+        spec = context.specs[trial.backend]
+        environment = {**spec.environment, **context.raw_environment}
         channel = context.executor.start(Launch(state.log, trial.threads, environment))
         self._live.append(LiveTrial(state, channel))
         load = load_request(
             trial,
-            context.specs[trial.backend],
+            spec,
             tokens=context.tokens,
             count=len(context.corpus.ids),
             vocabulary_size=len(context.corpus.vocabulary),

@@ -9,9 +9,16 @@ from typing import Any
 
 from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
+from lstmbench.machine.redact import scrub
+from lstmbench.messages import storable
 from lstmbench.protocol import Protocol
 from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import Dtype, Trial
+
+
+def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What records show of an environment: no secrets, no paths, and nothing that no file holds."""
+    return {storable(name): storable(scrub(value)) for name, value in environment.items()}
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,6 @@ def _trial(
         seed=selection.seed,
         threads=combination.threads,
         environment=selection.environment,
-        backend_environment=spec.environment,
+        backend_environment=recorded_environment(spec.environment),
         repeat=repeat,
     )

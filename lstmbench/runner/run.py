@@ -9,20 +9,25 @@ from pathlib import Path
 
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
+from lstmbench.errors import UserError
 from lstmbench.machine import load, provenance, redact
 from lstmbench.messages import storable, tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDABLE
-from lstmbench.records.record import Record, Source
+from lstmbench.records.parse import unreadable
+from lstmbench.records.record import Machine, Record, Source, Status
 from lstmbench.records.store import Run
 from lstmbench.runner import advice, estimate, selection
 from lstmbench.runner.conductor import Conductor, Sampler
 from lstmbench.runner.context import Limits
 from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.options import Options
-from lstmbench.runner.plan import Plan, Selection, make_plan
+from lstmbench.runner.plan import Plan, Selection, make_plan, recorded_environment
 from lstmbench.runner.progress import observe
 from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
+
+#: Of a trial's name: file systems allow 255, and names of temporary files are a little longer.
+MAX_NAME_BYTES = 220
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +99,17 @@ def check(options: Options) -> Work:
         corpus_digest=corpus.digest,
         seed=selection.choose_seed(options.seed),
         threads=threads,
-        environment={name: redact.scrub(value) for name, value in environment.items()},
+        environment=recorded_environment(environment),
         repeats=MAX_PROCESSES if rule else repeats or preset.repeats,
         interleave=not options.no_interleave,
         stopping_rule=rule,
     )
     if not options.yes:
         estimate.check_size(selected, len(corpus.ids), len(corpus.vocabulary))
+    for spec, _ in backends:
+        selection.check_environment(spec.environment, f"backend {spec.name!r}")
     plan = make_plan(selected)
+    check_recordable(plan, len(corpus.vocabulary))
     busy = advice.warning(sampler.busy())
     warnings = [note, *host.problems, *provenance.warnings(), busy]
     return Work(
@@ -113,6 +121,34 @@ def check(options: Options) -> Work:
         raw_environment=environment,
         warnings=[warning for warning in warnings if warning],
     )
+
+
+def check_recordable(plan: Plan, vocabulary_size: int) -> None:
+    """Raise :class:`UserError` for a trial whose record or log could not be written or read again.
+
+    Names, sizes and texts of plugins end up in records; better now than after the training.
+    """
+    source = Source(run="", started="", command=[], commit=None, dirty=None, interleaved=True)
+    machine = Machine(digest="", facts={}, versions={})
+    for trial in [*plan.trials, *(trial for trial, _ in plan.unavailable)]:
+        length = len(trial.name.encode(errors="replace"))
+        if length > MAX_NAME_BYTES:
+            raise UserError(
+                f"{trial.label[:80]}... on {trial.device[:20]}: its files would have names of "
+                f"{length} bytes, {MAX_NAME_BYTES} are the most: shorten the backend's or mode's"
+            )
+        if trial.repeat:
+            continue
+        record = Record(
+            trial=trial,
+            source=source,
+            machine=machine,
+            vocabulary_size=vocabulary_size,
+            parameters=0,
+            status=Status.INTERRUPTED,
+        )
+        if fault := unreadable(record):
+            raise UserError(f"{trial.label}: its record could not be read: {fault}")
 
 
 def conduct(

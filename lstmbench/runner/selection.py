@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -21,6 +22,8 @@ from lstmbench.records.trial import DTYPES, INITS, Dtype
 #: What a ratio can be known within: below, processes of one machine never agree.
 MIN_PRECISION, MAX_PRECISION = 0.002, 0.5
 MAX_REPEATS = 1000
+#: Of what is set for workers; Linux takes 128 KiB for a variable.
+MAX_ENVIRONMENT_BYTES = 100_000
 DEVICE = re.compile(r"cpu|mps|cuda:\d+")
 
 
@@ -197,7 +200,28 @@ def parse_environment(assignments: Sequence[str]) -> dict[str, str]:
         if not equals or not name.isidentifier():
             raise UserError(f"--env {assignment!r}: expected NAME=VALUE")
         parsed[name] = value
+    check_environment(parsed, "--env")
     return parsed
+
+
+def check_environment(environment: Mapping[str, str], whose: str) -> None:
+    """Raise :class:`UserError` for variables that no process can be started with."""
+    size = 0
+    for name, value in environment.items():
+        try:
+            encoded = os.fsencode(f"{name}={value}")
+        except UnicodeEncodeError:
+            encoded = b"\0"
+        if not name or "=" in name or b"\0" in encoded:
+            raise UserError(
+                f"{whose}: no environment can hold {f'{name}={value}'!r:.80}: a name has no '=', "
+                "and both are text without NUL"
+            )
+        size += len(encoded)
+    if size > MAX_ENVIRONMENT_BYTES:
+        raise UserError(
+            f"{whose}: an environment of {size:,} bytes, {MAX_ENVIRONMENT_BYTES:,} are the most"
+        )
 
 
 def split(text: str, option: str) -> list[str]:

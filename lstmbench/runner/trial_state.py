@@ -119,6 +119,10 @@ class TrialState:
             system_load=self.system_load,
         )
 
+    def bare(self) -> TrialState:
+        """The same trial with nothing but its log."""
+        return TrialState(self.trial, self.log)
+
     def _epochs(self) -> Epochs:
         joules = [epoch.joules for epoch in self.series if epoch.joules is not None]
         return Epochs(

@@ -25,7 +25,7 @@ from lstmbench.runner.conductor import Conductor
 from lstmbench.runner.context import Limits
 from lstmbench.runner.group import interleave_order
 from lstmbench.runner.plan import Selection, make_plan
-from lstmbench.runner.trial_state import MAX_LOG_TAIL
+from lstmbench.runner.trial_state import MAX_LOG_TAIL, TrialState
 from lstmbench.testing import make_record
 from lstmbench.worker import messages
 from lstmbench.worker.messages import INTERFACE, Detail, ParityProof
@@ -54,6 +54,7 @@ class Stage:
         self.offsets: dict[str, list[int]] = {}
         self.timeouts: dict[str, set[float]] = {}
         self.answers: dict[tuple[str, str, int], messages.Answer] = {}
+        self.environments: list[dict[str, str]] = []
         self.open: list[FakeChannel] = []
         self.max_open = 0
 
@@ -61,6 +62,7 @@ class Stage:
         if launch.module == "lstmbench.worker.probe":
             return FakeProbe(self)
         launch.log.write_text("a line\n")
+        self.environments.append(dict(launch.environment))
         self.open.append(FakeChannel(self, launch.log.name.partition("-")[0]))
         self.max_open = max(self.max_open, len(self.open))
         return self.open[-1]
@@ -175,7 +177,10 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
         sampler: Any = None,
         **changes: Any,
     ) -> Any:
-        specs = {n: BackendSpec(n, "", f"{n}:X", {"cpu": ("eager",)}) for n in backends}
+        specs = {
+            n: BackendSpec(n, "", f"{n}:X", {"cpu": ("eager",)}, environment={"OWN": "/srv/x/own"})
+            for n in backends
+        }
         vocabulary = Vocabulary(TEXT)
         corpus = Corpus("fake", "0" * 64, vocabulary, vocabulary.encode(TEXT))
         chosen: dict[str, Any] = {
@@ -207,7 +212,7 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
             executor=stage,
             observer=observer,
             limits=limits,
-            raw_environment={},
+            raw_environment={"GIVEN": "/srv/x/given"},
             sampler=sampler,
         )
         finished = conductor.conduct()
@@ -657,3 +662,75 @@ def test_a_worker_that_cannot_be_started_is_a_row(conduct: Callable[..., Any]) -
     assert records["b"].status == "failed"
     assert "Too many open files" in records["b"].message
     assert records["a"].status == records["c"].status == "ok"
+
+
+def test_a_record_that_could_not_be_read_is_never_ok(
+    conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the checks of answers let through: reading would refuse it."""
+    finished = TrialState.finished
+
+    def spoiled(self: TrialState, answer: messages.Finished) -> None:
+        finished(self, answer)
+        if self.trial.backend == "b":
+            self.memory["peak"] = -1
+
+    monkeypatch.setattr(TrialState, "finished", spoiled)
+    _, records, _, _ = conduct()
+    assert (records["b"].status, records["b"].reason) == ("failed", INTERFACE)
+    assert "memory.peak" in records["b"].message
+    assert records["b"].log_tail == "a line\n"
+    assert records["a"].status == records["c"].status == "ok"
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(3), OSError(28, "disk full")])
+def test_whatever_ends_a_run_leaves_what_there_is(
+    conduct: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: BaseException,
+) -> None:
+    """Here the writing of the second record fails."""
+    write = Run.write_record
+    written: list[Any] = []
+
+    def failing(self: Run, record: Any) -> None:
+        written.append(record)
+        if len(written) == 2:
+            raise error
+        write(self, record)
+
+    monkeypatch.setattr(Run, "write_record", failing)
+    stage = Stage({})
+    with pytest.raises(type(error)):
+        conduct(stage=stage)
+    (run,) = (tmp_path / "store").iterdir()
+    records = {record.trial.backend: record for record in Run(run).records()}
+    assert stage.open == []
+    assert records["a"].status == "ok"
+    assert {records[name].status for name in "bc" if name in records} == {"interrupted"}
+    assert "c" in records
+    assert type(error).__name__ in records["c"].message
+    assert len(records["c"].epochs.seconds) == 5
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), UnicodeEncodeError("ascii", "x", 0, 1, "")])
+def test_an_observer_that_breaks_costs_no_trial(
+    conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(self: Noting, *arguments: Any, **named: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Noting, "epoch", broken)
+    _, records, finished, observer = conduct()
+    assert finished
+    assert {record.status for record in records.values()} == {"ok"}
+    assert ("a", "ok") not in observer.seen
+
+
+def test_workers_get_the_environment_as_it_is_and_records_show_it_without_folders(
+    conduct: Callable[..., Any],
+) -> None:
+    stage, records, _, _ = conduct(backends="a")
+    assert stage.environments == [{"OWN": "/srv/x/own", "GIVEN": "/srv/x/given"}]
+    assert records["a"].trial.backend_environment == {"OWN": ".../own"}
