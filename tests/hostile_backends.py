@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 else:
     from faulty_backends import Faulty
 
+REAL_CLOCK = time.perf_counter
+
 
 def into_the_pipe(line: bytes) -> None:
     """Write on the descriptor of the replies, as a plugin could."""
@@ -61,10 +63,7 @@ class BackwardsInMatmulOnly(NumpyBackend):
     """Its epochs are fine; its offers for the group's peak are not."""
 
     def matrix_product(self, side: int) -> None:
-        real = time.perf_counter
-        if not hasattr(time, "real_perf_counter"):
-            time.real_perf_counter = real
-        time.perf_counter = lambda: -time.real_perf_counter()  # type: ignore[attr-defined, assignment]
+        time.perf_counter = lambda: -REAL_CLOCK()
 
 
 class AnswersAList(Faulty):

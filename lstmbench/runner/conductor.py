@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from pydantic import ValidationError
 
 from lstmbench.analysis.precision import given_up
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.machine import facts
-from lstmbench.records.parse import unreadable
+from lstmbench.records.parse import first_fault, unreadable
 from lstmbench.records.record import Machine, Record, Source, Status
 from lstmbench.records.store import Run
 from lstmbench.records.trial import Trial
@@ -167,6 +168,8 @@ class Conductor:
         try:
             record = self._folded(state, outcome)
             fault = unreadable(record)
+        except ValidationError as error:
+            fault = first_fault(error)
         except ValueError as error:
             fault = str(error)
         if fault:

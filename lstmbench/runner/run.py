@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
@@ -14,7 +17,7 @@ from lstmbench.machine import load, provenance, redact
 from lstmbench.messages import storable, tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDABLE
-from lstmbench.records.parse import unreadable
+from lstmbench.records.parse import first_fault, unreadable
 from lstmbench.records.record import Machine, Record, Source, Status
 from lstmbench.records.store import Run
 from lstmbench.runner import advice, estimate, selection
@@ -139,15 +142,19 @@ def check_recordable(plan: Plan, vocabulary_size: int) -> None:
             )
         if trial.repeat:
             continue
-        record = Record(
-            trial=trial,
-            source=source,
-            machine=machine,
-            vocabulary_size=vocabulary_size,
-            parameters=0,
-            status=Status.INTERRUPTED,
-        )
-        if fault := unreadable(record):
+        fields: dict[str, Any] = {
+            "trial": trial,
+            "source": source,
+            "machine": machine,
+            "vocabulary_size": vocabulary_size,
+            "parameters": trial.task(vocabulary_size).model.parameter_count,
+            "status": Status.INTERRUPTED,
+        }
+        try:
+            fault = unreadable(Record.model_validate(fields))
+        except ValidationError as error:
+            fault = first_fault(error)
+        if fault:
             raise UserError(f"{trial.label}: its record could not be read: {fault}")
 
 

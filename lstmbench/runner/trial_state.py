@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lstmbench.analysis import flags
 from lstmbench.machine.redact import scrub
 from lstmbench.messages import storable
 from lstmbench.records.record import (
     Continuation,
-    Digests,
     Epochs,
     Evaluation,
     Machine,
-    Memory,
     Parity,
-    Phases,
     Reason,
     Record,
     Source,
@@ -93,31 +90,35 @@ class TrialState:
         source: Source,
         machine: Machine,
     ) -> Record:
-        """All that is known of the trial, without secrets and safe to store."""
+        """All that is known of the trial, without secrets and safe to store.
+
+        Raises pydantic's ``ValidationError`` where that is no record.
+        """
         epochs = self._epochs()
-        return Record(
-            trial=self.trial,
-            source=source,
-            machine=machine,
-            vocabulary_size=vocabulary_size,
-            parameters=self.trial.task(vocabulary_size).model.parameter_count,
-            status=status,
-            reason=reason,
-            message=_clean(" ".join(message[:MAX_MESSAGE].split())),
-            flags=flags.raised(epochs, self.evaluations, self.system_load),
-            parity=self.parity,
-            epochs=epochs,
-            evaluations=self.evaluations,
-            continuations=self.continuations,
-            log_tail=_clean(_tail(self.log)),
-            phases=Phases.model_validate(self.phases),
-            memory=Memory.model_validate(self.memory),
-            digests=Digests.model_validate(self.digests),
-            runtime={_clean(key): _clean(value) for key, value in self.runtime.items()},
-            peak=self.peaks.best() if self.peaks else None,
-            interleaved_with=self.interleaved_with,
-            system_load=self.system_load,
-        )
+        fields: dict[str, Any] = {
+            "trial": self.trial,
+            "source": source,
+            "machine": machine,
+            "vocabulary_size": vocabulary_size,
+            "parameters": self.trial.task(vocabulary_size).model.parameter_count,
+            "status": status,
+            "reason": reason,
+            "message": _clean(" ".join(message[:MAX_MESSAGE].split())),
+            "flags": flags.raised(epochs, self.evaluations, self.system_load),
+            "parity": self.parity,
+            "epochs": epochs,
+            "evaluations": self.evaluations,
+            "continuations": self.continuations,
+            "log_tail": _clean(_tail(self.log)),
+            "phases": self.phases,
+            "memory": self.memory,
+            "digests": self.digests,
+            "runtime": {_clean(key): _clean(value) for key, value in self.runtime.items()},
+            "peak": self.peaks.best() if self.peaks else None,
+            "interleaved_with": self.interleaved_with,
+            "system_load": self.system_load,
+        }
+        return Record.model_validate(fields)
 
     def bare(self) -> TrialState:
         """The same trial with nothing but its log."""

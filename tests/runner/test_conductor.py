@@ -321,11 +321,11 @@ def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
     assert record.epochs.nats == [200.0 / k for k in range(1, 6)]
     assert record.epochs.tokens == [TOKENS] * 5
     assert record.phases.known() == {"import": 1.0, "build": 1.0, "prepare": 2.0, "generate": 0.5}
-    assert record.memory == {"imported": 1, "peak": 2}
+    assert record.memory.known() == {"imported": 1, "peak": 2}
     assert record.parity is not None
     assert record.parity.worst == 1e-6
     assert record.runtime == {"kernel": "fake"}
-    assert record.digests["parameters"] == "d" * 64
+    assert record.digests.parameters == "d" * 64
     assert [c.prefix for c in record.continuations] == ["time traveller", "traveller"]
     assert {len(c.text) for c in record.continuations} == {2}
     assert record.vocabulary_size == 16
