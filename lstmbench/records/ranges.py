@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 #: Nothing lasts longer, in seconds.
 MAX_SECONDS = 1e9
-#: Seconds that something timed may take: never none at all.
-Duration = Annotated[float, Field(ge=1e-9, le=MAX_SECONDS)]
-#: Seconds that may be none.
-Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+#: What a measured time may be: never nothing at all.
+Seconds = Annotated[float, Field(ge=1e-9, le=MAX_SECONDS)]
+#: A time that may round to nothing.
+Duration = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 #: How many there are of something that is there.
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 #: A size in bytes.
-Bytes = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Size = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Joules = Annotated[float, Field(ge=0, le=MAX_COUNT)]
 #: A sum of negative log-likelihoods.
 Nats = FiniteFloat

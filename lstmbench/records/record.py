@@ -18,7 +18,6 @@ from pydantic import (
 from lstmbench.protocol import MAX_COUNT
 from lstmbench.records import migration
 from lstmbench.records.ranges import (
-    Bytes,
     Count,
     Duration,
     Joules,
@@ -26,6 +25,7 @@ from lstmbench.records.ranges import (
     Seconds,
     Series,
     Share,
+    Size,
 )
 from lstmbench.records.trial import Trial
 
@@ -134,7 +134,7 @@ class Epochs(_Part):
     ``joules`` is what the device's energy counter says, empty where there is none.
     """
 
-    seconds: Series[Duration] = Field(default_factory=list)
+    seconds: Series[Seconds] = Field(default_factory=list)
     nats: Series[Nats] = Field(default_factory=list)
     tokens: Series[Count] = Field(default_factory=list)
     joules: Series[Joules] = Field(default_factory=list)
@@ -155,14 +155,14 @@ class Matmul(_Part):
     library: str
     side: Count
     dtype: str
-    seconds: Series[Duration]
+    seconds: Series[Seconds]
 
 
 class Copy(_Part):
     """Seconds of copies of ``size`` bytes in memory, measured between the epochs."""
 
     size: Count
-    seconds: Series[Duration]
+    seconds: Series[Seconds]
 
 
 class Peak(_Part):
@@ -211,14 +211,14 @@ class Phases(_Sparse):
     ``rebuild`` is that of the instance that is timed. The JSON key of ``import_`` is ``import``.
     """
 
-    import_: Seconds | None = Field(
+    import_: Duration | None = Field(
         default=None, validation_alias="import", serialization_alias="import"
     )
-    build: Seconds | None = None
-    prepare: Seconds | None = None
-    parity: Seconds | None = None
-    rebuild: Seconds | None = None
-    generate: Seconds | None = None
+    build: Duration | None = None
+    prepare: Duration | None = None
+    parity: Duration | None = None
+    rebuild: Duration | None = None
+    generate: Duration | None = None
 
     @property
     def start_up(self) -> float | None:
@@ -237,10 +237,10 @@ class Memory(_Sparse):
     with memory of its own.
     """
 
-    imported: Bytes | None = None
-    peak: Bytes | None = None
-    peak_with_parity: Bytes | None = None
-    device_peak: Bytes | None = None
+    imported: Size | None = None
+    peak: Size | None = None
+    peak_with_parity: Size | None = None
+    device_peak: Size | None = None
 
 
 class Digests(_Sparse):
