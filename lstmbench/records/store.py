@@ -18,6 +18,8 @@ from lstmbench.records.parse import Stored, read_record, read_stored
 from lstmbench.records.record import Record
 
 PLAN = "plan.json"
+#: Folders of a run; no run has such a name.
+PARTS = ("records", "logs")
 #: Tells a published store from a run; see :mod:`lstmbench.publish.manifest`.
 MANIFEST = "store.json"
 
@@ -164,8 +166,12 @@ def check_readable(paths: Iterable[Path]) -> None:
 
 
 def plans(folder: Path) -> list[Path]:
-    """The plans of the run that a folder is, or of the runs that it holds."""
-    found = [folder / PLAN, *(entry / PLAN for entry in files.list_folder(folder))]
+    """The plans of the run that a folder is, or of the runs that it holds.
+
+    Raises :class:`UserError` for a folder in it that may not be read, for it may be a run.
+    """
+    held = [entry for entry in files.list_folder(folder) if entry.name not in PARTS]
+    found = [folder / PLAN, *(entry / PLAN for entry in held)]
     return [plan for plan in found if files.exists(plan)]
 
 

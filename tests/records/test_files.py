@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,11 +129,47 @@ def test_other_runs_are_read_beside_one_that_may_not(
     assert loaded.damaged == [f"{closed}: Permission denied"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_without_permissions_is_an_error(run: Run) -> None:
-    (run.folder / "records").chmod(0)
-    assert load([run.folder]).damaged == [f"{run.folder / 'records'}: Permission denied"]
-    (run.folder / "records").chmod(0o700)
+def as_anybody(folder: Path) -> str:
+    """What reading a folder gives to a user without rights: damaged files, or the error."""
+    program = f"""
+import os
+from pathlib import Path
+import lstmbench.records.store as store
+if os.geteuid() == 0:
+    os.setegid(65534), os.seteuid(65534)
+try:
+    print(store.load([Path({str(folder)!r})]).damaged)
+except store.UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def anybody(run: Run, tmp_path: Path) -> None:
+    """Every folder on the way may be entered."""
+    for path in (run.folder, *run.folder.parents):
+        if path.is_relative_to(tmp_path.parents[1]):
+            path.chmod(0o755)
+
+
+@pytest.mark.usefixtures("anybody")
+def test_records_without_permissions_are_an_error(run: Run) -> None:
+    records = run.folder / "records"
+    records.chmod(0)
+    for folder in (run.folder, run.folder.parent):
+        assert as_anybody(folder) == f"['{records}: Permission denied']"
+    records.chmod(0o700)
+
+
+@pytest.mark.usefixtures("anybody")
+def test_a_run_without_permissions_is_an_error(run: Run) -> None:
+    run.folder.chmod(0)
+    for folder in (run.folder, run.folder.parent):
+        assert re.fullmatch(rf"{run.folder}/\w+\.json: Permission denied", as_anybody(folder))
+    run.folder.chmod(0o700)
 
 
 def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:
