@@ -373,7 +373,10 @@ def test_a_request_before_prepare_says_what_must_come_first(
     assert "to prepare first" in reply.message
 
 
-@pytest.mark.parametrize("session", [TrialSession(), Probe(), KitSession()], ids=repr)
+SESSIONS = (TrialSession(), Probe(), KitSession())
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: type(session).__name__)
 def test_every_handler_takes_its_request_and_returns_its_answer(session: loop.Session) -> None:
     for kind, handler in session.handlers().items():
         hints = get_type_hints(handler)
