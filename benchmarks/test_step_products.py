@@ -1,4 +1,4 @@
-"""A time step's product in both orders of its operands and a square product, in turns.
+"""A time step's matmul in both orders of its operands and a square matmul, in interleaved.
 
 The step of the default protocol multiplies a state ``[32, 256]`` by a kernel ``[256, 1024]``; with
 the batch last it multiplies ``[1024, 256]`` by ``[256, 32]``. The arithmetic is the same.
@@ -25,7 +25,7 @@ SHAPES = {
     "batch_last": ((GATES, D2L.hidden_size), (D2L.hidden_size, D2L.batch_size)),
     "square": ((SIDE, SIDE), (SIDE, SIDE)),
 }
-TURNS, WARM_UP = 30, 4
+ROUNDS, WARM_UP = 30, 4
 OPERATIONS = 8 * SIDE**3
 
 Multiply = Callable[[], object]
@@ -45,9 +45,9 @@ def by_torch(left: Any, right: Any) -> Multiply:
 
 @pytest.mark.parametrize("library", [by_numpy, by_torch])
 def test_orders_of_a_step(library: Callable[[Any, Any], Multiply], benchmark: Any) -> None:
-    """How much faster the batch last is, and how near to the square product that comes.
+    """How much faster the batch last is, and how near to the square matmul that comes.
 
-    Each turn is as many products as four square ones have operations, on the library's own number
+    Each round is as many matmuls as four square ones have operations, on the library's own number
     of threads.
     """
     random = np.random.default_rng(0)
@@ -58,8 +58,8 @@ def test_orders_of_a_step(library: Callable[[Any, Any], Multiply], benchmark: An
         calls[name] = library(left, right)
         operations[name] = 2 * left.shape[0] * left.shape[1] * right.shape[1]
     seconds: dict[str, list[float]] = {name: [] for name in SHAPES}
-    for turn in range(WARM_UP + TURNS):
-        for name in interleave_order(list(SHAPES), turn):
+    for round_ in range(WARM_UP + ROUNDS):
+        for name in interleave_order(list(SHAPES), round_):
             count = OPERATIONS // operations[name]
             wait_until_idle()
             begin = time.perf_counter()

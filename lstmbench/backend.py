@@ -232,9 +232,9 @@ class Backend(ABC):
     def matrix_product(self, side: int) -> None:
         """Multiply two ``[side, side]`` matrices once, as fast as the framework can on the device.
 
-        In the task's dtype, at its threads; returns when the product exists. The matrices are
-        made, and the product compiled, in the first call of a side, which is not timed. Optional:
-        the fastest product in a group is the peak that its trials are measured against (roofline:
+        In the task's dtype, at its threads; returns when the result exists. The matrices are
+        made, and the matmul compiled, in the first call of a side, which is not timed. Optional:
+        the fastest matmul in a group is the peak that its trials are measured against (roofline:
         Williams, Waterman & Patterson, CACM 2009).
         """
         raise NotImplementedError

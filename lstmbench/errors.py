@@ -1,4 +1,4 @@
-"""The two kinds of trouble that are part of normal life.
+"""The two kinds of error that are expected.
 
 Everything else that escapes is a defect and keeps its traceback.
 """

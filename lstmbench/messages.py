@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import click
 
-#: What terminals obey, but line ends and tabs; and halves of characters, which no file can hold.
+#: What terminals execute, but line ends and tabs; and halves of characters, which no file can hold.
 _UNSTORABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
-#: Lines that are shown of what somebody's files may have any number of.
+#: The most lines that are shown; files of others may give rise to any number.
 MAX_LINES = 1000
 
 
@@ -29,7 +29,7 @@ def error(message: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line and without control characters, which terminals would obey."""
+    """``text`` on one line and without control characters, which terminals would execute."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 

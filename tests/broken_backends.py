@@ -263,11 +263,11 @@ class FixedSteps(NumpyBackend):
         return super().evaluate(batches)
 
 
-class OffersNoProduct(NumpyBackend):
+class OffersNoMatmul(NumpyBackend):
     matrix_product = Backend.matrix_product
 
 
-class OneProductOnly(NumpyBackend):
+class OneMatmulOnly(NumpyBackend):
     """Keeps the matrices of the first side for every other."""
 
     def matrix_product(self, side: int) -> None:
@@ -277,7 +277,7 @@ class OneProductOnly(NumpyBackend):
 
 
 class MultipliesItsKernel(NumpyBackend):
-    """Takes a parameter for the product's matrices."""
+    """Takes a parameter for the matrices of the matmul."""
 
     def matrix_product(self, side: int) -> None:
         super().matrix_product(side)

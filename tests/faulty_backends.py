@@ -20,12 +20,12 @@ from lstmbench_numpy.backend import NumpyBackend
 from lstmbench import Batches, EpochLoss, Parameters, Task, Unavailable
 
 #: Stands for whatever must not get into a record.
-PRIVATE = "/srv/private-folder/of-somebody/weights.bin"
+PRIVATE = "/srv/private-folder/of-another/weights.bin"
 NASTY = f"| <b>bold</b> & \\ _x_\nsecond line, {PRIVATE}"
 
 
 class Faulty(NumpyBackend):
-    """Sound, but calls :meth:`fault` in the second epoch of the instance that is timed."""
+    """Valid, but calls :meth:`fault` in the second epoch of the instance that is timed."""
 
     _built = 0
 
@@ -176,7 +176,7 @@ class LeavesAChild(Faulty):
 
 
 class Slow(NumpyBackend):
-    """Sound, and takes a tenth of a second for an epoch."""
+    """Valid, and takes a tenth of a second for an epoch."""
 
     def train_epoch(self, batches: Batches) -> EpochLoss:
         time.sleep(0.1)

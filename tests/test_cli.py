@@ -1,4 +1,4 @@
-"""The command line: verbs, and one line for every mistake of the user's."""
+"""The command line: commands, and one line for every mistake of the user's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-VERBS = (
+COMMANDS = (
     *("check", "compare", "list", "new", "noise", "plugins"),
     *("publish", "report", "run", "schema", "verify"),
 )
@@ -20,18 +20,18 @@ RUN = (
 )
 
 
-def test_help_lists_the_verbs(call: Call) -> None:
+def test_help_lists_the_commands(call: Call) -> None:
     done = call("--help")
     assert done.returncode == 0
-    for verb in VERBS:
-        assert f"\n  {verb} " in done.stdout
+    for command in COMMANDS:
+        assert f"\n  {command} " in done.stdout
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(call: Call, verb: str) -> None:
-    done = call(verb, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(call: Call, command: str) -> None:
+    done = call(command, "--help")
     assert done.returncode == 0
-    assert f"Usage: lstmbench {verb}" in done.stdout
+    assert f"Usage: lstmbench {command}" in done.stdout
 
 
 def test_the_version(call: Call) -> None:
@@ -40,23 +40,23 @@ def test_the_version(call: Call) -> None:
     assert call("--version").stdout.strip().endswith(__version__)
 
 
-def test_no_verb_shows_the_help_as_help(call: Call) -> None:
+def test_no_command_shows_the_help_as_help(call: Call) -> None:
     done = call()
     shown = done.stdout + done.stderr
-    assert len(shown.splitlines()) > len(VERBS)
+    assert len(shown.splitlines()) > len(COMMANDS)
     assert "\n  run " in shown
     assert done.returncode in (0, 2)
 
 
-@pytest.mark.parametrize(("verb", "near"), [("rnu", "run"), ("lst", "list"), ("chek", "check")])
-def test_an_unknown_verb_names_the_near_match(
-    call: Call, one_line: Any, verb: str, near: str
+@pytest.mark.parametrize(("command", "near"), [("rnu", "run"), ("lst", "list"), ("chek", "check")])
+def test_an_unknown_command_names_the_near_match(
+    call: Call, one_line: Any, command: str, near: str
 ) -> None:
-    one_line(call(verb), f"unknown command {verb!r}", f"{near!r}")
+    one_line(call(command), f"unknown command {command!r}", f"{near!r}")
 
 
-def test_a_verb_like_no_other_gets_the_list(call: Call, one_line: Any) -> None:
-    one_line(call("xyzzy"), "unknown command 'xyzzy'", *VERBS)
+def test_a_command_like_no_other_gets_the_list(call: Call, one_line: Any) -> None:
+    one_line(call("xyzzy"), "unknown command 'xyzzy'", *COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -163,15 +163,15 @@ def test_an_unwritable_store(call: Call, one_line: Any, tmp_path: Path, place: s
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("verb", [("report",), ("publish", "--into", "README.md")])
+@pytest.mark.parametrize("command", [("report",), ("publish", "--into", "README.md")])
 @pytest.mark.parametrize("what", ["missing", "empty", "file"])
 def test_a_folder_that_is_no_run(
-    call: Call, one_line: Any, tmp_path: Path, verb: tuple[str, ...], what: str
+    call: Call, one_line: Any, tmp_path: Path, command: tuple[str, ...], what: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     reason = "is missing" if what == "missing" else "no run and no store"
-    one_line(call(*verb, tmp_path / what), what, reason)
+    one_line(call(*command, tmp_path / what), what, reason)
     assert not (tmp_path / "README.md").exists()
 
 
@@ -350,7 +350,7 @@ def test_a_name_in_any_script_can_be_shown_in_any_encoding(cli: Any) -> None:
     assert "\n\\u6211\\u7684" in done.stdout
 
 
-def test_an_interruption_while_starting_is_silent(cli: Any) -> None:
+def test_an_interruption_while_starting_is_quiet(cli: Any) -> None:
     (cli.site / "click.py").write_text("raise KeyboardInterrupt")
     done = cli("--help")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

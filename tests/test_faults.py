@@ -63,11 +63,11 @@ def install(cli: Any, *names: str) -> None:
 
 @pytest.fixture(scope="module")
 def together(module_cli: Any) -> tuple[Any, Any]:
-    """One run: every fault, taking turns with the sound ``numpy`` in their midst."""
+    """One run: every fault, interleaved with the valid ``numpy`` in their midst."""
     install(module_cli, *NAMES)
     names = [name.lower() for name in NAMES]
     chosen = ",".join([*names[:9], "numpy", *names[9:]])
-    done = module_cli.run("--backends", chosen, "--timeout", "5", USER="somebody")
+    done = module_cli.run("--backends", chosen, "--timeout", "5", USER="someone")
     return module_cli, done
 
 
@@ -83,7 +83,7 @@ def test_a_fault_is_a_record_with_its_reason(
     assert len(record["epochs"]["nats"]) == len(record["epochs"]["tokens"]) == epochs
 
 
-def test_the_sound_row_is_complete(together: Any) -> None:
+def test_the_valid_row_is_complete(together: Any) -> None:
     record = together[0].records()["numpy"]
     assert (record["status"], record["reason"], record["message"]) == ("ok", None, "")
     assert len(record["epochs"]["nats"]) == 4
@@ -91,7 +91,7 @@ def test_the_sound_row_is_complete(together: Any) -> None:
     assert record["parity"]["worst"] < 1e-4
 
 
-def test_faults_do_not_change_what_the_sound_one_computes(together: Any) -> None:
+def test_faults_do_not_change_what_the_valid_one_computes(together: Any) -> None:
     records = together[0].records()
     assert records["prints"]["epochs"]["nats"] == records["numpy"]["epochs"]["nats"]
     for name in ("raisesintrain", "exits", "crashes", "neveranswers"):
@@ -152,13 +152,13 @@ def test_no_scratch_folder_is_left(together: Any) -> None:
     assert list(together[0].scratch.iterdir()) == []
 
 
-def test_records_name_no_folder_and_nobody(together: Any) -> None:
+def test_records_name_no_folder_and_no_user(together: Any) -> None:
     cli, _ = together
     (folder,) = cli.runs()
     written = [*(folder / "records").iterdir(), folder / "plan.json", folder / "table.md"]
     for path in written:
         text = path.read_text()
-        for private in ("private-folder", "of-somebody", "somebody", str(cli.folder)):
+        for private in ("private-folder", "of-another", "someone", str(cli.folder)):
             assert private not in text, (path.name, private)
         # "tokens/s" and the ".../" of what was scrubbed are no folders
         assert not re.search(r"(?<![\w.<>~])/[\w.-]+/", text), path.name

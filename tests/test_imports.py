@@ -74,8 +74,8 @@ def lstmbench_backends():
     run = trapped.run("--backends", "numpy,mine", "--epochs", "2")
     assert run.returncode == 0, run.stderr
     assert trapped.records()["numpy"]["machine"]["versions"]["torch"] == "0.1"
-    for verb in (("--help",), ("list",), ("report", trapped.store), ("check", "numpy")):
-        done = trapped(*verb)
+    for command in (("--help",), ("list",), ("report", trapped.store), ("check", "numpy")):
+        done = trapped(*command)
         assert done.returncode == 0, done.stderr
     assert not (trapped.folder / "imported").exists()
 
@@ -110,8 +110,8 @@ def test_specs_and_protocols_load_without_numpy(cli: Any) -> None:
     (cli.site / "numpy" / "__init__.py").write_text("raise ImportError('no numpy here')")
     assert "numpy" not in loaded(cli, "import lstmbench.backend, lstmbench.protocol")
     assert "numpy" not in loaded(cli, "from lstmbench import BackendSpec, Task, Protocol")
-    for verb in (("--help",), ("list",)):
-        done = cli(*verb)
+    for command in (("--help",), ("list",)):
+        done = cli(*command)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
 
@@ -119,8 +119,8 @@ def test_specs_and_protocols_load_without_numpy(cli: Any) -> None:
 def test_starting_up_stays_lean(cli: Any) -> None:
     """Help and list bring in nothing that takes long to import."""
     heavy = {"numpy", "scipy", "matplotlib", "pydantic", "rich", "pooch", "PIL"}
-    for verb in ("--help", "list"):
-        code = f"sys.argv[1:] = [{verb!r}]\nfrom lstmbench.cli import main\n"
+    for command in ("--help", "list"):
+        code = f"sys.argv[1:] = [{command!r}]\nfrom lstmbench.cli import main\n"
         code += "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
         code += "    with contextlib.suppress(SystemExit): main()"
         assert not loaded(cli, code) & heavy

@@ -33,7 +33,7 @@ def test_the_rest_is_escaped() -> None:
 
 
 @given(ANY_TEXT)
-def test_a_line_is_one_line_that_no_terminal_obeys(text: str) -> None:
+def test_a_line_is_one_line_that_has_no_terminal_escapes(text: str) -> None:
     assert one_line(text).isprintable()
 
 

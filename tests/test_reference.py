@@ -108,9 +108,9 @@ def test_the_equations_one_scalar_at_a_time() -> None:
         h = o * math.tanh(c)
         logits = [h * parameters.output_kernel[0, v] + parameters.output_bias[v] for v in range(3)]
         nats += math.log(sum(map(math.exp, logits))) - logits[target]
-    came = reference.evaluate(parameters, Batches(inputs[None], targets[None]))
-    assert came.nats == pytest.approx(nats, rel=1e-12)
-    assert came.tokens == 3
+    got = reference.evaluate(parameters, Batches(inputs[None], targets[None]))
+    assert got.nats == pytest.approx(nats, rel=1e-12)
+    assert got.tokens == 3
 
 
 @settings(max_examples=25, deadline=None)
@@ -140,13 +140,13 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
 def test_an_epoch_is_its_windows_one_after_the_other() -> None:
     model, training = ModelConfig(5, 3, 2), TrainingConfig(0.5, 0.1, 2, 4)
     start, batches = exact(model, 1), epoch(model, 3, 2, 4, seed=1)
-    came, loss = reference.train_epoch(start, batches, training)
+    got, loss = reference.train_epoch(start, batches, training)
     parameters, state, total = start, reference.zero_state(start, 2), 0.0
     for inputs, targets in batches:
         nats, gradient, state = reference.gradients(parameters, inputs, targets, state)
         parameters = reference.sgd_step(parameters, gradient, training)
         total += nats
-    assert came.digest() == parameters.digest()
+    assert got.digest() == parameters.digest()
     assert (loss.nats, loss.tokens) == (total, 24)
 
 
@@ -170,9 +170,9 @@ def test_all_parameters_zero_guess_uniformly() -> None:
 def test_generation_follows_the_largest_logit() -> None:
     model = ModelConfig(6, 4, 2)
     parameters = exact(model, 4, scale=1.0)
-    came = reference.generate(parameters, [1, 2], 8)
+    got = reference.generate(parameters, [1, 2], 8)
     read = [1, 2]
-    for chosen in came:
+    for chosen in got:
         losses = [
             reference.evaluate(
                 parameters,
@@ -182,7 +182,7 @@ def test_generation_follows_the_largest_logit() -> None:
         ]
         assert chosen == int(np.argmin(losses))
         read.append(chosen)
-    assert all(type(i) is int for i in came)
+    assert all(type(i) is int for i in got)
 
 
 def test_logits_too_large_for_exp_keep_the_loss_finite() -> None:

@@ -21,7 +21,7 @@ class Row:
     """The trials that differ only in repeat; their figures are those of :data:`METRICS`.
 
     ``files`` are the names of the records' files without suffix, in the records' order, where the
-    records came with names.
+    records got with names.
     """
 
     records: tuple[Record, ...]
@@ -97,7 +97,7 @@ class Row:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """What the row is, every figure at full precision, and what came of its processes."""
+        """What the row is, every figure at full precision, and what got of its processes."""
         trial = self.first.trial
         return {
             "backend": trial.backend,

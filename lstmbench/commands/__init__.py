@@ -1,1 +1,1 @@
-"""The verbs of the command line, one module each; each registers itself through the hook."""
+"""The commands, one module each. Each registers itself through the hook."""

@@ -106,9 +106,11 @@ def show(records: Sequence[Record], repeats: int | None) -> bool:
     from lstmbench.report.grid import grid
 
     check_one_trial(records)
-    ways = [found for turns in (True, False) if (found := repeatability(records, turns))]
+    ways = [
+        found for interleaved in (True, False) if (found := repeatability(records, interleaved))
+    ]
     if not ways:
-        click.echo("Fewer than two sound pairs: nothing follows. Measure longer, or see the logs.")
+        click.echo("Fewer than two valid pairs: nothing follows. Measure longer, or see the logs.")
         return False
     rows = [summary(way) for way in ways]
     header = ("pairs", "number", "deviation of the ratio", "A / A (95 % interval)", "so there is")

@@ -26,7 +26,7 @@ from lstmbench.plugin.hookspecs import hookimpl
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the records as one zip file, for somebody else to publish or verify.",
+    help="Write the records as one zip file, for others to publish or verify.",
 )
 @click.option(
     "--into",

@@ -45,7 +45,7 @@ from lstmbench.runner.options import Options
     "--dtype",
     default=Options.dtype,
     show_default=True,
-    help="Of parameters and matrix products.",
+    help="Of parameters and matmuls.",
 )
 @click.option("--seed", type=click.IntRange(0), default=Options.seed, show_default=True)
 @click.option(

@@ -77,7 +77,7 @@ class CpuTimeDelta:
     """What others take of the machine from now on.
 
     For as long as no child is killed: what its own children had computed would be taken for
-    somebody else's.
+    that of other processes.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class CpuTimeDelta:
         self._throttling = limits.throttling()
 
     def so_far(self) -> Load | None:
-        """``None`` for the first second, for the system counts in hundredths, or if it is mute."""
+        """``None`` in the first second (the system counts in hundredths), or where unknown."""
         seconds, now, before = time.monotonic() - self._began, Spent.now(), self._before
         if seconds < 1.0 or now is None or before is None:
             return None
@@ -116,7 +116,7 @@ class LoadSampler:
     def start(self) -> None:
         """List the processes and begin to count."""
         with contextlib.suppress(psutil.Error, OSError):
-            # nobody can end the system's own threads (Linux: children of kthreadd, number 2)
+            # the system's own threads cannot be ended (Linux: children of kthreadd, number 2)
             self._watched = [
                 process
                 for process in psutil.process_iter(["ppid"])

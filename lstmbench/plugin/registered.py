@@ -102,7 +102,7 @@ class Plugin:
             self.note(surplus or f"cannot be loaded: {failed}")
 
     def _find_mistakes(self, manager: pluggy.PluginManager) -> None:
-        """Hooks that would never be called, which would otherwise pass in silence."""
+        """Hooks that would never be called, which otherwise nothing would report."""
         for caller in manager.get_hookcallers(self.module) or ():
             name = caller.name
             optional = all(implementation.optionalhook for implementation in caller.get_hookimpls())

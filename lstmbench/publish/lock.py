@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from lstmbench.messages import tell
 
 #: Seconds after which a wait is told.
-PATIENCE = 5.0
+WAIT_SECONDS = 5.0
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
 def _lock(path: Path, after: ExitStack) -> None:
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=WAIT_SECONDS)
     except Timeout:
         tell([f"waiting for another process that publishes to {path.parent}"])
         lock.acquire()
@@ -42,7 +42,7 @@ def _lock(path: Path, after: ExitStack) -> None:
 
 def _make(folder: Path, after: ExitStack) -> None:
     for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
-        with suppress(FileExistsError):  # somebody else made it meanwhile
+        with suppress(FileExistsError):  # another process made it meanwhile
             missing.mkdir()
         after.callback(_remove_empty, missing)
 

@@ -1,4 +1,4 @@
-"""``README.md`` of a published store: what came out, on what, and how to do it again."""
+"""``README.md`` of a published store: what got out, on what, and how to do it again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A bundle: published records in one zip file, to give to somebody else.
+"""A bundle: published records in one zip file, to give to others.
 
 Nothing is ever unpacked: members are read one by one into memory, each checked before it is read.
-A bundle with a single fault is refused whole, so nobody acts on its records before the last one.
+A bundle with a single fault is refused whole, so no record is used before the last one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_MEMBERS = 100_000
 MAX_IN_ALL = 2**28
 MAX_EPOCHS = 6_000_000
 MAX_RATIO = 20
-#: Everything that :mod:`zipfile` may raise about a file that somebody made up.
+#: Everything that :mod:`zipfile` may raise about a made-up file.
 FAULTS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError),
     *(ValueError, IndexError, KeyError, OverflowError, MemoryError, struct.error),

@@ -1,4 +1,4 @@
-"""Files that somebody else made: only regular ones are read, and only up to a size.
+"""Files that others made: only regular ones are read, and only up to a size.
 
 A folder of results may come from a stranger, and ``git`` carries links: to ``/dev/zero``, which
 never ends, or to a pipe, which never begins.
@@ -27,7 +27,7 @@ def read_regular(path: Path, limit: int = MAX_RECORD_BYTES) -> bytes:
     Raises :class:`OSError`, whose ``strerror`` says why, for anything else.
     """
     _check_regular(path.stat(), limit)  # first, since opening some devices does something
-    # what it is may have changed meanwhile; opening a pipe would wait for somebody to write
+    # what it is may have changed meanwhile; opening a pipe would wait for a writer
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         _check_regular(os.fstat(descriptor), limit)

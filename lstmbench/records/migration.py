@@ -69,7 +69,7 @@ def upgrade(record: Any) -> Any:
     """The JSON of a record in the present version.
 
     Raises ``ValueError`` naming the version if there is no way from there. What is no record at
-    all is returned as it came, for validation to say so.
+    all is returned unchanged, for validation to say so.
     """
     if not isinstance(record, dict) or "schema_version" not in record:
         return record

@@ -44,7 +44,7 @@ def parse(place: str, content: bytes) -> Stored:
     return Stored(place, content, raw, record)
 
 
-#: Faults of which a list is made to name the first one: somebody's file may have millions.
+#: Faults of which a list is made to name the first one: a file may have millions.
 MAX_FAULTS = 1000
 
 

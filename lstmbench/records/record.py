@@ -150,7 +150,7 @@ class Epochs(_Part):
 
 
 class Matmul(_Part):
-    """Seconds of ``[side, side]`` matrix products by ``library``, measured between the epochs."""
+    """Seconds of ``[side, side]`` matmuls by ``library``, measured between the epochs."""
 
     library: str
     side: Count

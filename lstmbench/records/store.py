@@ -27,7 +27,7 @@ MANIFEST = "store.json"
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write so that a reader sees the old file, the new one, or none: never half of one.
 
-    Whoever might read and write the old file may do so with the new one.
+    The new file has the permissions of the old one.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import floor, isfinite, log10
+import math
+from math import isfinite, log10
 from typing import Any
 
 from lstmbench.analysis.intervals import Interval
@@ -35,7 +36,7 @@ def significant(value: float | None, digits: int) -> str:
     if value == 0:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")
-    magnitude = floor(log10(abs(rounded)))
+    magnitude = math.floor(log10(abs(rounded)))
     return f"{rounded:,.{max(0, digits - 1 - magnitude)}f}"
 
 
@@ -48,7 +49,7 @@ def interval_digits(figure: Interval) -> int:
     """Significant digits that the interval leaves meaningful; three without one."""
     if not figure.half_width:
         return 3
-    return min(5, max(2, 1 - floor(log10(figure.half_width))))
+    return min(5, max(2, 1 - math.floor(log10(figure.half_width))))
 
 
 def scaled(value: float | None, factor: float, digits: int) -> str:

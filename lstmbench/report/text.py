@@ -67,7 +67,7 @@ def _csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return rounded(value)
     text = value.replace("\r\n", "\n").replace("\r", "\n")
-    # a terminal would obey control characters
+    # a terminal would execute control characters
     text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")
     return re.sub(r"""(^|[;\t\n])(?="*[=+@\t-])""", r"\1'", text)
 

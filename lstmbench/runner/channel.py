@@ -1,4 +1,4 @@
-"""What the conductor needs of a worker, wherever it lives."""
+"""What the conductor needs of a worker, wherever it runs."""
 
 from __future__ import annotations
 

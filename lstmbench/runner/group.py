@@ -52,7 +52,7 @@ def interleave_order(items: Sequence[T], done: int) -> list[T]:
 
 
 class Group:
-    """Leads a group's trials, which have protocol and seed in common, through their life."""
+    """Leads a group's trials, which have protocol and seed in common, to their records."""
 
     def __init__(self, states: Sequence[TrialState], context: Context) -> None:
         self.states = states

@@ -1,4 +1,4 @@
-"""What a device reaches in matrix products and copies, interleaved with a group's epochs.
+"""What a device reaches in matmuls and copies, interleaved with a group's epochs.
 
 The peak of a busy machine drifts as everything else on it does. Measured between the epochs, peak
 and trials see the same machine, and the share that a trial reaches does not depend on the hour.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby, product
+from itertools import groupby
 from typing import Any
 
 from lstmbench.backend import BackendSpec
@@ -57,7 +58,7 @@ class Selection:
 
     def combinations(self) -> Iterator[Combination]:
         """Every combination that a repeat crosses, groups whole."""
-        for (protocol, overrides), threads, device in product(
+        for (protocol, overrides), threads, device in itertools.product(
             self.protocols, self.threads, self.devices
         ):
             yield Combination(protocol, overrides, threads, device)
@@ -115,7 +116,9 @@ def make_plan(selection: Selection) -> Plan:
     groups: dict[str, list[Trial]] = {}
     unavailable: list[tuple[Trial, str]] = []
     seen: set[str] = set()
-    for repeat, combination in product(range(selection.repeats), selection.combinations()):
+    for repeat, combination in itertools.product(
+        range(selection.repeats), selection.combinations()
+    ):
         kind = combination.device.partition(":")[0]
         for spec, named in selection.backends:
             modes = (named,) if named else spec.modes_on(kind, selection.modes)

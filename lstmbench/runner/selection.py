@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 
 from lstmbench.backend import BackendSpec
@@ -108,7 +108,7 @@ def choose_protocols(
     swept = {option: values for option, values in given.items() if values is not None}
     crossed = [
         preset.override(dict(zip(swept, values, strict=True)))
-        for values in product(*(dict.fromkeys(values) for values in swept.values()))
+        for values in itertools.product(*(dict.fromkeys(values) for values in swept.values()))
     ]
     return [(protocol, protocol.overrides(preset)) for protocol in crossed]
 

@@ -137,7 +137,7 @@ class TrialState:
 
 @dataclass(eq=False)
 class LiveTrial:
-    """A trial whose worker lives."""
+    """A trial whose worker is running."""
 
     state: TrialState
     channel: Channel

@@ -1,1 +1,1 @@
-"""Verifying what somebody published: records against themselves, tables against records."""
+"""Verifying published results: records against themselves, tables against records."""

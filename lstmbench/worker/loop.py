@@ -1,4 +1,4 @@
-"""The loop of a worker process: reads a request, lets its session obey, writes the reply.
+"""The loop of a worker process: reads a request, lets its session execute it, writes the reply.
 
 ``python -m lstmbench.worker REQUESTS REPLIES`` reads from one inherited file descriptor and
 writes to another; standard output and error belong to the framework and go to the trial's log.
@@ -46,14 +46,14 @@ class Session(ABC):
 
 
 def serve(session: Session, requests: IO[str], replies: IO[str]) -> None:
-    """Obey until :class:`Finish` or the end of ``requests``; a failed request ends it too.
+    """Execute ``requests`` until :class:`Finish`, their end, or the first one that fails.
 
     Raises :class:`InvalidMessage` for a line that is no request of this session.
     """
     handlers = session.handlers()
     for line in requests:
         number, request = decode_request(line, handlers)
-        reply, failed = _obey(number, request, handlers[type(request)])
+        reply, failed = _execute(number, request, handlers[type(request)])
         sys.stdout.flush()
         replies.write(reply)
         replies.flush()
@@ -61,7 +61,9 @@ def serve(session: Session, requests: IO[str], replies: IO[str]) -> None:
             return
 
 
-def _obey(number: int, request: Request[Any], handler: Callable[[Any], Answer]) -> tuple[str, bool]:
+def _execute(
+    number: int, request: Request[Any], handler: Callable[[Any], Answer]
+) -> tuple[str, bool]:
     """The line that replies, whatever a backend does short of ending the process."""
     try:
         return encode_answer(number, handler(request)), False

@@ -1,4 +1,4 @@
-"""Resident memory of this process, without a library: the worker lives with NumPy alone."""
+"""Resident memory of this process, without a library: the worker has NumPy alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def restart_peak() -> bool:
 
 
 def peak_memory() -> int:
-    """Largest resident size since :func:`restart_peak`, in bytes; 0 where nobody tells."""
+    """Largest resident size since :func:`restart_peak`, in bytes; 0 if unknown."""
     largest = _status("VmHWM")
     if largest is not None:
         return largest

@@ -112,7 +112,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Idle(Answer):
-    """Whether the process came to rest."""
+    """Whether the process got to rest."""
 
     idle: bool
 
@@ -284,7 +284,7 @@ class LoadProbe(Request[ProbeLoaded], name="load_probe"):
 
 @dataclass(frozen=True)
 class KitLoaded(Answer):
-    """Frameworks that came in with the plugin's package, before its backend was asked for."""
+    """Frameworks that got in with the plugin's package, before its backend was asked for."""
 
     frameworks: list[str]
 
@@ -316,7 +316,7 @@ class Check(Request[Checked], name="check"):
     which: str
 
 
-#: Every request there is, in the order of a trial's life; the probe's and the kit's own at the end.
+#: Every request there is, in the order of a trial; the probe's and the kit's own at the end.
 REQUESTS: tuple[type[Request[Any]], ...] = (
     LoadTrial,
     Prepare,

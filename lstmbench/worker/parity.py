@@ -5,8 +5,8 @@ state changes the loss by 3e-6. Parity therefore starts from larger parameters *
 :mod:`lstmbench.worker.parity_setting`) and trains one epoch twice: on windows of the text, where
 clipping is idle, and on the same windows with the first one's targets all the rarest symbol, where
 it acts. Compared with the float64 reference are the loss and, per tensor, ``|change - reference
-change| / |reference change|``; there an honest float32 update is off by about 6e-6, a lost state by
-0.1, a doubled bias rate by 0.8, missing clipping by 5.
+change| / |reference change|``; there a correct float32 update is off by about 6e-6, a lost state
+by 0.1, a doubled bias rate by 0.8, missing clipping by 5.
 
 How much rounding explains at a setting is measured: the reference computes both passes in the
 trial's dtype too. Where even the reference is far off, nothing can be proven, and the trial says so
@@ -123,8 +123,8 @@ class Pass:
         mean = np.array(loss.nats / loss.tokens)
         errors = {f"{self.label}: loss": relative_error(mean, np.array(self.loss))}
         change = difference(after, self.start)
-        for (name, came), (_, expected) in zip(change.items(), self.change.items(), strict=True):
-            errors[f"{self.label}: {name}"] = relative_error(came, expected)
+        for (name, got), (_, expected) in zip(change.items(), self.change.items(), strict=True):
+            errors[f"{self.label}: {name}"] = relative_error(got, expected)
         return errors
 
     def ask(self, backend: Backend) -> tuple[EpochLoss, Parameters]:

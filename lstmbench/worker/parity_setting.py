@@ -72,7 +72,7 @@ def probe_parameters(model: ModelConfig) -> Parameters:
     """Parameters and biases at normal(0, 0.1) for 100 to 256 units, else at one over their root.
 
     The eigenvalues of the recurrent kernel's gates reach out to that root times the entries' size.
-    Far above one the state of a wide model is chaotic: it blows up rounding until honest float32
+    Far above one the state of a wide model is chaotic: it blows up rounding until correct float32
     looks like a mistake (Sompolinsky, Crisanti & Sommers, "Chaos in random neural networks", 1988).
     Far below one, in a narrow model, it hardly shows.
 
@@ -128,8 +128,8 @@ def first_gradient_norm(start: Parameters, batches: Batches) -> float:
     return reference.global_norm(gradient)
 
 
-def _product_rate() -> float:
-    """Operations per second of float64 products: the best of several, for a neighbour slows most.
+def _matmul_rate() -> float:
+    """Operations per second of float64 matmuls: the best of several, for others slow most.
 
     At least what any processor of the last ten years does, so that a busy moment never decides
     how much is proven.
@@ -148,7 +148,7 @@ def affordable(batches: Batches, model: ModelConfig, seconds: float) -> Batches:
     """As many windows (then rows, then steps) as the reference does in ``seconds`` for one pass."""
     windows, batch, steps = batches.inputs.shape
     # 6 operations per parameter and token; the reference reaches about a quarter of the peak
-    parameter = model.parameter_count / (_product_rate() / 4)
+    parameter = model.parameter_count / (_matmul_rate() / 4)
     token, step = 6 * parameter, STEP_SECONDS * model.layers
     update = WINDOW_SECONDS + UPDATE_OPERATIONS * parameter
     window = steps * (step + batch * token) + update

@@ -155,7 +155,7 @@ class TrialSession(Session):
         return EpochTrained(seconds, checked.nats, checked.tokens)
 
     def matmul(self, request: Matmul) -> Timed:
-        """Matrix products, if the backend offers any that work.
+        """Matmuls, if the backend offers any that work.
 
         Their operands are not the trial's: what memory it took is read before.
         """

@@ -207,7 +207,7 @@ def stored(cli: Cli, records: list[Record]) -> Path:
     return run.folder
 
 
-def test_rows_that_share_a_label_are_told_apart_by_conditions(
+def test_rows_that_share_a_label_are_distinguished_by_conditions(
     cli: Cli, call: Callable[..., Any], one_line: Callable[..., None], make_record: Make
 ) -> None:
     records = processes(make_record, [0.1, 0.11]) + processes(make_record, [0.2, 0.21], "b")

@@ -30,7 +30,7 @@ def record(make_record: Make, repeat: int, speed: float, interleaved_with: list[
 
 @pytest.fixture
 def records(make_record: Make) -> list[Any]:
-    """Eight sets: in turns speeds differ by 1 %, alone by 10 %."""
+    """Eight sets: interleaved speeds differ by 1 %, alone by 10 %."""
     rng = np.random.default_rng(0)
     trials = [
         trial for group in aa_test.plan_pairs(make_record().trial, 8).groups for trial in group
@@ -38,15 +38,15 @@ def records(make_record: Make) -> list[Any]:
     names = {trial.repeat: trial.name for trial in trials}
     found = []
     for repeat, name in names.items():
-        in_turns = repeat % 3 < 2
-        speed = math.exp(rng.normal(0, 0.01 if in_turns else 0.1))
-        partner = names[repeat + 1 - 2 * (repeat % 3)] if in_turns else None
+        interleaved = repeat % 3 < 2
+        speed = math.exp(rng.normal(0, 0.01 if interleaved else 0.1))
+        partner = names[repeat + 1 - 2 * (repeat % 3)] if interleaved else None
         found.append(record(make_record, repeat, speed, [partner] if partner else []))
         assert found[-1].trial.name == name
     return found
 
 
-def test_each_pair_takes_turns_and_another_process_runs_alone(make_record: Make) -> None:
+def test_each_pair_is_interleaved_and_another_process_runs_alone(make_record: Make) -> None:
     plan = aa_test.plan_pairs(make_record().trial, 2)
     assert [[t.repeat for t in group] for group in plan.groups] == [[0, 1], [2], [3, 4], [5]]
     assert len({trial.name for trial in plan.trials}) == 6
@@ -54,8 +54,8 @@ def test_each_pair_takes_turns_and_another_process_runs_alone(make_record: Make)
 
 
 def test_the_deviation_is_that_of_the_pairs_ratios(records: list[Any]) -> None:
-    turns, alone = (noise.repeatability(records, way) for way in (True, False))
-    assert turns
+    interleaved, alone = (noise.repeatability(records, way) for way in (True, False))
+    assert interleaved
     assert alone
 
     def deviation(ours: list[Any], theirs: list[Any]) -> float:
@@ -63,10 +63,10 @@ def test_the_deviation_is_that_of_the_pairs_ratios(records: list[Any]) -> None:
         logs = [math.log(a.epochs.seconds[0] / b.epochs.seconds[0]) for a, b in pairs]
         return float(np.std(logs, ddof=1))
 
-    assert turns.deviation == pytest.approx(deviation(records[0::3], records[1::3]))
+    assert interleaved.deviation == pytest.approx(deviation(records[0::3], records[1::3]))
     assert alone.deviation == pytest.approx(deviation(records[2::6], records[5::6]))
-    assert (turns.ratio.processes, alone.ratio.processes) == (8, 4)
-    assert turns.deviation < 0.03 < alone.deviation
+    assert (interleaved.ratio.processes, alone.ratio.processes) == (8, 4)
+    assert interleaved.deviation < 0.03 < alone.deviation
 
 
 def test_what_is_detectable_shrinks_with_repeats_and_is_found_in_four_of_five_cases(
@@ -137,7 +137,7 @@ NOISE = (
 )
 
 
-def test_the_verb_measures_and_tells_and_tells_again(cli: Cli) -> None:
+def test_the_command_measures_and_tells_and_tells_again(cli: Cli) -> None:
     tiny = ("--hidden-size", "8", "--batch-size", "4", "--steps", "5", "--repeats", "7")
     done = cli(*NOISE, *tiny, "--store", cli.store)
     assert done.returncode == 0, done.stderr

@@ -63,7 +63,7 @@ def test_bytes_follow_the_dtype() -> None:
 def test_the_share_of_the_peak_is_achieved_over_measured(make_record: Make) -> None:
     operations = roofline.cost(D2L.model(28), D2L.training).operations
     epochs = Epochs(seconds=[1.0] * 12, nats=[1.0] * 12, tokens=[1000] * 12)
-    # the faster half are products of half a second: 4 million operations a second
+    # the faster half are matmuls of half a second: 4 million operations a second
     matmul = Matmul(library="x", side=100, dtype="float32", seconds=[0.5, 0.5, 9.0])
     record = make_record(
         epochs=epochs, peak=Peak(matmul=matmul, copies=Copy(size=100, seconds=[0.5, 4.0]))
@@ -74,7 +74,7 @@ def test_the_share_of_the_peak_is_achieved_over_measured(make_record: Make) -> N
     assert roofline.bandwidth(record) == pytest.approx(400.0)
 
 
-def test_without_products_or_epochs_there_is_no_share(make_record: Make) -> None:
+def test_without_matmuls_or_epochs_there_is_no_share(make_record: Make) -> None:
     assert roofline.peak_share(make_record()) is None
     assert roofline.bandwidth(make_record()) is None
     matmul = Matmul(library="x", side=100, dtype="float32", seconds=[0.5])

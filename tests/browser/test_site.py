@@ -47,7 +47,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of the first sound trial of each row, whose figures then are the trial's own."""
+    """The same of the first valid trial of each row, whose figures then are the trial's own."""
     rows: dict[str, Path] = {}
     for file in sorted(RESULTS.rglob("records/*.json")):
         record = read_record(file)
@@ -75,7 +75,7 @@ class Reader:
     page: Any
     problems: list[str] = field(default_factory=list)
 
-    def watch(self) -> Reader:
+    def follow(self) -> Reader:
         def console(message: Any) -> None:
             if message.type in ("error", "warning"):
                 self.problems.append(message.text)
@@ -122,7 +122,7 @@ class Reader:
 @pytest.fixture
 def reader(chromium: Any) -> Iterator[Reader]:
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    found = Reader(context.new_page()).watch()
+    found = Reader(context.new_page()).follow()
     yield found
     context.close()
     assert found.problems == []
@@ -340,7 +340,7 @@ def test_ten_thousand_records_are_shown_within_two_seconds(
         records[record.trial.name] = record
     folder = write(tmp_path, records)
     waits = []
-    for _ in range(3):  # the best of three: neighbours only ever slow things down
+    for _ in range(3):  # the best of three: other processes only ever slow things down
         reader.open(folder / "index.html")
         waits.append(
             reader.page.evaluate(

@@ -57,11 +57,11 @@ def served(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "served"
     folder.mkdir()
 
-    class Silent(SimpleHTTPRequestHandler):
+    class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     (folder / "port").write_text(str(server.server_port))
     yield folder
@@ -228,7 +228,7 @@ def test_without_network_the_bundled_text_is_used_and_said(cli: Any) -> None:
     assert f"corpus bundled ({record['trial']['corpus_digest'][:8]})" in done.stdout
 
 
-def test_named_but_not_to_be_had_is_an_error(cli: Any, one_line: Any) -> None:
+def test_named_but_not_available_is_an_error(cli: Any, one_line: Any) -> None:
     done = cli("run", "--backends", "numpy", "--corpus", "time-machine", "--store", cli.store)
     one_line(done, "--corpus-file", "LSTMBENCH_DATA_DIR", "timemachine.txt")
     assert not cli.runs()

@@ -43,18 +43,18 @@ def test_another_text_is_refused() -> None:
         markov.Source().surprisal("zzzzzzzz")
 
 
-def evaluation(nats: float, floor: float | None) -> Evaluation:
-    return Evaluation(split="test", epoch=1, nats=nats, tokens=1000, source_nats=floor)
+def evaluation(nats: float, bound: float | None) -> Evaluation:
+    return Evaluation(split="test", epoch=1, nats=nats, tokens=1000, source_nats=bound)
 
 
 @pytest.mark.parametrize(
-    ("nats", "floor", "suspect"),
+    ("nats", "bound", "suspect"),
     [(1100.0, 1100.0, False), (1090.0, 1100.0, False), (1080.0, 1100.0, True), (1.0, None, False)],
 )
-def test_clearly_below_the_floor_is_suspect(
-    nats: float, floor: float | None, suspect: bool
+def test_clearly_below_the_bound_is_suspect(
+    nats: float, bound: float | None, suspect: bool
 ) -> None:
-    assert flags.suspect([5.0], [evaluation(nats, floor)]) is suspect
+    assert flags.suspect([5.0], [evaluation(nats, bound)]) is suspect
 
 
 def test_a_negative_loss_is_suspect() -> None:

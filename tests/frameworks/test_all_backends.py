@@ -42,7 +42,7 @@ def run(
 def everything(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
-    """All backends for 30 epochs of `d2l`, in turns, as the README's command runs them."""
+    """All backends for 30 epochs of `d2l`, interleaved, as the README's command runs them."""
     if not os.environ.get("LSTMBENCH_DATA_DIR"):
         pytest.skip("LSTMBENCH_DATA_DIR names no folder with timemachine.txt")
     store = tmp_path_factory.mktemp("store")

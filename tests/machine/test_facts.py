@@ -101,7 +101,7 @@ def test_physical_cores_come_before_hardware_threads(monkeypatch: pytest.MonkeyP
     assert facts.choose_cpus(4) == [0, 1, 2, 3]
 
 
-def test_facts_are_plain_and_name_nobody() -> None:
+def test_facts_are_plain_and_name_no_user() -> None:
     written = json.dumps(facts.facts())
     assert not re.search(r"/\w+/", written)
     for name in (socket.gethostname(), getpass.getuser()):

@@ -44,7 +44,7 @@ def test_a_quiet_machine_needs_no_advice() -> None:
     assert advice.advice(**{**QUIET, "governed": {"performance"}}) == []
 
 
-def test_a_busy_neighbour_is_named_and_a_sleeping_one_is_not() -> None:
+def test_a_busy_process_is_named_and_a_sleeping_one_is_not() -> None:
     loops = [
         subprocess.Popen([sys.executable, "-c", code])
         for code in ("while True: pass", "import time; time.sleep(60)")
@@ -91,7 +91,7 @@ def test_nothing_is_said_of_less_than_a_second() -> None:
 
 
 def test_children_are_ours_alive_and_dead() -> None:
-    """What a child computes is not taken for somebody else's."""
+    """What a child computes is not taken for another program's."""
     before = load.Spent.now()
     code = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:

@@ -94,13 +94,13 @@ def test_a_stranger_takes_no_name_of_this_project(here: Any, call: Any) -> None:
 
 @pytest.mark.parametrize("content", [b"[lstmbench]\nx = \xff\n", b"[console_scripts]\nx\n"])
 def test_a_damaged_distribution_spoils_no_other(here: Any, call: Any, content: bytes) -> None:
-    info = here.distribution("of-somebody-else", "")
+    info = here.distribution("of-another-else", "")
     (info / "entry_points.txt").write_bytes(content)
     done = call("list")
     assert done.returncode == 0
     assert "\nnumpy " in done.stdout
     assert done.stderr.count("\n") == 1
-    assert "of_somebody_else-0.1.dist-info is damaged" in done.stderr
+    assert "of_another_else-0.1.dist-info is damaged" in done.stderr
     assert "is damaged" in call("plugins").stderr
 
 

@@ -15,7 +15,7 @@ import pytest
 from lstmbench.plugin.guard import PluginFailed, TookTooLong, exits_raise, guarded
 
 
-class Mute(Exception):
+class Wordless(Exception):
     def __str__(self) -> str:
         raise RuntimeError("nor this")
 
@@ -39,7 +39,7 @@ def throw(error: BaseException) -> Callable[[], None]:
         (throw(GeneratorExit()), "GeneratorExit"),
         (throw(StopIteration()), "StopIteration"),
         (throw(ValueError("\x1b]0;title\x07")), "ValueError: ]0;title"),
-        (throw(Mute()), "Mute: it cannot say what is wrong"),
+        (throw(Wordless()), "Wordless: it cannot say what is wrong"),
         (lambda: sys.exit(3), "SystemExit: 3"),
         (lambda: sys.exit(0), "SystemExit: 0"),
         (lambda: os._exit(0), "SystemExit: os._exit(0)"),
@@ -114,7 +114,7 @@ def test_outside_the_main_thread_slowness_is_told_afterwards() -> None:
     assert failed
 
 
-def test_an_alarm_of_somebody_else_still_rings() -> None:
+def test_an_alarm_of_another_else_still_rings() -> None:
     rung = threading.Event()
     signal.signal(signal.SIGALRM, lambda *_: rung.set())
     signal.setitimer(signal.ITIMER_REAL, 0.05)

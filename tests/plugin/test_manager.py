@@ -132,14 +132,14 @@ def test_what_is_wrong_is_said(here: Any, call: Call, which: str) -> None:
     assert SAYS[which] in line
 
 
-SILENT = {
+QUIET = {
     "a hook of later versions": "@hookimpl(optionalhook=True)\ndef lstmbench_observers(): pass",
     "a helper": "def lstmbench_version(): pass",
     "something else": "@hookimpl\ndef paint(): pass",
 }
 
 
-@pytest.mark.parametrize("source", SILENT.values(), ids=SILENT.keys())
+@pytest.mark.parametrize("source", QUIET.values(), ids=QUIET.keys())
 def test_what_is_no_misspelt_hook(here: Any, call: Call, source: str) -> None:
     here.plugin("mine", f"{hook('return [SPEC]')}\n{source}\n")
     done = call("list")
@@ -307,7 +307,7 @@ def test_a_broken_hook_of_another_kind(
     one_line(call(*here.tiny_run, "--backends", "all"), "'broken'")
 
 
-def test_a_plugin_adds_a_verb(here: Any, call: Call) -> None:
+def test_a_plugin_adds_a_command(here: Any, call: Call) -> None:
     command = "return [click.Command('hello', callback=lambda: click.echo('hello, world'))]"
     here.plugin("polite", hook(command, "commands"))
     assert "  hello" in call("--help").stdout

@@ -61,7 +61,7 @@ def test_a_broken_store_is_told_whatever_plugins_do(cli: Any, store: Path) -> No
     assert not (cli.folder / "imported").exists()
 
 
-def test_a_store_with_a_plugin_s_file_is_not_verified_in_silence(cli: Any, store: Path) -> None:
+def test_a_store_with_a_plugin_s_file_is_not_verified_without_a_word(cli: Any, store: Path) -> None:
     """Then plugins are loaded; one that ends the process is a note."""
     manifest = store / "store.json"
     manifest.write_text(manifest.read_text().replace("tables/all.csv", "tables/all.count.txt"))

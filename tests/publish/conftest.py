@@ -48,7 +48,7 @@ def true_record(
         ids = made.ids[parts[split]]
         return partition(ids, protocol.batch_size, protocol.steps).tokens
 
-    def floor(split: str) -> float | None:
+    def bound(split: str) -> float | None:
         if made.surprisal is None:
             return None
         places = np.arange(parts[split].start, parts[split].stop)
@@ -86,7 +86,7 @@ def true_record(
         ),
         "evaluations": [
             Evaluation(
-                split=s, epoch=e, nats=2.5 * tokens(s), tokens=tokens(s), source_nats=floor(s)
+                split=s, epoch=e, nats=2.5 * tokens(s), tokens=tokens(s), source_nats=bound(s)
             )
             for s, e in expected
         ],

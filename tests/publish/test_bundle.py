@@ -328,7 +328,7 @@ def test_only_one_member_is_in_memory_at_a_time(
     assert len([*found]) == 6
 
 
-def test_two_records_of_one_trial_are_no_sound_bundle(
+def test_two_records_of_one_trial_are_no_valid_bundle(
     tmp_path: Path, make_true: Any, runs: Any, call: Any
 ) -> None:
     records: dict[str, bytes] = {}
@@ -374,12 +374,12 @@ def test_damage_anywhere_is_refused_or_changes_nothing(
     end = data.draw(st.just(len(ok_bundle)) | st.integers(0, len(ok_bundle)))
     path.write_bytes(bytes(changed[:end]))
     try:
-        came = list(read_bundle(path))
+        got = list(read_bundle(path))
     except UserError:
         return
     finally:
         path.write_bytes(ok_bundle)
-    assert [stored.content for stored in came] == [s.content for s in read_bundle(path)]
+    assert [stored.content for stored in got] == [s.content for s in read_bundle(path)]
 
 
 @PROPERTY

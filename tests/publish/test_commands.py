@@ -52,14 +52,14 @@ def test_verify_names_each_mismatch(call: Any, run: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "file"])
-@pytest.mark.parametrize("verb", ["publish", "verify"])
+@pytest.mark.parametrize("command", ["publish", "verify"])
 def test_what_is_nothing_is_refused(
-    call: Any, one_line: Any, tmp_path: Path, verb: str, what: str
+    call: Any, one_line: Any, tmp_path: Path, command: str, what: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     reason = "is missing" if what == "missing" else "no run and no store"
-    one_line(call(verb, tmp_path / what), what, reason)
+    one_line(call(command, tmp_path / what), what, reason)
     assert not (tmp_path / "results").exists()
 
 
@@ -205,7 +205,7 @@ class TestInto:
         assert block.count(b"| numpy") > 1
 
     def test_markers_are_whole_lines(self, call: Any, one_line: Any, run: Path, page: Path) -> None:
-        """Whoever writes about them in a sentence means no block."""
+        """A sentence about them means no block."""
         said = "Between `<!-- lstmbench:begin -->` and `<!-- lstmbench:end -->` stand tables.\n"
         page.write_text(said)
         one_line(call("publish", run, "--into", page), "PAGE.md has no lines")

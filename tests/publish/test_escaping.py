@@ -210,7 +210,7 @@ def test_json(make_true: Any, text: str) -> None:
 
 
 @every
-def test_plain_text_obeys_no_terminal(make_true: Any, text: str) -> None:
+def test_plain_text_has_no_terminal_escapes(make_true: Any, text: str) -> None:
     written = render(tables_from([nasty_record(make_true, text)]), "plain")
     assert all(c == "\n" or unicodedata.category(c)[0] != "C" for c in written)
 

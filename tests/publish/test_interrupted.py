@@ -143,7 +143,7 @@ def test_what_a_merge_leaves_over_goes_and_what_is_mine_stays(
     assert files(merged) == files(tmp_path / "expected") | {"tables/mine.tex": b"mine"}
 
 
-def test_without_a_conflict_such_a_file_is_somebody_s(tmp_path: Path, two_runs: list[Path]) -> None:
+def test_without_a_conflict_such_a_file_is_another_s(tmp_path: Path, two_runs: list[Path]) -> None:
     publish(two_runs, tmp_path / "store")
     mine = tmp_path / "store" / "tables" / "d2l-shared-bundled-s0-0123abcd.tex"
     mine.write_text("mine")

@@ -65,7 +65,7 @@ def test_a_folder_of_a_store_is_no_place_for_another(store: Path, two_runs: list
     link.symlink_to(store / "tables")
     with pytest.raises(UserError, match="is part of the published store"):
         publish(two_runs, link / "below")
-    (store.parent / "store.json").write_text("{}")  # somebody else's
+    (store.parent / "store.json").write_text("{}")  # another program's
     publish(two_runs[:1], store.parent / "site")
 
 
@@ -169,8 +169,8 @@ def test_order_and_steps_do_not_matter(
             publish([sources[0]], folder / "other")
             sources[0] = folder / "other"
         for step in [[s] for s in sources] if stepwise else [sources]:
-            publish(step, folder / "came")
-        assert files(folder / "came") == files(folder / "expected")
+            publish(step, folder / "got")
+        assert files(folder / "got") == files(folder / "expected")
 
 
 def test_keys_in_another_order_are_the_same_record(
@@ -371,7 +371,7 @@ def test_what_is_not_for_publication_is_refused_unless_allowed(
 def test_a_record_that_was_copied_in_is_not_known(
     tmp_path: Path, store: Path, make_true: Callable[..., Record], runs: Any, files: Any
 ) -> None:
-    """What lies in the store is what somebody put there; the manifest says what was published."""
+    """What lies in the store is what someone put there; the manifest says what was published."""
     run = runs(tmp_path / "run", [make_true(backend="other", dirty=True)])
     publish([run], tmp_path / "dirty", allow_dirty=True)
     (record,) = (tmp_path / "dirty" / "records").iterdir()

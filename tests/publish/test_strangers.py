@@ -21,7 +21,7 @@ from lstmbench.verify.records import MAX_FAULTS, faults
 from lstmbench.verify.stores import verify
 
 pytestmark = pytest.mark.usefixtures("no_plots")
-#: What a terminal obeys: clear the screen, name the window, fill the clipboard, and more.
+#: What a terminal executes: clear the screen, name the window, fill the clipboard, and more.
 EVIL = "\x1b[2J\x1b]0;title\x07\x1b]52;c;bWluZQ==\x07\x9b31m\x00\u202e"
 LONG = "a" * 300
 
@@ -50,13 +50,13 @@ odd = pytest.mark.parametrize("make", [zero, os.mkfifo, Path.mkdir])
 
 
 @odd
-@pytest.mark.parametrize("verb", ["report", "verify", "publish"])
+@pytest.mark.parametrize("command", ["report", "verify", "publish"])
 def test_odd_files_among_records(
-    call: Any, store: Path, tmp_path: Path, verb: str, make: Callable[[Path], None]
+    call: Any, store: Path, tmp_path: Path, command: str, make: Callable[[Path], None]
 ) -> None:
     make(store / "records" / "x-0123456789ab.json")
-    to = ("--to", tmp_path / "other") if verb == "publish" else ()
-    done = call(verb, store, *to)
+    to = ("--to", tmp_path / "other") if command == "publish" else ()
+    done = call(command, store, *to)
     assert done.returncode == 1
     assert "x-0123456789ab.json" in done.stdout + done.stderr
 
@@ -68,8 +68,8 @@ def test_odd_files_in_the_place_of_others(
     for path in (store / "store.json", store / "README.md", run / "plan.json"):
         path.unlink()
         make(path)
-    for verb, path in (("verify", store), ("report", store), ("verify", run)):
-        assert call(verb, path).returncode in (1, 2)
+    for command, path in (("verify", store), ("report", store), ("verify", run)):
+        assert call(command, path).returncode in (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ class TestTerminals:
         assert harmless(done.stdout + done.stderr)
 
     def test_compare(self, call: Any, evil: Path) -> None:
-        for arguments in ((evil, evil), (f"{evil}@nobody{EVIL[:3]}", evil)):
+        for arguments in ((evil, evil), (f"{evil}@none{EVIL[:3]}", evil)):
             done = call("compare", *arguments, "--anyway")
             assert done.returncode != 0
             assert harmless(done.stdout + done.stderr)
@@ -200,8 +200,8 @@ class TestMuch:
     def test_of_many_damaged_files_some_are_named(self, call: Any, run: Path) -> None:
         for number in range(1200):
             (run / "records" / f"x{number}.json").write_text("")
-        for verb in ("report", "verify"):
-            done = call(verb, run)
+        for command in ("report", "verify"):
+            done = call(command, run)
             assert done.returncode == 1
             assert 1000 < (done.stdout + done.stderr).count("is not a record") + 1 < 1010
 

@@ -1,4 +1,4 @@
-"""Several processes publish to one place at once: nothing is lost, nobody is in the way."""
+"""Several processes publish to one place at once: nothing is lost, none is in the way."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_one_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_wait_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.1)
     process = holder(tmp_path)
     told = []
 

@@ -35,7 +35,7 @@ EXAMPLE = Path(__file__).parents[1] / "data" / "record-1.json"
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, pool: list[Record], runs: Any) -> Path:
-    """A store with everything, plots too; whoever changes it restores it."""
+    """A store with everything, plots too; a test that changes it restores it."""
     folder = tmp_path_factory.mktemp("published")
     publish([runs(folder / "run", pool)], folder / "store")
     return folder / "store"
@@ -135,7 +135,7 @@ def test_a_forged_record_is_found_in_a_store_that_is_consistent(store: Path) -> 
     assert verify(store).mismatches == [f"{file}: parity.worst: 4e-06, the largest error is 5e-06"]
 
 
-def test_companions_that_were_left_out_are_noted(
+def test_group_members_that_were_left_out_are_noted(
     tmp_path: Path, make_true: Any, runs: Any, no_plots: None
 ) -> None:
     fast, slow = make_true(backend="fast"), make_true(backend="slow")
@@ -199,7 +199,7 @@ def test_other_versions_of_libraries_are_noted(store: Path) -> None:
 
 
 def relist(store: Path, path: str, content: bytes) -> None:
-    """Write a made file and list it, as whoever wants to deceive would."""
+    """Write a generated file and list it, as a forger would."""
     (store / path).parent.mkdir(parents=True, exist_ok=True)
     (store / path).write_bytes(content)
     manifest = Manifest.parse("", (store / "store.json").read_bytes())

@@ -62,7 +62,7 @@ def noted(records: list[Any]) -> list[str]:
 def test_the_share_of_the_peak_is_a_column_where_a_peak_was_measured(make_record: Make) -> None:
     record = make_record(peak=PEAK)
     (table,) = tables_from([record])
-    # two operations for each of side**3 products, in 0.02 s
+    # two operations for each of side**3 multiplications, in 0.02 s
     achieved = table.rows[0].value(metrics.OPERATIONS_PER_SECOND)
     assert achieved is not None
     share = table.rows[0].value(metrics.SHARE_OF_PEAK)

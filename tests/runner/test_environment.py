@@ -33,8 +33,8 @@ def test_nothing_else_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_kept_is_kept_in_the_worker_s_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in environment.SCRATCH:
-        monkeypatch.setenv(name, "/home/somebody")
-    assert "somebody" not in str(variables())
+        monkeypatch.setenv(name, "/home/someone")
+    assert "someone" not in str(variables())
     for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "KERAS_HOME"):
         assert variables()[name] == "/scratch/of-this-worker"
 
@@ -45,8 +45,8 @@ def test_packages_in_the_home_folder_are_found_all_the_same(
     monkeypatch.setattr(site, "ENABLE_USER_SITE", True)
     monkeypatch.setattr(site, "USER_BASE", None)
     monkeypatch.delenv("PYTHONUSERBASE", raising=False)
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert variables()["PYTHONUSERBASE"] == "/home/somebody/.local"
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert variables()["PYTHONUSERBASE"] == "/home/someone/.local"
 
 
 def test_cards_are_counted_as_the_driver_does_unless_told_otherwise(
@@ -59,8 +59,8 @@ def test_cards_are_counted_as_the_driver_does_unless_told_otherwise(
 
 
 def test_what_is_named_wins() -> None:
-    seen = variables(3, HOME="/home/somebody", NPROC="7")
-    assert (seen["HOME"], seen["NPROC"], seen["OMP_NUM_THREADS"]) == ("/home/somebody", "7", "3")
+    seen = variables(3, HOME="/home/someone", NPROC="7")
+    assert (seen["HOME"], seen["NPROC"], seen["OMP_NUM_THREADS"]) == ("/home/someone", "7", "3")
 
 
 def test_the_guide_names_every_variable() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and worse: finished epochs are kept, and nobody is left behind."""
+"""Ctrl-C and worse: finished epochs are kept, and no process is left behind."""
 
 from __future__ import annotations
 

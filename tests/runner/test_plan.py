@@ -49,7 +49,7 @@ def labels(plan: Any) -> list[list[str]]:
     return [[f"{t.label} {t.device}" for t in group] for group in plan.groups]
 
 
-def test_backends_of_one_device_take_turns() -> None:
+def test_backends_of_one_device_are_interleaved() -> None:
     assert labels(make_plan(selection())) == [["a:eager cpu", "b:eager cpu"]]
 
 

@@ -30,7 +30,7 @@ def lstmbench_backends():
 
 @pytest.fixture(scope="module")
 def ran(module_cli: Any) -> tuple[Any, Any, Path]:
-    """Two sound backends, twice each, in turns."""
+    """Two valid backends, twice each, interleaved."""
     module_cli.plugin("twins", PLUGIN)
     done = module_cli.run("--backends", "all", "--repeats", "2", "--env", "MINE=1")
     (folder,) = module_cli.runs()
@@ -51,11 +51,11 @@ def test_it_succeeds_and_keeps_progress_off_the_output(ran: Any) -> None:
 
 def test_a_busy_machine_is_told_before_and_beneath(cli: Any) -> None:
     code = "while True: pass"
-    with subprocess.Popen([sys.executable, "-c", code]) as neighbour:
+    with subprocess.Popen([sys.executable, "-c", code]) as other:
         try:
             done = cli.run("--backends", "numpy", "--epochs", "400")
         finally:
-            neighbour.kill()
+            other.kill()
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "other processes are busy" in line]
     assert "python" in line
@@ -72,8 +72,8 @@ def test_the_folder_holds_plan_records_table_plot_and_logs(ran: Any) -> None:
         *("plan.json", "records", "logs", "table.md", "perplexity.svg", "roofline.svg"),
     }
     plan = json.loads((folder / "plan.json").read_text())
-    turns = [[(t["backend"], t["repeat"]) for t in group] for group in plan["groups"]]
-    assert [sorted(group) for group in turns] == [
+    interleaved = [[(t["backend"], t["repeat"]) for t in group] for group in plan["groups"]]
+    assert [sorted(group) for group in interleaved] == [
         [("numpy", repeat), ("twin", repeat)] for repeat in (0, 1)
     ]
     names = {trial["name"] for group in plan["groups"] for trial in group}
@@ -196,7 +196,7 @@ def test_two_corpora_never_share_a_table(cli: Any) -> None:
     assert "corpus markov" in report.stdout
 
 
-def test_modes_and_trials_without_turns(cli: Any) -> None:
+def test_modes_and_trials_without_interleaving(cli: Any) -> None:
     cli.plugin("twins", PLUGIN)
     done = cli.run("--backends", "twin", "--modes", "all", "--no-interleave", "--init", "native")
     assert done.returncode == 0, done.stderr

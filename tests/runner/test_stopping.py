@@ -22,7 +22,7 @@ BETWEEN, WITHIN = 0.015, 0.05
 
 
 def speeds(rng: np.random.Generator, processes: int, slower: float = 0.0) -> list[float]:
-    """Speeds of processes whose epochs a neighbour sometimes slows: noise is one-sided."""
+    """Speeds of processes whose epochs a other sometimes slows: noise is one-sided."""
     found = []
     for _ in range(processes):
         level = 0.1 * (1 + slower) * math.exp(rng.normal(0, BETWEEN / math.sqrt(2)))
@@ -179,7 +179,7 @@ def test_time_counts_from_the_start(make_record: Make) -> None:
 
 
 def row(make_record: Make, backend: str, repeats: int, **changes: Any) -> list[Any]:
-    """Sound processes that differ a little."""
+    """Valid processes that differ a little."""
     return [
         make_record(
             backend=backend,

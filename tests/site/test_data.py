@@ -142,7 +142,7 @@ def test_a_sweep_joins_settings_that_differ_in_one_size(make_record: Make) -> No
 
 
 def test_rows_stand_beneath_the_roof_that_was_measured(make_record: Make) -> None:
-    # a product of 2 * 1000**3 operations in 10 ms, a copy that moves 2 GB in 0.1 s
+    # a matmul of 2 * 1000**3 operations in 10 ms, a copy that moves 2 GB in 0.1 s
     peak = Peak(
         matmul=Matmul(library="numpy", side=1000, dtype="float32", seconds=[0.01] * 4),
         copies=Copy(size=10**9, seconds=[0.1] * 4),
@@ -216,8 +216,8 @@ def test_the_command_means_the_same_trial_again(
         threads=3,
         environment=environment,
     )
-    program, verb, *arguments = shlex.split(" ".join(command(trial)))
-    assert (program, verb) == ("lstmbench", "run")
+    program, name, *arguments = shlex.split(" ".join(command(trial)))
+    assert (program, name) == ("lstmbench", "run")
     got = run.make_context("run", arguments).params
     assert got["backends"] == f"{backend}:m"
     assert got["devices"] == device

@@ -53,7 +53,7 @@ def ok_records(make_record: Callable[..., Any]) -> dict[str, Any]:
 def pages(data: dict[str, Any], evil: str) -> dict[str, str]:
     changed = poisoned(data, evil)
     failed = {**changed, "status": "failed", "reason": "nan"}
-    # names of files, too, are somebody's text
+    # names of files, too, are someone's text
     records = {f"a{evil}": changed, f"b{evil}": failed}
     files = site.build({name: Record.model_validate(data) for name, data in records.items()})
     assert all(re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", path, re.ASCII) for path in files)

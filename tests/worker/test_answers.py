@@ -40,7 +40,7 @@ def test_losses_that_are_refused(loss: Any, reason: str, words: str) -> None:
     assert words in str(refused.value)
 
 
-def test_a_sound_loss_is_taken() -> None:
+def test_a_valid_loss_is_taken() -> None:
     assert check_loss(EpochLoss(12.5, TOKENS), BATCHES) == EpochLoss(12.5, TOKENS)
 
 
@@ -68,7 +68,7 @@ def test_ids_that_are_refused(ids: Any) -> None:
 
 
 @pytest.mark.parametrize("ids", [[0, 8, 1, 1], [3] * 4])
-def test_sound_ids_are_taken(ids: list[int]) -> None:
+def test_valid_ids_are_taken(ids: list[int]) -> None:
     assert check_ids(ids, length=4, vocabulary_size=9) == ids
 
 
@@ -79,6 +79,6 @@ def test_parameters_that_are_refused(parameters: Any) -> None:
     assert refused.value.reason == INTERFACE
 
 
-def test_sound_parameters_are_taken() -> None:
+def test_valid_parameters_are_taken() -> None:
     good = reference.draw_parameters(ModelConfig(5, 3, 1), 0)
     assert check_parameters(good) is good

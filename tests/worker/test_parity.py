@@ -221,7 +221,7 @@ def batches_for(setting: Task, windows: int) -> Batches:
 @example(setting=replace(task(), training=TrainingConfig(100.0, 1.0, 8, 10)), windows=4)
 @example(setting=replace(task(), model=ModelConfig(VOCABULARY, 8, 5)), windows=4)
 @example(setting=replace(task(), model=ModelConfig(VOCABULARY, 4, 40)), windows=2)
-def test_honest_float32_is_admitted_at_every_setting(setting: Task, windows: int) -> None:
+def test_correct_float32_is_admitted_at_every_setting(setting: Task, windows: int) -> None:
     probe = probe_for(setting, batches_for(setting, windows))
     for backend in (NumpyBackend, Permuted):
         result = parity.compare(backend(probe.setting.task), probe)
@@ -344,9 +344,9 @@ def test_sixteen_bits_are_proven_where_they_can_be(batches: Batches) -> None:
 def test_bfloat16_is_the_upper_half_of_float32(value: float) -> None:
     given = reference.draw_parameters(ModelConfig(2, 1, 1), 0)
     given.output_bias[:] = value
-    ((*_, (_, came)),) = [rounded(given, "bfloat16").items()]
-    assert (came.view(np.uint32) & 0xFFFF == 0).all()
-    np.testing.assert_allclose(came, np.float32(value), rtol=2**-8, atol=1e-40)
+    ((*_, (_, got)),) = [rounded(given, "bfloat16").items()]
+    assert (got.view(np.uint32) & 0xFFFF == 0).all()
+    np.testing.assert_allclose(got, np.float32(value), rtol=2**-8, atol=1e-40)
 
 
 @pytest.mark.parametrize(
@@ -451,8 +451,8 @@ def test_a_cut_keeps_a_corner_of_the_batches(
     ],
 )
 def test_relative_errors(change: list[float], expected: list[float], error: float) -> None:
-    came = parity.relative_error(np.array(change), np.array(expected))
-    assert came == pytest.approx(error)
+    got = parity.relative_error(np.array(change), np.array(expected))
+    assert got == pytest.approx(error)
 
 
 def test_not_a_number_is_the_worst_of_all(batches: Batches) -> None:

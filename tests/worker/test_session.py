@@ -93,7 +93,7 @@ PREPARE, FINISH, EPOCH = Prepare(), Finish(), TrainEpoch(offset=2)
 GENERATE = Generate(prefixes=[[1, 2], [3]], length=4, vocabulary_size=9)
 
 
-def test_a_whole_life(load: LoadTrial, ids: np.ndarray) -> None:
+def test_a_whole_trial(load: LoadTrial, ids: np.ndarray) -> None:
     answers = ask(load, PREPARE, EPOCH, EPOCH, Evaluate("test"), WaitUntilIdle(), GENERATE, FINISH)
     assert len(answers) == 8
     training = TASK.training
@@ -390,7 +390,7 @@ def _quiet_after() -> Iterator[None]:
 
 
 class Offering:
-    """Takes device memory for its matrix products."""
+    """Takes device memory for its matmuls."""
 
     allocated = 7
 

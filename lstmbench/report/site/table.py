@@ -48,7 +48,7 @@ class _Column:
 
 
 def ordered(tables: Sequence[Table]) -> list[Table]:
-    """Tables in an order that depends on what they are, not on which record came first."""
+    """Tables in an order that depends on what they are, not on which record got first."""
     return sorted(tables, key=lambda table: (natural(table.title), str(table.facts)))
 
 

@@ -89,7 +89,7 @@ class KerasBackend(Backend):
         return FitTrainer(self._model, self.task.training, arrays, jit_compile="auto")
 
     def _lstm_options(self) -> dict[str, Any]:
-        """On a GPU either cuDNN or an error: a silent fallback would falsify the record."""
+        """On a GPU either cuDNN or an error: an unnoticed fallback would falsify the record."""
         if self.task.device_kind != "cuda":
             return {}
         return {"use_cudnn": self.task.mode not in ("xla", "jit")}
@@ -99,7 +99,7 @@ class KerasBackend(Backend):
         return nullcontext()
 
     def _values(self) -> Values:
-        """The parameters as plain tensors: what an engine differentiates, it watches itself."""
+        """The parameters as plain tensors: an engine records for itself what it differentiates."""
         return [ops.stop_gradient(variable) for variable in self._model.trainable_variables]
 
     def _assign(self, values: Sequence[Any]) -> None:

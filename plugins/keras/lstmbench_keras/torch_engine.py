@@ -90,7 +90,7 @@ class TorchBackend(KerasBackend):
         if self.task.mode == "compile":
             return "Inductor, a program a window"
         if self.task.device_kind == "cuda":
-            # looked up, since Keras goes back to its loop in silence where cuDNN fails
+            # looked up, since Keras goes back to its loop without a word where cuDNN fails
             with torch.autograd.profiler.profile() as profile:
                 self.generate([0], 1)
             if any("_cudnn_rnn" in event.name for event in profile.function_events):

@@ -12,7 +12,7 @@ The equations are those of ``lstmbench.reference``. What makes them fast here:
   no bookkeeping.
 
 Shapes: B batch, T steps, H hidden, V vocabulary; time first, ``[T, ..., B]``. The four gates
-stand in the order o, i, f, g: the three sigmoids are neighbours, and so are the three gates that
+stand in the order o, i, f, g: the three sigmoids are adjacent, and so are the three gates that
 the cell's gradient reaches.
 """
 
@@ -76,7 +76,7 @@ class _Tape:
             )
         )
 
-    def derive(self) -> None:
+    def differentiate(self) -> None:
         """Fill ``d_raw`` and ``through_cell`` with all that no later step has a part in."""
         d_o, d_i, d_f, d_g = self.d_raw.chunk(4, dim=1)
         # ATen's kernels for a * y * (1 - y) and a * (1 - y * y), one pass each
@@ -192,7 +192,7 @@ class FusedModel(Model):
 
     def _backward(self, recurrent: Tensor, tape: _Tape, d_hiddens: Tensor) -> None:
         """From dL/dh_t, ``[H, T * B]``, to the tape's dL/d(raw gates)."""
-        tape.derive()
+        tape.differentiate()
         steps, _, batch = tape.d_raw.shape
         d_hiddens_by_step = d_hiddens.view(-1, steps, batch).unbind(1)
         recurrent_transposed = recurrent.t().contiguous()

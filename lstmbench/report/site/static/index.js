@@ -90,13 +90,13 @@
   }
 
   function buildPager() {
-    const turn = (by) => () => {
+    const move = (by) => () => {
       state.page += by;
       table.update();
       document.querySelector(".scroll").scrollTop = 0;
     };
-    byId("previous").addEventListener("click", turn(-1));
-    byId("next").addEventListener("click", turn(1));
+    byId("previous").addEventListener("click", move(-1));
+    byId("next").addEventListener("click", move(1));
     byId("size").addEventListener("change", (event) => choose(() => { state.size = Number(event.target.value); }));
   }
 
