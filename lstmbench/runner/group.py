@@ -182,6 +182,8 @@ class Group:
         after = counter() if counter else None
         self._check_tokens(trial, "train", answer.tokens)
         joules = None if before is None or after is None else after - before
+        if joules is not None and joules < 0:  # the counter was reset
+            joules = None
         state.series.append(EpochResult(answer.seconds, answer.nats, answer.tokens, joules))
         done, every = len(state.series), trial.protocol.validate_every
         self.context.observer.epoch(
