@@ -103,7 +103,8 @@ def test_the_estimators_in_the_protocol_come_from_the_records(tmp_path: Path) ->
 def test_published_records_name_a_clean_commit() -> None:
     from lstmbench.records.store import open_runs
 
-    for run in open_runs([ROOT / "results"]):
-        for record in run.records():
-            assert record.source.commit, run.name
-            assert record.source.dirty is False, run.name
+    records = [record for run in open_runs([ROOT / "results"]) for record in run.records()]
+    assert records
+    for record in records:
+        assert record.source.commit, record.trial.name
+        assert record.source.dirty is False, record.trial.name

@@ -44,20 +44,26 @@ def test_a_quiet_machine_needs_no_advice() -> None:
     assert advice.advice(**{**QUIET, "governed": {"performance"}}) == []
 
 
-def test_a_busy_process_is_named_and_a_sleeping_one_is_not() -> None:
-    loops = [
-        subprocess.Popen([sys.executable, "-c", code])
-        for code in ("while True: pass", "import time; time.sleep(60)")
-    ]
+def test_a_busy_process_is_named_and_a_sleeping_one_is_not(tmp_path: Path) -> None:
+    started = []
+    for name, work in (("spinner", "while True: pass"), ("sleeper", "input()")):
+        program = tmp_path / name  # a process is named after the file that it runs
+        program.symlink_to(sys.executable)
+        command: list[str | Path] = [program, "-S", "-c", f"print(flush=True)\n{work}"]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
     try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()  # starting takes processor time too
         sampler = load.LoadSampler()
         sampler.start()
         busy = sampler.busy()
     finally:
-        for process in loops:
+        for process in started:
             process.kill()
-            process.wait()
-    assert any(name.startswith("python") for name in busy)
+            process.communicate()
+    assert "spinner" in busy
+    assert "sleeper" not in busy
 
 
 def test_governors_are_read_where_the_system_says(tmp_path: Path) -> None:

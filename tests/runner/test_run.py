@@ -14,7 +14,7 @@ import pytest
 
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora.corpus import BUNDLED, resolve
-from lstmbench.protocol import D2L
+from lstmbench.protocol import D2L, QUICK
 from lstmbench.reference import draw_parameters, generate, train_epoch
 
 PLUGIN = """
@@ -134,8 +134,6 @@ def test_the_table_shows_overrides_settings_and_both_continuations(ran: Any) -> 
         assert words in title
     assert re.search(r"numpy:eager +cpu +time traveller +\S", done.stdout)
     assert re.search(r"numpy:eager +cpu +traveller +\S", done.stdout)
-    assert "2782.5" in done.stdout
-    assert "5308.9" in done.stdout
 
 
 def test_repeats_give_intervals_and_ranks(ran: Any) -> None:
@@ -228,10 +226,11 @@ def test_several_layers_and_double_precision(cli: Any) -> None:
     assert "float64" in done.stdout
 
 
-def test_quick_says_that_the_model_has_barely_learned(cli: Any) -> None:
+def test_a_table_ends_with_what_is_to_know_of_its_protocol(cli: Any) -> None:
     done = cli.run("--backends", "numpy", "--protocol", "quick", "--epochs", "2")
     assert done.returncode == 0, done.stderr
-    assert "barely learned" in done.stdout
+    assert QUICK.note
+    assert QUICK.note in done.stdout
 
 
 def test_the_numpy_example_learns(cli: Any) -> None:
