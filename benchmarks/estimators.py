@@ -14,7 +14,7 @@ import statistics as stdlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lstmbench.analysis import series
+from lstmbench.analysis import metrics
 from lstmbench.analysis.noise import pairs_of
 from lstmbench.records.record import Record
 from lstmbench.records.store import open_runs, write_atomically
@@ -35,7 +35,7 @@ CANDIDATES: dict[str, Estimator] = {
     "first decile": lambda seconds: stdlib.quantiles(seconds, n=10)[0],
     "first quartile": lambda seconds: stdlib.quantiles(seconds, n=4)[0],
     "mean of the faster third": share(1 / 3),
-    "**mean of the faster half**": lambda seconds: series.faster_half_mean(seconds) or 0.0,
+    "**mean of the faster half**": lambda seconds: metrics.faster_half_mean(seconds) or 0.0,
     "mean of the faster four fifths": share(0.8),
     "median": stdlib.median,
     "mean": stdlib.fmean,
@@ -47,7 +47,7 @@ def deviation(pairs: Sequence[tuple[Record, Record]], estimator: Estimator) -> f
     logs = []
     for pair in pairs:
         ours, theirs = (
-            estimator([1 / rate for rate in series.rates(record.epochs)]) for record in pair
+            estimator([1 / rate for rate in metrics.rates(record.epochs)]) for record in pair
         )
         logs.append(math.log(ours / theirs))
     return stdlib.stdev(logs)
@@ -55,12 +55,12 @@ def deviation(pairs: Sequence[tuple[Record, Record]], estimator: Estimator) -> f
 
 def table(records: Sequence[Record]) -> str:
     """Markdown: candidates against ways of measuring."""
-    ways = {interleaved: pairs_of(records, interleaved) for interleaved in (True, False)}
+    ways = {turns: pairs_of(records, turns) for turns in (True, False)}
     if min(map(len, ways.values())) < 2:
         raise SystemExit("fewer than two pairs: measure longer with 'lstmbench noise'")
     header = (
         "estimator",
-        f"in interleaved ({len(ways[True])} pairs)",
+        f"interleaved ({len(ways[True])} pairs)",
         f"sequential ({len(ways[False])} pairs)",
     )
     rows = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +52,11 @@ def test_wrong_keywords_and_values_are_errors() -> None:
         make_record(bakend="mine")
     with pytest.raises(ValidationError):
         make_record(status="fine")
+
+
+def test_the_example_of_the_guide_works() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "plugin-guide.md").read_text(encoding="utf-8")
+    (example,) = (b for b in re.findall(r"```python\n(.*?)```", guide, re.S) if "make_record" in b)
+    space: dict[str, Any] = {}
+    exec(example, space)
+    space["test_my_format"]()
