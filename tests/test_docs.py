@@ -57,6 +57,25 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in done.stdout.splitlines()] == bad
 
 
+#: Between these lines stands what a program wrote.
+GENERATED = r"<!-- (\w+:begin|flags|figures).*?<!-- (\w+:end|/)"
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "benchmarks/README.md"),
+    *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")),
+    *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("plugins/*/README.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_wrapped_at_one_width(page: str) -> None:
+    """Except tables and commands, which cannot be."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for part in (GENERATED, "^```.*?^```$"):
+        text = re.sub(part, "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "<!--"))]
+    assert [line for line in lines if len(line) > 100] == []
+
+
 def test_folders_are_described_in_the_order_of_the_contract() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]

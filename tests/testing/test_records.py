@@ -48,8 +48,8 @@ def test_a_keyword_replaces_the_field_of_that_name(
 
 
 def test_wrong_keywords_and_values_are_errors() -> None:
-    with pytest.raises(TypeError, match="has a field 'bakend'"):
-        make_record(bakend="mine")
+    with pytest.raises(TypeError, match="has a field 'nobackend'"):
+        make_record(nobackend="mine")
     with pytest.raises(ValidationError):
         make_record(status="fine")
 
