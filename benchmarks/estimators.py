@@ -14,7 +14,7 @@ import statistics as stdlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lstmbench.analysis import metrics
+from lstmbench.analysis import series
 from lstmbench.analysis.noise import pairs_of
 from lstmbench.records.record import Record
 from lstmbench.records.store import open_runs, write_atomically
@@ -35,7 +35,7 @@ CANDIDATES: dict[str, Estimator] = {
     "first decile": lambda seconds: stdlib.quantiles(seconds, n=10)[0],
     "first quartile": lambda seconds: stdlib.quantiles(seconds, n=4)[0],
     "mean of the faster third": share(1 / 3),
-    "**mean of the faster half**": lambda seconds: metrics.faster_half_mean(seconds) or 0.0,
+    "**mean of the faster half**": lambda seconds: series.faster_half_mean(seconds) or 0.0,
     "mean of the faster four fifths": share(0.8),
     "median": stdlib.median,
     "mean": stdlib.fmean,
@@ -47,7 +47,7 @@ def deviation(pairs: Sequence[tuple[Record, Record]], estimator: Estimator) -> f
     logs = []
     for pair in pairs:
         ours, theirs = (
-            estimator([1 / rate for rate in metrics.rates(record.epochs)]) for record in pair
+            estimator([1 / rate for rate in series.rates(record.epochs)]) for record in pair
         )
         logs.append(math.log(ours / theirs))
     return stdlib.stdev(logs)
