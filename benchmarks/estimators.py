@@ -55,7 +55,7 @@ def deviation(pairs: Sequence[tuple[Record, Record]], estimator: Estimator) -> f
 
 def table(records: Sequence[Record]) -> str:
     """Markdown: candidates against ways of measuring."""
-    ways = {turns: pairs_of(records, turns) for turns in (True, False)}
+    ways = {interleaved: pairs_of(records, interleaved) for interleaved in (True, False)}
     if min(map(len, ways.values())) < 2:
         raise SystemExit("fewer than two pairs: measure longer with 'lstmbench noise'")
     header = (

@@ -89,4 +89,5 @@ def explanation(trial: Trial, reason: str) -> str:
         return ""
     options = {"device": (trial.device, "cpu"), "dtype": (trial.dtype, "float32")}
     given = [f" --{name} {value}" for name, (value, usual) in options.items() if value != usual]
-    return f"; see where: lstmbench debug {trial.backend}:{trial.mode}{''.join(given)}"
+    check = f"lstmbench check {trial.backend} --mode {trial.mode}{''.join(given)}"
+    return f"; see which check fails: {check}"

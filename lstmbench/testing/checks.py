@@ -1,6 +1,6 @@
 """The list of checks, in the order in which a mistake should first show.
 
-A check raises ``AssertionError`` saying what was expected and what came. ``needs`` names the
+A check raises ``AssertionError`` saying what was expected and what got. ``needs`` names the
 checks whose failure makes it meaningless: it is then blocked. The docstring's first line is what
 the check asserts, the second paragraph what the author does about a failure.
 """
@@ -90,16 +90,16 @@ def parameters_round_trip(lab: CheckContext) -> None:
     """
     batches = random_batches(WINDOWS, BATCH, STEPS)
     start = lab.start(lab.plain).astype(lab.plain.dtype)
-    came = lab.backend(lab.plain, batches).parameters()
-    assert isinstance(came, Parameters), f"expected Parameters, came {type(came).__name__}"
+    got = lab.backend(lab.plain, batches).parameters()
+    assert isinstance(got, Parameters), f"expected Parameters, got {type(got).__name__}"
     names = [name for name, _ in start.items()]
-    assert [name for name, _ in came.items()] == names, f"expected tensors {names}"
-    for name, array in came.items():
+    assert [name for name, _ in got.items()] == names, f"expected tensors {names}"
+    for name, array in got.items():
         assert isinstance(array, np.ndarray), f"{name}: expected a NumPy array"
         assert str(array.dtype) == lab.plain.dtype, (
-            f"{name}: expected {lab.plain.dtype}, came {array.dtype}"
+            f"{name}: expected {lab.plain.dtype}, got {array.dtype}"
         )
-    same_parameters(start, came, "loading and reading")
+    same_parameters(start, got, "loading and reading")
 
 
 @check("interface")
@@ -112,10 +112,10 @@ def runtime_facts(lab: CheckContext) -> None:
     batches = random_batches(1, BATCH, STEPS)
     facts = lab.backend(lab.plain, batches).runtime()
     for key in ("kernel", "threads", "tf32", "biases", "parameters"):
-        assert isinstance(facts.get(key), str), f"expected {key!r} as a string, came {facts!r:.200}"
+        assert isinstance(facts.get(key), str), f"expected {key!r} as a string, got {facts!r:.200}"
     expected = str(lab.plain.model.parameter_count)
     assert facts["parameters"] == expected, (
-        f"expected {expected} parameters, came {facts['parameters']}"
+        f"expected {expected} parameters, got {facts['parameters']}"
     )
 
 
@@ -153,10 +153,10 @@ def parameters_are_copies(lab: CheckContext) -> None:
     """
     batches = random_batches(WINDOWS, BATCH, STEPS)
     backend = lab.backend(lab.plain, batches)
-    came = backend.parameters()
-    before = came.astype(lab.plain.dtype)
+    got = backend.parameters()
+    before = got.astype(lab.plain.dtype)
     backend.train_epoch(batches)
-    same_parameters(before, came, "train_epoch() afterwards")
+    same_parameters(before, got, "train_epoch() afterwards")
 
 
 @check("parameters_round_trip", "python_numbers")
@@ -180,8 +180,8 @@ def loss_is_a_sum(lab: CheckContext) -> None:
     """
     batches = random_batches(WINDOWS, BATCH, STEPS)
     zeros = Parameters.from_arrays([array * 0 for _, array in lab.start(lab.plain).items()])
-    came = lab.backend(lab.plain, batches, zeros).evaluate(batches)
-    lab.close(came.nats, batches.tokens * math.log(VOCABULARY), "nats of a uniform guess")
+    got = lab.backend(lab.plain, batches, zeros).evaluate(batches)
+    lab.close(got.nats, batches.tokens * math.log(VOCABULARY), "nats of a uniform guess")
 
 
 @check("loss_is_a_sum")
@@ -191,8 +191,8 @@ def forward_loss(lab: CheckContext) -> None:
     Check the order of the gates, the two tanh, both biases and the soft-max over the vocabulary.
     """
     batches = random_batches(1, BATCH, STEPS)
-    came = lab.backend(lab.plain, batches).evaluate(batches)
-    lab.close(came.nats, _exact(lab, batches), "nats of one window")
+    got = lab.backend(lab.plain, batches).evaluate(batches)
+    lab.close(got.nats, _exact(lab, batches), "nats of one window")
 
 
 @check("forward_loss")
@@ -222,8 +222,8 @@ def state_carried(lab: CheckContext) -> None:
     Feed each window the last state of the one before.
     """
     batches = random_batches(WINDOWS, BATCH, STEPS)
-    came = lab.backend(lab.plain, batches).evaluate(batches)
-    lab.close(came.nats, _exact(lab, batches), f"nats of {WINDOWS} windows")
+    got = lab.backend(lab.plain, batches).evaluate(batches)
+    lab.close(got.nats, _exact(lab, batches), f"nats of {WINDOWS} windows")
 
 
 @check("state_carried")
@@ -245,8 +245,8 @@ def training_loss(lab: CheckContext) -> None:
     Sum each window's loss from the forward pass whose gradient is taken.
     """
     batches = random_batches(1, BATCH, STEPS)
-    came = lab.backend(lab.plain, batches).train_epoch(batches)
-    lab.close(came.nats, _exact(lab, batches), "nats of one training window")
+    got = lab.backend(lab.plain, batches).train_epoch(batches)
+    lab.close(got.nats, _exact(lab, batches), "nats of one training window")
 
 
 @check("training_loss")
@@ -305,8 +305,8 @@ def greedy_generation(lab: CheckContext) -> None:
     for prefix in ([1, 2, 3, 4], [5]):
         expected = reference.generate(lab.start(lab.plain).astype(np.float64), prefix, 12)
         for _ in range(2):
-            came = backend.generate(prefix, 12)
-            assert came == expected, f"after {prefix}: expected {expected}, came {came}"
+            got = backend.generate(prefix, 12)
+            assert got == expected, f"after {prefix}: expected {expected}, got {got}"
 
 
 @check("several_steps")
@@ -325,7 +325,7 @@ def loss_falls(lab: CheckContext) -> None:
     backend = lab.backend(lab.plain, batches)
     losses = [backend.train_epoch(batches).nats for _ in range(60)]
     assert losses[-1] < losses[0] / 2, (
-        f"expected less than half of {losses[0]:.4g} nats, came {losses[-1]:.4g}"
+        f"expected less than half of {losses[0]:.4g} nats, got {losses[-1]:.4g}"
     )
 
 
@@ -344,7 +344,7 @@ def same_seed_same_result(lab: CheckContext) -> None:
     assert any(
         not np.array_equal(a, b)
         for (_, a), (_, b) in zip(start.items(), other.items(), strict=True)
-    ), "expected other parameters from another seed, came the same"
+    ), "expected other parameters from another seed, got the same"
 
 
 @check("several_steps")
@@ -373,7 +373,7 @@ def epoch_is_finished(lab: CheckContext) -> None:
         backend.parameters()
         second_read = time.perf_counter() - first_read
         waits.append((first_read - trained - second_read) / (first_read - begin))
-    # the least of several: a neighbour on the machine may delay any single one
+    # the least of several: another process may delay any single one
     assert min(waits) < 0.3, (
         f"reading the parameters took {min(waits):.0%} of the epoch: the work was not done"
     )
@@ -383,8 +383,8 @@ def epoch_is_finished(lab: CheckContext) -> None:
 def matrix_product(lab: CheckContext) -> None:
     """matrix_product(), where there is one, can be called again, and leaves the parameters alone.
 
-    Keep the matrices and compiled products by side, apart from the model; a backend that offers
-    no product leaves the method as lstmbench.Backend has it.
+    Keep the matrices and compiled matmuls by side, apart from the model; a backend that offers
+    no matmul leaves the method as lstmbench.Backend has it.
     """
     backend = lab.backend(lab.plain, random_batches(WINDOWS, BATCH, STEPS))
     before = backend.parameters()
@@ -410,9 +410,9 @@ def absent_device(lab: CheckContext) -> None:
         return
     except Exception as error:
         raise AssertionError(
-            f"expected Unavailable, came {type(error).__name__}: {error}"
+            f"expected Unavailable, got {type(error).__name__}: {error}"
         ) from error
-    raise AssertionError("expected Unavailable for cuda:99, came an instance")
+    raise AssertionError("expected Unavailable for cuda:99, got an instance")
 
 
 def _exact(lab: CheckContext, batches: Batches) -> float:

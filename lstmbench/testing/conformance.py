@@ -1,4 +1,4 @@
-"""The kit's door for pytest: one test per check, device and mode."""
+"""The kit's entry for pytest: one test per check, device and mode."""
 
 from __future__ import annotations
 

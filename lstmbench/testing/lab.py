@@ -92,7 +92,7 @@ class CheckContext:
         """A new instance, prepared if ``batches`` are given."""
         instance = self.factory(task)
         assert isinstance(instance, Backend), (
-            f"expected a lstmbench.Backend from the factory, came {type(instance).__name__}"
+            f"expected a lstmbench.Backend from the factory, got {type(instance).__name__}"
         )
         if batches is not None:
             instance.prepare(batches)
@@ -107,11 +107,11 @@ class CheckContext:
         instance.load_parameters((start or self.start(task)).astype(task.dtype))
         return instance
 
-    def close(self, came: float, expected: float, what: str) -> None:
+    def close(self, got: float, expected: float, what: str) -> None:
         """Assert a relative error within the dtype's tolerance."""
-        error = abs(came - expected) / max(abs(expected), 1e-30)
+        error = abs(got - expected) / max(abs(expected), 1e-30)
         assert error <= self.tolerance, (
-            f"{what}: expected {expected:.9g}, came {came:.9g} (relative error {error:.1e}, "
+            f"{what}: expected {expected:.9g}, got {got:.9g} (relative error {error:.1e}, "
             f"allowed {self.tolerance:.0e})"
         )
 
@@ -121,7 +121,7 @@ class CheckContext:
         errors = asked.errors(*asked.ask(self.backend(task, batches)))
         wrong = {k: v for k, v in errors.items() if not v <= self.tolerance}
         assert not wrong, (
-            f"{next(iter(wrong))}: expected the reference's change, came one with relative error "
+            f"{next(iter(wrong))}: expected the reference's change, got one with relative error "
             f"{next(iter(wrong.values())):.1e} (allowed {self.tolerance:.0e}); "
             f"differing: {len(wrong)} of {len(errors)} quantities"
         )
@@ -130,6 +130,6 @@ class CheckContext:
 def same_parameters(before: Parameters, after: Parameters, what: str) -> None:
     """Assert that nothing changed, bit for bit."""
     for (name, left), (_, right) in zip(before.items(), after.items(), strict=True):
-        assert left.shape == right.shape, f"{name}: expected shape {left.shape}, came {right.shape}"
+        assert left.shape == right.shape, f"{name}: expected shape {left.shape}, got {right.shape}"
         changed = int(np.sum(left != right))
         assert not changed, f"{what} changed {changed} of {left.size} values of {name}"

@@ -1,4 +1,4 @@
-"""Both doors of the kit: ``lstmbench check`` and the class for pytest."""
+"""Both entries of the kit: ``lstmbench check`` and the class for pytest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TestMine(Conformance):
 
 
 @pytest.fixture
-def doors(cli: Any) -> Any:
+def entries(cli: Any) -> Any:
     """Installs ``mine``; returns what (check, pytest) say of it."""
 
     def install(
@@ -70,8 +70,8 @@ def counts(tested: Any) -> dict[str, int]:
     return {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|skipped)", summary)}
 
 
-def test_a_sound_backend_passes_both(doors: Any) -> None:
-    checked, tested = doors("NumpyBackend")
+def test_a_valid_backend_passes_both(entries: Any) -> None:
+    checked, tested = entries("NumpyBackend")
     assert checked.returncode == 0, checked.stdout
     assert "passed" in checked.stdout
     assert not re.search("failed|blocked|skipped", checked.stdout)
@@ -79,8 +79,8 @@ def test_a_sound_backend_passes_both(doors: Any) -> None:
     assert set(counts(tested)) == {"passed"}
 
 
-def test_a_broken_backend_fails_both_and_is_told_what_to_do(doors: Any) -> None:
-    checked, tested = doors("MeanForSum")
+def test_a_broken_backend_fails_both_and_is_told_what_to_do(entries: Any) -> None:
+    checked, tested = entries("MeanForSum")
     assert checked.returncode == 1
     assert re.search(r"loss_is_a_sum +failed +.*expected", checked.stdout)
     assert "loss_is_a_sum: Return the sum of nats" in checked.stdout
@@ -92,13 +92,13 @@ def test_a_broken_backend_fails_both_and_is_told_what_to_do(doors: Any) -> None:
 
 @pytest.mark.parametrize("factory", ["NowhereToRun", "lstmbench_needy.backend:Model"])
 def test_a_run_where_everything_was_skipped_fails_at_both(
-    cli: Any, doors: Any, factory: str
+    cli: Any, entries: Any, factory: str
 ) -> None:
     package = cli.site / "lstmbench_needy"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "backend.py").write_text("import no_such_framework\n")
-    checked, tested = doors(factory)
+    checked, tested = entries(factory)
     assert checked.returncode == 1, checked.stdout
     assert "Nothing was checked" in checked.stdout
     assert tested.returncode == 1, tested.stdout
@@ -106,22 +106,22 @@ def test_a_run_where_everything_was_skipped_fails_at_both(
     assert "was skipped everywhere" in tested.stdout
 
 
-def test_a_backend_without_a_mode_here_fails_at_both(doors: Any) -> None:
-    checked, tested = doors("NumpyBackend", modes={"tpu": ("eager",)})
+def test_a_backend_without_a_mode_here_fails_at_both(entries: Any) -> None:
+    checked, tested = entries("NumpyBackend", modes={"tpu": ("eager",)})
     assert checked.returncode == 2
     assert tested.returncode == 1
     assert "no mode for any device here" in tested.stdout
 
 
-def test_an_expected_failure_is_accepted_at_both(doors: Any) -> None:
-    checked, tested = doors("Samples", expected={"greedy_generation": "a gambler"})
+def test_an_expected_failure_is_accepted_at_both(entries: Any) -> None:
+    checked, tested = entries("Samples", expected={"greedy_generation": "a gambler"})
     assert checked.returncode == 0, checked.stdout
     assert re.search(r"greedy_generation +expected failure +a gambler", checked.stdout)
     assert tested.returncode == 0, tested.stdout
 
 
-def test_an_unexpected_pass_fails_at_both(doors: Any) -> None:
-    checked, tested = doors("NumpyBackend", expected={"clipping": "someone said so"})
+def test_an_unexpected_pass_fails_at_both(entries: Any) -> None:
+    checked, tested = entries("NumpyBackend", expected={"clipping": "someone said so"})
     assert checked.returncode == 1
     assert re.search(r"clipping +unexpected pass", checked.stdout)
     assert tested.returncode == 1
@@ -129,8 +129,8 @@ def test_an_unexpected_pass_fails_at_both(doors: Any) -> None:
     assert "someone said so" in tested.stdout
 
 
-def test_all_modes_are_an_option(doors: Any) -> None:
-    checked, tested = doors("NumpyBackend", "--all-modes", modes={"cpu": ("eager", "other")})
+def test_all_modes_are_an_option(entries: Any) -> None:
+    checked, tested = entries("NumpyBackend", "--all-modes", modes={"cpu": ("eager", "other")})
     assert checked.returncode == 0, checked.stdout
     assert "mine:eager on cpu" in checked.stdout
     assert "mine:other on cpu" in checked.stdout
