@@ -3,10 +3,10 @@
 (() => {
   const { charts, el, remembered, statusClass, trial } = lstmbench;
   const byId = (id) => document.getElementById(id);
-  /** Sections in which a difference makes the ratio mean less; their facts that may differ. */
+  /** Groups of facts, by their key, in which a difference makes the ratio mean less; their facts that may differ. */
   const ALIKE = new Map([
-    ["Setting", ["backend", "mode", "repeat", "environment of the backend"]],
-    ["Protocol", []],
+    ["setting", ["backend", "mode", "repeat", "environment of the backend"]],
+    ["protocol", []],
   ]);
 
   function nothing(reason) {
@@ -24,13 +24,13 @@
     });
   }
 
-  function sections(a, b) {
-    const [left, right] = [new Map(a.sections), new Map(b.sections)];
-    const titles = new Set([...left.keys(), ...right.keys()]);
+  function groups(a, b) {
+    const [left, right] = [a, b].map((side) => new Map(side.groups.map(([key, , pairs]) => [key, pairs])));
+    const titles = new Map([...a.groups, ...b.groups].map(([key, title]) => [key, title]));
     return [
-      { title: "Figures", facts: merged(a.figures, b.figures) },
-      ...[...titles].map((title) => (
-        { title, facts: merged(left.get(title) ?? [], right.get(title) ?? []) })),
+      { key: "figures", title: "Figures", facts: merged(a.figures, b.figures) },
+      ...[...titles].map(([key, title]) => (
+        { key, title, facts: merged(left.get(key) ?? [], right.get(key) ?? []) })),
     ];
   }
 
@@ -61,9 +61,9 @@
   }
 
   function warn(found) {
-    const unlike = found.flatMap(({ title, facts }) => ALIKE.has(title)
-      ? facts.filter((fact) => fact.differs && !ALIKE.get(title).includes(fact.name)) : []);
-    const machine = found.find(({ title }) => title === "Machine");
+    const unlike = found.flatMap(({ key, facts }) => ALIKE.has(key)
+      ? facts.filter((fact) => fact.differs && !ALIKE.get(key).includes(fact.name)) : []);
+    const machine = found.find(({ key }) => key === "machine");
     if (machine && machine.facts.some((fact) => fact.name === "digest" && fact.differs)) {
       unlike.push({ name: "machine" });
     }
@@ -103,7 +103,7 @@
     byId("comparison").hidden = false;
     document.title = `${a.label} and ${b.label} · lstmbench`;
     byId("versus").replaceChildren(card(a, slugs[0], 0, "A"), card(b, slugs[1], 1, "B"));
-    const found = sections(a, b);
+    const found = groups(a, b);
     verdict(a, b, slugs[1]);
     warn(found);
     table(found, a, b);

@@ -31,14 +31,14 @@
     const collator = new Intl.Collator("en", { numeric: true });
     for (const column of columns.filter((c) => c.choice)) {
       const values = [...column.values].sort(collator.compare);
-      const select = el("select", { "data-filter": column.heading },
+      const select = el("select", { "data-filter": column.key },
         el("option", { value: "" }, "all"),
         ...values.map((value, i) => el("option", { value: String(i) }, value || "–")));
       select.addEventListener("change", () => choose(() => {
-        if (select.value === "") state.choices.delete(column.heading);
-        else state.choices.set(column.heading, values[Number(select.value)]);
+        if (select.value === "") state.choices.delete(column.key);
+        else state.choices.set(column.key, values[Number(select.value)]);
       }));
-      selects.set(column.heading, { select, values });
+      selects.set(column.key, { select, values });
       list.append(el("label", {}, el("span", {}, column.heading), select));
     }
     const wide = matchMedia("(min-width: 44rem)"); // where they are always open
@@ -54,15 +54,15 @@
 
   function restore() {
     const before = remembered();
-    for (const [heading, { select, values }] of selects) {
-      const place = values.indexOf(before.get(heading));
+    for (const [key, { select, values }] of selects) {
+      const place = values.indexOf(before.get(key));
       if (place < 0) continue;
       select.value = String(place);
-      state.choices.set(heading, values[place]);
+      state.choices.set(key, values[place]);
     }
     state.words = byId("words").value = before.get("words") || "";
     const sort = before.get("sort") || "";
-    if (columns.some((column) => column.heading === sort.slice(1))) {
+    if (columns.some((column) => column.key === sort.slice(1))) {
       [state.sort, state.descending] = [sort.slice(1), sort[0] === "-"];
     }
     state.page = Math.max(0, (parseInt(before.get("page"), 10) || 1) - 1);
@@ -74,7 +74,7 @@
       const box = el("input", { type: "checkbox" });
       box.checked = column.shown;
       box.addEventListener("change", () => {
-        state.shown[box.checked ? "add" : "delete"](column.heading);
+        state.shown[box.checked ? "add" : "delete"](column.key);
         table.render();
       });
       list.append(el("label", { class: "check" }, box, ` ${column.heading}`));
@@ -90,13 +90,13 @@
   }
 
   function buildPager() {
-    const turn = (by) => () => {
+    const move = (by) => () => {
       state.page += by;
       table.update();
       document.querySelector(".scroll").scrollTop = 0;
     };
-    byId("previous").addEventListener("click", turn(-1));
-    byId("next").addEventListener("click", turn(1));
+    byId("previous").addEventListener("click", move(-1));
+    byId("next").addEventListener("click", move(1));
     byId("size").addEventListener("change", (event) => choose(() => { state.size = Number(event.target.value); }));
   }
 
@@ -125,11 +125,11 @@
 
   /** Facts by which the plotted rows differ, for their names. */
   function names(plotted) {
-    const telling = columns.filter((c) => c.telling && new Set(plotted.map((row) => c.at[row])).size > 1);
+    const inLabel = columns.filter((c) => c.in_label && new Set(plotted.map((row) => c.at[row])).size > 1);
     const said = (column, row) => (/^\d/.test(text(column, row)) ? `${column.heading} ` : "") + text(column, row);
     return plotted.map((row) => ({
       name: text(columns[0], row),
-      note: telling.map((column) => said(column, row)).filter(Boolean).join(" · "),
+      note: inLabel.map((column) => said(column, row)).filter(Boolean).join(" · "),
     }));
   }
 
@@ -165,8 +165,8 @@
     await charts.curves(panel, entries.map((entry) => ({ ...entry, note: "" })));
   }
 
-  byId("throughout").textContent = rows.throughout.length
-    ? `The same in all rows: ${rows.throughout.map((pair) => pair.join(" ")).join(" · ")}.` : "";
+  byId("in-all").textContent = rows.in_all.length
+    ? `The same in all rows: ${rows.in_all.map((pair) => pair.join(" ")).join(" · ")}.` : "";
   byId("unselect").addEventListener("click", () => {
     state.selected.clear();
     table.update();

@@ -38,20 +38,20 @@
     const names = hues(sweep.series);
     return sweep.series.map((line) => {
       const i = names.indexOf(lineName(line, sweep.series));
-      const points = line.points.filter((point) => point[figure] !== null);
-      const bounded = figure === "speed" && points.some((point) => point.low !== null);
+      const points = line.points.filter((point) => point.shown[figure] !== null);
+      const bounded = figure === "tokens_per_second" && points.some((point) => point.low !== null);
       return {
-        x: points.map((point) => point.x), y: points.map((point) => point[figure]),
+        x: points.map((point) => point.x), y: points.map((point) => point.shown[figure]),
         mode: "lines+markers",
         line: { color: charts.colour(i), width: 1.75 },
         marker: { color: charts.colour(i), symbol: charts.marker(i), size: 8 },
         error_y: bounded ? {
           type: "data", symmetric: false, thickness: 1.25, width: 4, color: charts.colour(i),
-          array: points.map((p) => (p.high === null ? 0 : p.high - p.speed)),
-          arrayminus: points.map((p) => (p.low === null ? 0 : p.speed - p.low)),
+          array: points.map((p) => (p.high === null ? 0 : p.high - p.shown[figure])),
+          arrayminus: points.map((p) => (p.low === null ? 0 : p.shown[figure] - p.low)),
         } : undefined,
         text: points.map((p) => charts.literal(
-          `${lineName(line, sweep.series)}: ${digits(p[figure])} ${titles.get(figure)}`)),
+          `${lineName(line, sweep.series)}: ${digits(p.shown[figure])} ${titles.get(figure)}`)),
         hovertemplate: `%{text}<extra>${sweep.size} %{x}</extra>`,
       };
     });
@@ -59,7 +59,7 @@
 
   /** Logarithmic where the slowest would be squeezed against zero. */
   function figureAxis(sweep, figure) {
-    const values = sweep.series.flatMap((line) => line.points.map((p) => p[figure])).filter((v) => v > 0);
+    const values = sweep.series.flatMap((line) => line.points.map((p) => p.shown[figure])).filter((v) => v > 0);
     const wide = Math.max(...values) / Math.min(...values) > 20;
     const title = titles.get(figure);
     return wide ? charts.decades(title, values) : charts.axis(title, { rangemode: "tozero" });
@@ -77,7 +77,7 @@
       return el("tr", {}, el("th", { scope: "row" }, lineName(line, sweep.series)), ...xs.map((x) => {
         const point = at.get(x);
         if (!point) return el("td", {});
-        const value = point[figure] === null ? point.status : digits(point[figure]);
+        const value = point.shown[figure] === null ? point.status : digits(point.shown[figure]);
         return el("td", { class: "number" }, el("a", { href: `trials/${point.slug}.html` }, value));
       }));
     };
@@ -96,8 +96,8 @@
       return;
     }
     const able = figures.map(([name]) => name).filter((name) =>
-      sweeps.some((s) => s.series.some((line) => line.points.some((point) => point[name] !== null))));
-    let [sweep, figure] = [sweeps[0], able[0] || "speed"];
+      sweeps.some((s) => s.series.some((line) => line.points.some((point) => point.shown[name] !== null))));
+    let [sweep, figure] = [sweeps[0], able[0] || figures[0][0]];
     const place = el("div", { class: "chart" });
     const key = el("ul", { class: "key" });
     const show = () => {
@@ -122,7 +122,7 @@
     show();
   }
 
-  /** The roof: memory's slope up to the peak of the matrix product. */
+  /** The roof: memory's slope up to the peak of the matmul. */
   function roof({ points, peak, bandwidth }) {
     const xs = points.map((p) => p.intensity);
     const ridge = bandwidth ? peak / bandwidth : 0;
@@ -144,8 +144,8 @@
       panel.querySelector("[data-note]").textContent = chosen.about;
       const labels = [...new Set(chosen.points.map((point) => point.label))];
       const names = hues(chosen.points);
-      const reached = (point) => [point.changed, `${digits(point.gflops)} GFLOP/s`,
-        `${digits(point.share)} %`].filter(Boolean).join(", ");
+      const reached = (point) => [point.changed, `${digits(point.shown.operations_per_second)} GFLOP/s`,
+        `${digits(point.shown.share_of_peak)} %`].filter(Boolean).join(", ");
       key.replaceChildren(...labels.map((label) => {
         const own = chosen.points.filter((point) => point.label === label);
         return charts.keyItem({
@@ -160,7 +160,7 @@
             const i = names.indexOf(label);
             const own = chosen.points.filter((point) => point.label === label);
             return {
-              x: own.map((point) => point.intensity), y: own.map((point) => point.gflops),
+              x: own.map((point) => point.intensity), y: own.map((point) => point.shown.operations_per_second),
               mode: "markers",
               marker: { color: charts.colour(i), symbol: charts.marker(i), size: 11 },
               text: own.map((point) => charts.literal(`${label}: ${reached(point)}`)),
@@ -170,7 +170,7 @@
         ],
         layout: {
           xaxis: charts.decades("FLOP/byte (compulsory traffic)", roof(chosen).x),
-          yaxis: charts.decades("GFLOP/s", [...roof(chosen).y, ...chosen.points.map((p) => p.gflops)]),
+          yaxis: charts.decades("GFLOP/s", [...roof(chosen).y, ...chosen.points.map((p) => p.shown.operations_per_second)]),
         },
       }));
     };

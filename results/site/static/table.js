@@ -4,11 +4,11 @@ lstmbench.table = (rows, changed) => {
   const { el, statusClass } = lstmbench;
   const { columns } = rows;
   const length = rows.trials.length;
-  const headings = columns.map((column) => column.heading);
+  const byKey = new Map(columns.map((column) => [column.key, column]));
   const text = (column, row) => column.values[column.at[row]];
   const state = {
     words: "", choices: new Map(), sort: null, descending: false, page: 0, size: 50,
-    shown: new Set(columns.filter((column) => column.shown).map((column) => column.heading)),
+    shown: new Set(columns.filter((column) => column.shown).map((column) => column.key)),
     selected: new Set(), order: [],
   };
   let haystacks = null;
@@ -16,8 +16,8 @@ lstmbench.table = (rows, changed) => {
   const [head, body] = [table.tHead, table.tBodies[0]];
 
   function matches(row) {
-    for (const [heading, wanted] of state.choices) {
-      if (text(columns[headings.indexOf(heading)], row) !== wanted) return false;
+    for (const [key, wanted] of state.choices) {
+      if (text(byKey.get(key), row) !== wanted) return false;
     }
     if (!state.words) return true;
     haystacks ||= Array.from({ length }, (_, r) =>
@@ -37,7 +37,7 @@ lstmbench.table = (rows, changed) => {
 
   function arrange() {
     const order = Array.from({ length }, (_, row) => row).filter(matches);
-    const column = columns[headings.indexOf(state.sort)];
+    const column = byKey.get(state.sort);
     if (column) {
       const values = keys(column);
       const collator = new Intl.Collator("en", { numeric: true });
@@ -53,23 +53,23 @@ lstmbench.table = (rows, changed) => {
     state.page = Math.max(0, Math.min(state.page, Math.ceil(order.length / state.size) - 1));
   }
 
-  const visible = () => columns.filter((column) => state.shown.has(column.heading));
+  const visible = () => columns.filter((column) => state.shown.has(column.key));
 
   function heading(column) {
-    const sorted = state.sort === column.heading;
+    const sorted = state.sort === column.key;
     const direction = state.descending ? "descending" : "ascending";
     const button = el("button", { type: "button" }, column.heading);
     button.addEventListener("click", () => sortBy(column));
     return el("th", {
-      scope: "col", class: column.number ? "number" : null, "data-column": column.heading,
+      scope: "col", class: column.number ? "number" : null, "data-column": column.key,
       "aria-sort": sorted ? direction : "none",
     }, button);
   }
 
   /** One way, the other way, as published. Numbers start with the largest. */
   function sortBy(column) {
-    if (state.sort !== column.heading) {
-      [state.sort, state.descending] = [column.heading, column.number];
+    if (state.sort !== column.key) {
+      [state.sort, state.descending] = [column.key, column.number];
     } else if (state.descending === column.number) {
       state.descending = !column.number;
     } else {
@@ -77,17 +77,17 @@ lstmbench.table = (rows, changed) => {
     }
     state.page = 0;
     update();
-    for (const button of head.querySelectorAll("button")) {
-      if (button.textContent === column.heading) button.focus();
+    for (const cell of head.querySelectorAll("th")) {
+      if (cell.dataset.column === column.key) cell.querySelector("button").focus();
     }
   }
 
   function cell(column, row) {
     const value = text(column, row);
-    if (column.heading === "status") {
+    if (column.key === "status") {
       return el("td", { "data-column": "status" }, el("span", { class: statusClass(value) }, value));
     }
-    return el("td", { class: column.number ? "number" : null, "data-column": column.heading }, value);
+    return el("td", { class: column.number ? "number" : null, "data-column": column.key }, value);
   }
 
   function trialCell(column, row) {
@@ -96,8 +96,8 @@ lstmbench.table = (rows, changed) => {
     const more = others.map((slug, i) => el("a", {
       href: address(slug), class: "repeat", "aria-label": `repeat ${i + 2}`,
     }, String(i + 2)));
-    const setting = columns.find((other) => other.heading === "setting");
-    const status = text(columns.find((other) => other.heading === "status"), row);
+    const setting = byKey.get("setting");
+    const status = text(byKey.get("status"), row);
     const under = setting ? [el("span", { class: "under" }, text(setting, row))] : [];
     if (status !== "ok") under.push(el("span", { class: `under ${statusClass(status)}` }, status));
     return el("th", { scope: "row" },
@@ -113,7 +113,7 @@ lstmbench.table = (rows, changed) => {
       changed(state);
     });
     const border = state.sort === null && previous !== undefined
-      && rows.setting[row] !== rows.setting[previous];
+      && rows.table[row] !== rows.table[previous];
     const made = el("tr", { "data-row": row, class: border ? "border" : null },
       el("td", { class: "select" }, el("label", {}, box)));
     made.classList.toggle("selected", box.checked);
