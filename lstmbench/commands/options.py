@@ -94,3 +94,15 @@ def only_option(command: Command) -> Command:
         metavar="FIELD=VALUE",
         help="The trials with this protocol, init, seed, hidden_size, ...",
     )(command)
+
+
+published_option = click.option(
+    "--published",
+    is_flag=True,
+    help="Show what others published for the same protocol and corpus, too.",
+)
+relative_option = click.option(
+    "--relative-to",
+    metavar="BACKEND:MODE",
+    help="Add a column: speed relative to this one, or with :MODE to the backend's own mode.",
+)

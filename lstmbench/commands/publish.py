@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lstmbench.commands.report import published_option, relative_option
+from lstmbench.commands.options import published_option, relative_option
 from lstmbench.errors import UserError
 from lstmbench.messages import tell
 from lstmbench.plugin.hookspecs import hookimpl

@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lstmbench.commands.options import published_option, relative_option
 from lstmbench.errors import UserError
 from lstmbench.messages import tell
 from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from lstmbench.records.store import Loaded
-
-published_option = click.option(
-    "--published",
-    is_flag=True,
-    help="Show what others published for the same protocol and corpus, too.",
-)
-relative_option = click.option(
-    "--relative-to",
-    metavar="BACKEND:MODE",
-    help="Add a column: speed relative to this one, or with :MODE to the backend's own mode.",
-)
 
 
 def load_and_tell(paths: Sequence[Path]) -> Loaded:

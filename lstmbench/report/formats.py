@@ -9,7 +9,6 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lstmbench.analysis.tables import Table
 from lstmbench.plugin import manager
 from lstmbench.plugin.extensions import Format
 from lstmbench.plugin.hookspecs import hookimpl

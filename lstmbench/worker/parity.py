@@ -36,7 +36,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2, "bfloat16": 1e-1
 MAX_ALLOWED = 1e-2
 #: An honest backend, which rounds in another order, is allowed so many times the reference's own
 #: error; where it would be allowed less than the second number of times, nothing can be proven.
-ALLOWANCE, MIN_ALLOWANCE = 8, 2
+ALLOWANCE, MIN_ALLOWANCE = 12, 2
 #: The reference's share of a trial's time: beyond it the batches are cut.
 REFERENCE_SECONDS = 30.0
 

@@ -56,7 +56,7 @@ def test_names_that_cannot(name: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epochs": 0}, "epochs=0, expected a whole number from 1 to 1000000"),
+        ({"epochs": 0}, "epochs=0, expected a whole number from 1 to 100000"),
         ({"epochs": 5.0}, "epochs=5.0, expected a whole number"),
         ({"epochs": True}, "epochs=True, expected a whole number"),
         ({"layers": "2"}, "layers='2', expected a whole number"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_few_epochs_are_each_told_once(
 ) -> None:
     from lstmbench.protocol import D2L
 
-    trial = make_record(protocol=D2L.override({"epochs": 4})).trial
+    trial = replace(make_record().trial, protocol=D2L.override({"epochs": 4}))
     lines = Lines()
     for done in range(1, 5):
         lines.epoch(trial, done, 1.0, 1.0)

@@ -53,7 +53,7 @@ def test_a_busy_machine_is_told_before_and_beneath(cli: Any) -> None:
     code = "while True: pass"
     with subprocess.Popen([sys.executable, "-c", code]) as other:
         try:
-            done = cli.run("--backends", "numpy", "--epochs", "400")
+            done = cli.run("--backends", "numpy", "--epochs", "30")
         finally:
             other.kill()
     assert done.returncode == 0, done.stderr

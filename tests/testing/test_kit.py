@@ -89,14 +89,14 @@ def spec(name: str, **changes: Any) -> BackendSpec:
 @cache
 def outcomes(name: str) -> dict[str, Outcome]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(HERE))
+        patch.syspath_prepend(str(HERE))
         return {o.check: o for o in run_checks(spec(name), "cpu", "eager", "float32")}
 
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Outcome]]:
     """Runs the kit on a spec."""
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.syspath_prepend(str(HERE))
 
     def run(spec: BackendSpec, device: str = "cpu") -> dict[str, Outcome]:
         return {o.check: o for o in run_checks(spec, device, "eager", "float32")}
@@ -152,7 +152,7 @@ def test_what_builds_on_a_failed_check_is_blocked(name: str) -> None:
 def test_a_failure_says_what_was_expected_and_what_it_got(
     name: str, said: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.syspath_prepend(str(HERE))
     check, words = said
     with closing(run_checks(spec(name), "cpu", "eager", "float32")) as got:
         first = next(outcome for outcome in got if outcome.outcome == FAILED)
@@ -229,7 +229,7 @@ def mine(cli: Any) -> Any:
 def test_a_framework_imported_at_registration_is_named(
     mine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(mine.site))
+    monkeypatch.syspath_prepend(str(mine.site))
     eager = spec("", factory="lstmbench_mine.backend:NumpyBackend", imports=("framework_of_mine",))
     got = next(run_checks(eager, "cpu", "eager", "float32"))
     assert (got.check, got.outcome) == (SPEC_CHECK, FAILED)
@@ -238,7 +238,7 @@ def test_a_framework_imported_at_registration_is_named(
 
 
 def test_a_missing_framework_skips_everything(mine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(mine.site))
+    monkeypatch.syspath_prepend(str(mine.site))
     needy = spec(
         "",
         factory="lstmbench_mine.needy:Model",
