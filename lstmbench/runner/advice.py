@@ -1,4 +1,4 @@
-"""What to change on this machine for steadier figures."""
+"""What to do about unsteady figures, and about a trial that failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from lstmbench.analysis.flags import INTERFERING_PROCESSORS, STOLEN_SHARE
 from lstmbench.machine import facts
 from lstmbench.messages import one_line
 from lstmbench.records.record import SystemLoad
+from lstmbench.records.trial import Trial
 
 #: Processes that a warning names.
 MAX_NAMED = 3
@@ -68,3 +69,12 @@ def advice(
             f"--threads {cores - 1} leaves it a core"
         )
     return lines
+
+
+def explanation(trial: Trial, reason: str) -> str:
+    """What to append to a failure's message: the command that explains it, if there is one."""
+    if reason != "parity":
+        return ""
+    options = {"device": (trial.device, "cpu"), "dtype": (trial.dtype, "float32")}
+    given = [f" --{name} {value}" for name, (value, usual) in options.items() if value != usual]
+    return f"; see where: lstmbench debug {trial.backend}:{trial.mode}{''.join(given)}"

@@ -26,6 +26,7 @@ from lstmbench.machine.load import CpuTimeDelta
 from lstmbench.records.record import Continuation, Evaluation, Machine, Record, Source, Status
 from lstmbench.records.store import Run
 from lstmbench.records.trial import Trial
+from lstmbench.runner import advice
 from lstmbench.runner.channel import Executor, Launch, WorkerLost
 from lstmbench.runner.interrupts import deferred_interrupts, interruptible, uninterruptible
 from lstmbench.runner.peaks import Peaks
@@ -229,7 +230,8 @@ class Conductor:
             if lost.reason == "unavailable":
                 self._record(state, Status.UNAVAILABLE, None, str(lost))
             else:
-                self._record(state, Status.FAILED, lost.reason, str(lost))
+                explained = advice.explanation(state.trial, lost.reason)
+                self._record(state, Status.FAILED, lost.reason, f"{lost}{explained}")
             return False
         return True
 

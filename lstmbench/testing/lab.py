@@ -13,6 +13,7 @@ from lstmbench import reference
 from lstmbench.backend import Backend, ModelConfig, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches
 from lstmbench.worker import parity
+from lstmbench.worker.parity_setting import rarest_targets
 
 VOCABULARY, HIDDEN, BATCH, STEPS, WINDOWS = 11, 16, 4, 6, 3
 
@@ -85,7 +86,7 @@ class CheckContext:
 
     @staticmethod
     def rare(batches: Batches) -> Batches:
-        return parity.rarest_targets(batches, VOCABULARY)
+        return rarest_targets(batches, VOCABULARY)
 
     def fresh(self, task: Task, batches: Batches | None = None) -> Backend:
         """A new instance, prepared if ``batches`` are given."""
@@ -116,8 +117,8 @@ class CheckContext:
 
     def agrees(self, task: Task, batches: Batches, what: str) -> None:
         """Train one epoch and compare loss and every tensor's change with the reference."""
-        start = self.start(task)
-        errors, _ = parity.compare_epoch(self.backend(task, batches), start, batches, what)
+        asked = parity.Pass.compute(what, batches, self.start(task), task.training)
+        errors = asked.errors(*asked.ask(self.backend(task, batches)))
         wrong = {k: v for k, v in errors.items() if not v <= self.tolerance}
         assert not wrong, (
             f"{next(iter(wrong))}: expected the reference's change, came one with relative error "

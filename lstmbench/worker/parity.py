@@ -1,51 +1,62 @@
 """Does a backend compute what the reference computes? Asked before anything is timed.
 
 At the published initialisation, normal(0, 0.01), mistakes hide: clipping never acts, and a lost
-state changes the loss by 3e-6. Parity therefore starts from parameters *and biases* drawn at
-normal(0, 0.1), less above 256 units, and trains one epoch twice: on windows of the text, where
+state changes the loss by 3e-6. Parity therefore starts from larger parameters *and biases* (see
+:mod:`lstmbench.worker.parity_setting`) and trains one epoch twice: on windows of the text, where
 clipping is idle, and on the same windows with the first one's targets all the rarest symbol, where
 it acts. Compared with the float64 reference are the loss and, per tensor, ``|change - reference
 change| / |reference change|``; there an honest float32 update is off by about 6e-6, a lost state by
 0.1, a doubled bias rate by 0.8, missing clipping by 5.
+
+How much rounding explains at a setting is measured: the reference computes both passes in the
+trial's dtype too. Where even the reference is far off, nothing can be proven, and the trial says so
+before anything is trained.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from lstmbench import reference
-from lstmbench.backend import Backend, EpochLoss, ModelConfig, Parameters
+from lstmbench.backend import Backend, EpochLoss, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches
-from lstmbench.worker.answers import check_loss, check_parameters
+from lstmbench.errors import Unavailable
+from lstmbench.worker import parity_setting
+from lstmbench.worker.answers import InvalidAnswer, check_loss, check_parameters
+from lstmbench.worker.parity_setting import Setting, rarest_targets, rounded
 
 #: Largest relative error that still counts as the same function, per dtype.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2, "bfloat16": 1e-1}
-#: Bits of the significand, the hidden one included.
-ROUNDING_BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
-#: However small a change: mistakes are off by a tenth and more.
+#: However much rounding explains: mistakes are off by a tenth and more.
 MAX_ALLOWED = 1e-2
-SEED = 20220519
+#: An honest backend, which rounds in another order, is allowed so many times the reference's own
+#: error; where it would be allowed less than the second number of times, nothing can be proven.
+ALLOWANCE, MIN_ALLOWANCE = 8, 2
 #: The reference's share of a trial's time: beyond it the batches are cut.
-REFERENCE_SECONDS = 20.0
+REFERENCE_SECONDS = 30.0
+
+Errors = dict[str, float]
+
+
+class Unprovable(Unavailable):
+    """Rounding alone moves parameters so much that no mistake could be told from it."""
 
 
 @dataclass(frozen=True)
 class ParityResult:
     """Relative errors by quantity, such as ``"text: layer0.bias"`` or ``"clipped: loss"``.
 
-    ``allowed`` holds, for quantities whose change is so small that rounding alone moves it by more
-    than ``tolerance``, what rounding explains; never more than :data:`MAX_ALLOWED`. ``shape`` is
-    the ``(windows, batch, steps)`` that was compared; ``cut`` says that it is less than the
-    trial's own.
+    ``allowed`` holds, for quantities that rounding alone moves by more than ``tolerance``, what
+    rounding explains; never more than :data:`MAX_ALLOWED`. ``shape`` is the ``(windows, batch,
+    steps)`` that was compared; ``cut`` says that it is less than the trial's own.
     """
 
-    errors: dict[str, float]
-    allowed: dict[str, float]
+    errors: Errors
+    allowed: Errors
     tolerance: float
     shape: tuple[int, int, int]
     cut: bool
@@ -56,9 +67,16 @@ class ParityResult:
         return max(self.errors.values(), default=float("inf"))
 
     @property
-    def first_difference(self) -> str | None:
-        """The first quantity beyond the tolerance, or ``None``."""
-        return next(iter(beyond(self.errors, self.allowed, self.tolerance)), None)
+    def worst_difference(self) -> str | None:
+        """Of the quantities that differ, the one that exceeds most what it is allowed."""
+        differing = beyond(self.errors, self.allowed, self.tolerance)
+        return max(
+            differing, key=lambda name: self.errors[name] / self.allowance(name), default=None
+        )
+
+    def allowance(self, name: str) -> float:
+        """The largest error of a quantity that passes."""
+        return self.allowed.get(name, self.tolerance)
 
 
 def beyond(
@@ -66,25 +84,6 @@ def beyond(
 ) -> list[str]:
     """The quantities whose error is more than is allowed, or is no number."""
     return [name for name, error in errors.items() if not error <= allowed.get(name, tolerance)]
-
-
-def rarest_targets(batches: Batches, vocabulary_size: int) -> Batches:
-    """The same windows, the first one's targets all the rarest symbol, so that clipping acts."""
-    targets = batches.targets.copy()
-    targets[0] = vocabulary_size - 1  # ids fall in frequency
-    return Batches(batches.inputs, targets)
-
-
-def probe_parameters(model: ModelConfig) -> Parameters:
-    """Parameters and biases at normal(0, 0.1), float32; above 256 units at one over their root.
-
-    The eigenvalues of the recurrent kernel's gates reach out to that root times the entries' size.
-    Far above one the state of a wide model is chaotic: it blows up rounding until honest float32
-    looks like a mistake (Sompolinsky, Crisanti & Sommers, "Chaos in random neural networks", 1988).
-    """
-    hidden = model.hidden_size
-    scale = 0.1 if hidden <= 256 else 1 / math.sqrt(hidden)
-    return reference.draw_parameters(model, SEED, scale=scale, bias_scale=scale)
 
 
 def relative_error(change: np.ndarray, expected: np.ndarray) -> float:
@@ -97,97 +96,167 @@ def relative_error(change: np.ndarray, expected: np.ndarray) -> float:
     return ratio if np.isfinite(ratio) else float("inf")
 
 
-Errors = dict[str, float]
+@dataclass(frozen=True)
+class Pass:
+    """One epoch over ``batches`` from ``start``, and what the float64 reference makes of it.
 
-
-def compare_epoch(
-    backend: Backend, start: Parameters, batches: Batches, label: str
-) -> tuple[Errors, Errors]:
-    """One ``train_epoch`` from ``start`` against the float64 reference.
-
-    Returns relative errors of the loss and of every tensor's change, and what rounding explains of
-    each. Raises :class:`lstmbench.worker.answers.InvalidAnswer` for answers that are none.
+    ``loss`` is in nats per token, ``change`` what is added to each parameter, in float64.
     """
-    exact = start.astype(np.float64)
-    expected, loss = reference.train_epoch(exact, batches, backend.task.training)
-    backend.load_parameters(start.astype(backend.task.dtype))
-    answer = check_loss(backend.train_epoch(batches), batches)
-    came = check_parameters(backend.parameters())
-    errors = {f"{label}: loss": relative_error(_mean(answer), _mean(loss))}
-    rounding = {}
-    roundoff = 2.0 ** -ROUNDING_BITS[backend.task.dtype]
-    triples = zip(came.items(), expected.items(), exact.items(), strict=True)
-    for (name, value), (_, goal), (_, origin) in triples:
-        fits = value.shape == goal.shape
-        change = goal - origin
-        errors[f"{label}: {name}"] = (
-            relative_error(value - origin, change) if fits else float("inf")
-        )
-        # each update rounds every parameter; what led to it was rounded likewise
-        noise = 8 * roundoff * np.sqrt(batches.windows) * np.linalg.norm(origin)
-        size = np.linalg.norm(change)
-        rounding[f"{label}: {name}"] = float(noise / size) if size else MAX_ALLOWED
-    return errors, rounding
+
+    label: str
+    batches: Batches
+    start: Parameters
+    loss: float
+    change: Parameters
+
+    @classmethod
+    def compute(
+        cls, label: str, batches: Batches, start: Parameters, training: TrainingConfig
+    ) -> Pass:
+        exact = start.astype(np.float64)
+        after, loss = reference.train_epoch(exact, batches, training)
+        return cls(label, batches, start, loss.nats / loss.tokens, difference(after, exact))
+
+    def errors(self, loss: EpochLoss, after: Parameters) -> Errors:
+        """Relative errors of a loss and of every tensor's change."""
+        mean = np.array(loss.nats / loss.tokens)
+        errors = {f"{self.label}: loss": relative_error(mean, np.array(self.loss))}
+        change = difference(after, self.start)
+        for (name, came), (_, expected) in zip(change.items(), self.change.items(), strict=True):
+            errors[f"{self.label}: {name}"] = relative_error(came, expected)
+        return errors
+
+    def ask(self, backend: Backend) -> tuple[EpochLoss, Parameters]:
+        """The backend's own epoch from ``start``: its loss and its parameters afterwards.
+
+        Raises :class:`lstmbench.worker.answers.InvalidAnswer` for answers that are none.
+        """
+        backend.load_parameters(self.start.astype(backend.task.dtype))
+        loss = check_loss(backend.train_epoch(self.batches), self.batches)
+        return loss, check_parameters(backend.parameters())
 
 
-def _mean(loss: EpochLoss) -> np.ndarray:
-    return np.array(loss.nats / loss.tokens)
+def difference(after: Parameters, before: Parameters) -> Parameters:
+    """``after - before`` in float64; a misshapen tensor stays as it is.
 
-
-def _product_rate() -> float:
-    """Operations per second of float64 products: the best of several, for a neighbour slows most.
-
-    At least what any processor of the last ten years does, so that a busy moment never decides
-    how much is proven.
+    Raises :class:`lstmbench.worker.answers.InvalidAnswer` if there are more tensors or fewer.
     """
-    side = 256
-    square = np.ones((side, side))
-    best = float("inf")
-    for _ in range(10):
-        begin = time.perf_counter()
-        square @ square
-        best = min(best, time.perf_counter() - begin)
-    return max(2 * side**3 / best, 1e10)
-
-
-def affordable(batches: Batches, model: ModelConfig, seconds: float) -> Batches:
-    """As many windows (then rows, then steps) as the reference does in ``seconds`` for one pass."""
-    windows, batch, steps = batches.inputs.shape
-    # 6 operations per parameter and token; the reference reaches about a quarter of the peak
-    budget = int(seconds * _product_rate() / 4 / (6 * model.parameter_count))
-    if budget >= batches.tokens:
-        return batches
-    windows = max(2 if windows > 1 else 1, min(windows, budget // (batch * steps)))
-    batch = max(1, min(batch, budget // (windows * steps)))
-    steps = max(1, min(steps, budget // (windows * batch)))
-    # rows keep their order, so the state carried between windows stays meaningful
-    return Batches(
-        np.ascontiguousarray(batches.inputs[:windows, :batch, :steps]),
-        np.ascontiguousarray(batches.targets[:windows, :batch, :steps]),
+    expected, got = ([name for name, _ in each.items()] for each in (before, after))
+    if got != expected:
+        raise InvalidAnswer("protocol", f"expected the tensors {expected}, got {got}")
+    pairs = zip(after.items(), before.items(), strict=True)
+    return Parameters.from_arrays(
+        [a.astype(np.float64) - b if a.shape == b.shape else a for (_, a), (_, b) in pairs]
     )
 
 
-def check(
-    backend: Backend, batches: Batches, reference_seconds: float = REFERENCE_SECONDS
-) -> ParityResult:
-    """Train ``backend`` (a throw-away instance, prepared) twice and compare it.
+@dataclass(frozen=True)
+class Probe:
+    """The epochs that are asked for at a setting, and what rounding explains in them."""
 
-    ``batches`` are a trial's own. The backend's parameters are overwritten.
+    setting: Setting
+    passes: tuple[Pass, ...]
+    allowed: Errors
+
+
+def choose_setting(
+    task: Task, batches: Batches, reference_seconds: float = REFERENCE_SECONDS
+) -> Setting:
+    """Where a trial's parity is proven; :func:`check` wants an instance for the setting's task."""
+    # in the trial's dtype the reference takes half as long as in float64
+    return parity_setting.choose_setting(task, batches, reference_seconds / 3)
+
+
+def make_probe(setting: Setting) -> Probe:
+    """The reference's part of parity.
+
+    Where rounding grows over many windows, on fewer of them, down to two, so that a lost state
+    still shows. Raises :class:`Unprovable` where rounding would hide every mistake.
     """
-    task = backend.task
-    proven = affordable(batches, task.model, reference_seconds / 2)
-    if proven is not batches:
-        backend.prepare(proven)
-    start = probe_parameters(task.model)
-    errors, rounding = compare_epoch(backend, start, proven, "text")
-    rare = rarest_targets(proven, task.model.vocabulary_size)
-    clipped = compare_epoch(backend, start, rare, "clipped")
+    task, training = setting.task, setting.task.training
+    rare = rarest_targets(setting.batches, task.model.vocabulary_size)
+    passes = (
+        Pass.compute("text", setting.batches, setting.start, training),
+        Pass.compute("clipped", rare, setting.start, training),
+    )
     tolerance = TOLERANCE[task.dtype]
-    explained = {**rounding, **clipped[1]}
-    return ParityResult(
-        errors | clipped[0],
-        {k: min(v, MAX_ALLOWED) for k, v in explained.items() if v > tolerance},
-        tolerance,
-        tuple(proven.inputs.shape),
-        cut=proven is not batches,
+    most = max(tolerance, MAX_ALLOWED)
+    rounding: Errors = {}
+    for each in passes:
+        rounding |= rounding_errors(each, training, task.dtype)
+    worst = max(rounding.values())
+    if MIN_ALLOWANCE * worst <= most:
+        explained = {name: min(ALLOWANCE * error, most) for name, error in rounding.items()}
+        return Probe(setting, passes, {k: v for k, v in explained.items() if v > tolerance})
+    if setting.batches.windows >= 4:
+        with suppress(Unprovable):
+            return make_probe(setting.halved())
+    model, remedy = task.model, "fewer layers or more units"
+    if task.dtype != "float64":
+        remedy += ", or --dtype float64"
+    raise Unprovable(
+        f"parity cannot be proven for {model.layers} layers of {model.hidden_size} in {task.dtype}:"
+        f" rounding alone changes what the reference trains by {worst:.0e}, and at most {most:.0e} "
+        f"can be told from a mistake: take {remedy}"
     )
+
+
+def check(backend: Backend, setting: Setting) -> ParityResult:
+    """Prove ``backend``, an instance for the setting's task, prepared for a trial's own batches.
+
+    Its parameters are overwritten. Raises :class:`Unprovable`.
+    """
+    return compare(backend, make_probe(setting))
+
+
+def compare(backend: Backend, probe: Probe) -> ParityResult:
+    """Train ``backend`` as the probe asks, and hold it against the reference."""
+    setting = probe.setting
+    if setting.cut:
+        backend.prepare(setting.batches)
+    errors: Errors = {}
+    for each in probe.passes:
+        errors |= each.errors(*each.ask(backend))
+    windows, batch, steps = setting.batches.inputs.shape
+    return ParityResult(
+        errors,
+        probe.allowed,
+        TOLERANCE[setting.task.dtype],
+        (windows, batch, steps),
+        setting.cut,
+    )
+
+
+def rounding_errors(asked: Pass, training: TrainingConfig, dtype: str) -> Errors:
+    """What rounding to ``dtype`` explains of each quantity of a pass.
+
+    In float64, where the reference has no error of its own, from the size of the parameters. Each
+    tensor gets the most of all: one that happens to be nearly right is no measure.
+    """
+    if dtype == "float64":
+        lost = 2.0**-53 * np.sqrt(asked.batches.windows)
+        pairs = zip(asked.start.items(), asked.change.items(), strict=True)
+        errors = {
+            f"{asked.label}: {name}": lost / size * float(np.linalg.norm(start))
+            for (name, start), (_, change) in pairs
+            if (size := float(np.linalg.norm(change)))
+        }
+        errors = {f"{asked.label}: loss": 0.0, **errors}
+    else:
+        errors = asked.errors(*rounded_epoch(asked, training, dtype))
+    loss, *tensors = errors.items()
+    most = max(tensors, key=lambda item: item[1])
+    return dict([loss, *((name, most[1]) for name, _ in tensors)])
+
+
+def rounded_epoch(
+    asked: Pass, training: TrainingConfig, dtype: str
+) -> tuple[EpochLoss, Parameters]:
+    """The reference in ``dtype``: 16 bits by float32 with parameters rounded at every step."""
+    parameters, total = asked.start.astype(np.float32), 0.0
+    state = reference.zero_state(parameters, asked.batches.inputs.shape[1])
+    for inputs, targets in asked.batches:
+        nats, gradient, state = reference.gradients(parameters, inputs, targets, state)
+        parameters = rounded(reference.sgd_step(parameters, gradient, training), dtype)
+        total += nats
+    return EpochLoss(total, asked.batches.tokens), parameters

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Stopwatch:
-    """Seconds between laps, by name."""
+    """Seconds between laps, summed by name."""
 
     def __init__(self, laps: dict[str, float] | None = None) -> None:
         self.laps = {} if laps is None else laps
@@ -16,7 +16,7 @@ class Stopwatch:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.laps[name] = now - self._last
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
 
 

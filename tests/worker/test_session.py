@@ -154,6 +154,33 @@ def test_the_instance_that_parity_used_is_thrown_away(
     assert [instance.epochs for instance in built] == [2, 1]  # type: ignore[attr-defined]
 
 
+def test_parity_is_proven_at_a_rate_that_shows_changes(
+    load: dict[str, Any], backend: Callable[[Any], str]
+) -> None:
+    built: list[float] = []
+
+    class Noted(NumpyBackend):
+        def __init__(self, task: Task) -> None:
+            super().__init__(task)
+            built.append(task.training.learning_rate)
+
+    load["factory"] = backend(Noted)
+    load["task"] = {**TASK, "training": {**TASK["training"], "learning_rate": 1e-5}}
+    prepared = ask(load, PREPARE)[1]["answer"]
+    assert prepared["parity"]["worst"] <= prepared["parity"]["tolerance"]
+    assert built == [pytest.approx(1.31072), 1e-5]
+
+
+def test_what_cannot_be_proven_is_unavailable_for_that_reason(load: dict[str, Any]) -> None:
+    model = {"vocabulary_size": 9, "hidden_size": 1, "layers": 1000}
+    training = {**TASK["training"], "batch_size": 1, "steps": 1}
+    load["task"] = {**TASK, "model": model, "training": training}
+    load["splits"] = {"train": [0, 5]}
+    error = ask(load, PREPARE)[1]["error"]
+    assert error["reason"] == "unavailable"
+    assert error["message"].startswith("parity cannot be proven for 1000 layers of 1")
+
+
 def test_offsets_change_nothing_but_the_text(load: dict[str, Any]) -> None:
     offsets = draw_offsets(0, 5, 5)
     replies = ask(load, PREPARE, *({"do": "epoch", "offset": o} for o in offsets))
@@ -290,8 +317,12 @@ def test_a_failed_parity_names_the_quantity_and_carries_the_proof(
     *_, reply = ask(load, PREPARE, EPOCH)
     error = reply["error"]
     assert error["reason"] == "parity"
-    assert error["message"].startswith("text: layer0.input_kernel differs from the reference by")
-    assert error["parity"]["worst"] > 0.5
+    errors = error["parity"]["errors"]
+    worst = error["parity"]["worst"]
+    assert worst > 0.5
+    named, _, figures = error["message"].partition(" differs from the reference by ")
+    assert errors[named] == worst
+    assert figures.startswith(f"{worst:.1e}, allowed is 1e-04")
     assert {"build", "prepare", "parity"} <= set(error["phases"])
 
 
