@@ -26,6 +26,7 @@ BUILTINS = (
     "lstmbench.commands.report",
     "lstmbench.commands.list",
     "lstmbench.commands.check",
+    "lstmbench.commands.debug",
     "lstmbench.commands.compare",
     "lstmbench.commands.new",
     "lstmbench.commands.noise",
@@ -196,7 +197,7 @@ def load() -> Host:
 def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
     """The error for a name that nobody registered, with the nearest that somebody did."""
     names = sorted(names)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
     return UserError(f"unknown {kind} {name!r}: {hint}")
 

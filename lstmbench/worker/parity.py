@@ -122,8 +122,8 @@ class Pass:
         mean = np.array(loss.nats / loss.tokens)
         errors = {f"{self.label}: loss": relative_error(mean, np.array(self.loss))}
         change = difference(after, self.start)
-        for (name, came), (_, expected) in zip(change.items(), self.change.items(), strict=True):
-            errors[f"{self.label}: {name}"] = relative_error(came, expected)
+        for (name, got), (_, expected) in zip(change.items(), self.change.items(), strict=True):
+            errors[f"{self.label}: {name}"] = relative_error(got, expected)
         return errors
 
     def ask(self, backend: Backend) -> tuple[EpochLoss, Parameters]:
