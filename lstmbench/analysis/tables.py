@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, product
@@ -255,7 +255,7 @@ class Table:
                 f"seed {trial.seed}",
                 *(threads if without != "threads" else []),
                 *environment,
-                f"{machine.get('processor')} ({machine.get('physical_cores')} cores)",
+                processor_name(machine),
                 f"commit {(self.first.source.commit or 'unknown')[:8]}",
                 *self.own,
             ]
@@ -285,6 +285,12 @@ class Table:
                 leader, rank = row, place
             ranks.append(rank)
         return ranks
+
+
+def processor_name(facts: Mapping[str, Any]) -> str:
+    """Processor and cores of a machine's facts, and how many a container may keep busy."""
+    limit = f", limited to {facts['cpu_limit']}" if "cpu_limit" in facts else ""
+    return f"{facts.get('processor')} ({facts.get('physical_cores')} cores{limit})"
 
 
 def _facts(record: Record) -> dict[str, Any]:

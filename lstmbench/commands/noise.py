@@ -26,7 +26,9 @@ MAX_PAIRS = 250
 @click.command()
 @click.option("--backend", metavar="NAME[:MODE]", help="[default: torch, if it is installed]")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--threads", type=int, help="[default: the physical cores]")
+@click.option(
+    "--threads", type=int, help="[default: the physical cores, within a container's limit]"
+)
 @click.option(
     "--minutes",
     type=float,
@@ -113,7 +115,7 @@ def noise(
         raise UserError(reason)
     busy, watch = load.LoadSampler().busy(1.0), load.CpuTimeDelta()
     pairs, warning = plan_pairs(plan.trials[0], MAX_PAIRS), advice.warning(busy)
-    work = Work(pairs, {spec.name: spec}, text, Limits(), {}, [warning] if warning else [])
+    work = Work(pairs, host.backends(), text, Limits(), {}, [warning] if warning else [])
     done = carry_out(work, store, UntilTime(seconds), products=False)
     around = watch.so_far()
     told = tell(done.records, repeats)

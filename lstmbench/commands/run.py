@@ -112,7 +112,8 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--threads",
     type=Several(int),
-    help="For every framework [default: the physical cores]; several make a sweep.",
+    help="For every framework [default: the physical cores, within a container's limit]; "
+    "several make a sweep.",
 )
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set for the workers; recorded.")
 @click.option("--no-interleave", is_flag=True, help="One trial after the other, no turns.")

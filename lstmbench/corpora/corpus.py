@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from lstmbench.errors import UserError
+from lstmbench.machine.interpreter import search_paths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,7 +136,13 @@ def _download(spec: CorpusSpec, folder: Path) -> Path | None:
     command = [sys.executable, "-P", "-m", "lstmbench.corpora.download", str(folder)]
     command += [spec.filename, spec.sha256, *spec.urls]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DOWNLOAD_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=DOWNLOAD_SECONDS,
+            check=False,
+            env={**os.environ, **search_paths()},
+        )
     except subprocess.TimeoutExpired:
         return None
     return folder / spec.filename if done.returncode == 0 else None

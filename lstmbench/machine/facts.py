@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -10,11 +11,14 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from lstmbench.machine import limits
 
 #: Libraries whose versions decide results, where they are installed.
 LIBRARIES = ("numpy", "tensorflow", "keras", "torch", "jax", "jaxlib")
@@ -71,8 +75,12 @@ def gpus() -> dict[str, str]:
 def physical_gpu(index: int) -> int:
     """The driver's own number of what frameworks call ``cuda:index``.
 
-    Raises ``ValueError`` where ``CUDA_VISIBLE_DEVICES`` names no numbers.
+    Raises ``ValueError`` where ``CUDA_VISIBLE_DEVICES`` names no numbers, and where
+    ``CUDA_DEVICE_ORDER`` makes CUDA count in an order of its own.
     """
+    order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if order != "PCI_BUS_ID":
+        raise ValueError(f"CUDA_DEVICE_ORDER is {order}")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return index if visible is None else int(visible.split(",")[index])
 
@@ -105,6 +113,19 @@ def physical_cores() -> int:
     return psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
+@cache
+def cpu_limit() -> float | None:
+    """How many processors' time a container may use, where that is less than it sees."""
+    allowed = limits.limits().cpus
+    return round(allowed, 3) if allowed and allowed < len(usable_cpus()) else None
+
+
+def default_threads() -> int:
+    """The physical cores, or as many of them as a container may keep busy."""
+    allowed = cpu_limit()
+    return min(physical_cores(), max(1, int(allowed))) if allowed else physical_cores()
+
+
 def choose_cpus(threads: int) -> list[int] | None:
     """Processors for ``threads`` threads, one per physical core first; ``None`` off Linux."""
     if not hasattr(os, "sched_setaffinity"):
@@ -118,8 +139,11 @@ def choose_cpus(threads: int) -> list[int] | None:
 
 @cache
 def facts() -> dict[str, Any]:
-    """The hardware and system, without names of users, hosts or paths."""
-    return {
+    """The hardware and system, without names of users, hosts or paths.
+
+    A container's limits are facts of their own, only where there are some.
+    """
+    found = {
         "processor": processor(),
         "physical_cores": physical_cores(),
         "logical_cores": len(usable_cpus()),
@@ -127,6 +151,12 @@ def facts() -> dict[str, Any]:
         "gpus": sorted(gpus().values()),
         "system": f"{platform.system()} {platform.machine()}",
     }
+    memory = limits.limits().memory
+    if cpu_limit():
+        found["cpu_limit"] = cpu_limit()
+    if memory and memory < psutil.virtual_memory().total:
+        found["memory_limit_mib"] = memory // 2**20
+    return found
 
 
 def digest() -> str:
@@ -135,17 +165,25 @@ def digest() -> str:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Python, the kernel, lstmbench, its plugins, and the libraries that are installed."""
+def versions(imports: tuple[str, ...] = ()) -> dict[str, str]:
+    """Python, the kernel, lstmbench, its plugins, and the libraries that are installed.
+
+    Libraries are the ones known here and the distributions of ``imports``, top-level modules.
+    """
     plugins = {
         entry.dist.name
         for entry in importlib.metadata.entry_points(group="lstmbench")
         if entry.dist is not None
     }
     found = {"python": platform.python_version(), "kernel": platform.release()}
-    for name in ("lstmbench", *sorted(plugins), *LIBRARIES):
-        try:
+    for name in ("lstmbench", *sorted(plugins), *LIBRARIES, *_distributions(imports)):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
+
+
+def _distributions(modules: Iterable[str]) -> list[str]:
+    """The names under which modules were installed, such as ``scikit-learn`` for ``sklearn``."""
+    wanted = sorted({name.partition(".")[0] for name in modules} - set(LIBRARIES))
+    providers = importlib.metadata.packages_distributions() if wanted else {}
+    return sorted({dist for name in wanted for dist in providers.get(name, [name])})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from lstmbench.machine import limits
 from lstmbench.records.record import SystemLoad
 
 GOVERNORS = Path("/sys/devices/system/cpu")
@@ -70,6 +71,7 @@ class CpuTimeDelta:
 
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), Spent.now()
+        self._throttling = limits.throttling()
 
     def so_far(self) -> SystemLoad | None:
         """``None`` for the first second, for the system counts in hundredths, or if it is mute."""
@@ -81,6 +83,16 @@ class CpuTimeDelta:
         share = (now.stolen - before.stolen) / total if total > 0 else 0.0
         # counters may go back a little
         return SystemLoad(others=max(0.0, others / seconds), stolen=min(1.0, max(0.0, share)))
+
+    def throttled(self) -> float | None:
+        """The share of the periods in which a container's limit stopped its processes.
+
+        ``None`` where there is no limit, or no period has passed.
+        """
+        before, now = self._throttling, limits.throttling()
+        if before is None or now is None or now.periods <= before.periods:
+            return None
+        return (now.throttled - before.throttled) / (now.periods - before.periods)
 
 
 class LoadSampler:

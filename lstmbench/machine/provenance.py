@@ -1,51 +1,198 @@
-"""Which commit made a record, and what must not be in one: names of users, hosts and paths."""
+"""Which code makes a record: its commit where there is one, and whether it was changed since."""
 
 from __future__ import annotations
 
+import base64
 import filecmp
+import hashlib
 import importlib.metadata
+import importlib.util
 import json
-import subprocess
-from collections.abc import Sequence
-from functools import cache
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
+from lstmbench.machine.git import GitRefused, checkout
+
+HOST = "lstmbench"
 #: Changed files that a line names.
 MAX_NAMED = 3
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
+@dataclass(frozen=True)
+class Origin:
+    """Where the code of an installed distribution comes from.
+
+    ``packages`` are the folders, or files, that are loaded. ``changes`` since ``commit``, or since
+    it was installed; ``elsewhere``: where it is loaded from, if that is not where it is installed;
+    ``unknown``: why there is no commit.
+    """
+
+    distribution: str
+    version: str
+    packages: tuple[Path, ...]
+    commit: str | None = None
+    changes: tuple[str, ...] = ()
+    elsewhere: Path | None = None
+    unknown: str = ""
+
+    @property
+    def dirty(self) -> bool:
+        """Whether what ran is anything else than what is named."""
+        return bool(self.changes or self.elsewhere)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over names and contents of all files that are loaded from."""
+        total = hashlib.sha256()
+        for place in sorted(self.packages):
+            for file in sorted([place] if place.is_file() else _sources(place)):
+                name = file.relative_to(place.parent).as_posix()
+                total.update(f"{hashlib.sha256(file.read_bytes()).hexdigest()} {name}\n".encode())
+        return total.hexdigest()
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    return (p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+
+
+def commit() -> tuple[str | None, bool | None]:
+    """The host's commit, and whether host or plugins are anything else than what they seem.
+
+    ``(None, None)`` if there is no commit.
+    """
+    if host().commit is None:
+        return None, None
+    return host().commit, any(origin.dirty for origin in (host(), *plugins()))
+
+
+def warnings() -> list[str]:
+    """What keeps records that are made now from publication, a line each."""
+    origins = (host(), *plugins())
+    lines = [
+        f"{origin.distribution} is loaded from {origin.elsewhere}, not from where it is installed: "
+        "the records will not be for publication"
+        for origin in origins
+        if origin.elsewhere
+    ]
+    if host().unknown and not host().elsewhere:
+        lines.append(
+            f"the commit of lstmbench is not known, so that the records will not be for "
+            f"publication: {host().unknown}"
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    changed = list(dict.fromkeys(path for origin in origins for path in origin.changes))
+    if changed:
+        more = f" and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
+        lines.append(
+            f"changed since the commit: {', '.join(changed[:MAX_NAMED])}{more}; commit, or "
+            "install again, or the records will not be for publication"
+        )
+    return lines
 
 
-def _sources() -> list[tuple[Path, importlib.metadata.Distribution]]:
-    """Folders that the host and its plugins were installed from, where pip noted one."""
-    names = {"lstmbench"}
-    for entry in importlib.metadata.entry_points(group="lstmbench"):
-        if entry.dist is not None:
-            names.add(entry.dist.name)
-    found = []
-    for name in sorted(names):
-        try:
-            distribution = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
+@cache
+def host() -> Origin:
+    """Of lstmbench itself."""
+    try:
+        return _origin(importlib.metadata.distribution(HOST), [HOST])
+    except importlib.metadata.PackageNotFoundError:
+        return Origin(HOST, "", _places([HOST]), unknown=f"{HOST} is not installed")
+
+
+@cache
+def plugins() -> tuple[Origin, ...]:
+    """Of each distribution that registers plugins, in order of name."""
+    modules: dict[str, list[str]] = {}
+    found: dict[str, importlib.metadata.Distribution] = {}
+    for entry in importlib.metadata.entry_points(group=HOST):
+        if entry.dist is not None and entry.dist.name:
+            found.setdefault(entry.dist.name, entry.dist)
+            modules.setdefault(entry.dist.name, []).append(entry.module)
+    return tuple(_origin(found[name], modules[name]) for name in sorted(found))
+
+
+def _origin(distribution: importlib.metadata.Distribution, modules: Iterable[str]) -> Origin:
+    places = _places(modules)
+    origin = Origin(distribution.name, distribution.version, places)
+    source, pip_s_commit = _installed_from(distribution)
+    homes = [Path(str(distribution.locate_file(""))), *([source] if source else [])]
+    for place in places:
+        if not any(place.resolve().is_relative_to(home.resolve()) for home in homes):
+            return _with(origin, elsewhere=place.parent, unknown="not loaded from its installation")
+    damaged = [f"{distribution.name} as installed"] if _was_changed(distribution) else []
+    if source is None:
+        unknown = "" if pip_s_commit else f"{distribution.name} was not installed from a checkout"
+        return _with(origin, commit=pip_s_commit, changes=tuple(damaged), unknown=unknown)
+    if not _same_files(source, distribution):
+        damaged = [f"{distribution.name} as installed"]
+    try:
+        tree = checkout(source)
+        # beside the plugins of a checkout there are folders that nothing is loaded from
+        roots = [source / name.partition(".")[0] for name in modules]
+        new = tree.new_files(roots if source.resolve() == tree.root.resolve() else [source])
+    except GitRefused as refused:
+        return _with(origin, changes=tuple(damaged), unknown=str(refused))
+    return _with(origin, commit=tree.head, changes=(*tree.changed, *new, *damaged))
+
+
+def _with(origin: Origin, **changes: Any) -> Origin:
+    return Origin(**{**vars(origin), **changes})
+
+
+def _places(modules: Iterable[str]) -> tuple[Path, ...]:
+    """The folders of the packages that modules are in, and single modules; loaded or not yet."""
+    return tuple(dict.fromkeys(place for name in modules if (place := _place(name))))
+
+
+def _place(module: str) -> Path | None:
+    for name in dict.fromkeys((module.partition(".")[0], module)):  # the first may be a namespace
+        loaded = sys.modules.get(name)
+        file = getattr(loaded, "__file__", None)
+        if loaded is None:
+            try:
+                found = importlib.util.find_spec(name)
+            except Exception:  # such a plugin is named as one that cannot be loaded
+                return None
+            file = found.origin if found and found.has_location else None
+        if file:
+            path = Path(file)
+            return path.parent if path.stem == "__init__" else path
+    return None
+
+
+def _installed_from(
+    distribution: importlib.metadata.Distribution,
+) -> tuple[Path | None, str | None]:
+    """The folder that pip installed, if it is there, or the commit that it fetched (PEP 610)."""
+    try:
+        noted = json.loads(distribution.read_text("direct_url.json") or "{}")
+        url = urlparse(noted.get("url", ""))
+        fetched = noted.get("vcs_info", {}).get("commit_id")
+    except (ValueError, AttributeError):
+        return None, None
+    folder = Path(unquote(url.path))
+    if url.scheme == "file" and not fetched and folder.is_dir():
+        return folder, None
+    return None, str(fetched) if fetched else None
+
+
+def _was_changed(distribution: importlib.metadata.Distribution) -> bool:
+    """Whether a file is not what was installed, by pip's own list."""
+    for file in distribution.files or ():
+        if file.hash is None or file.hash.mode not in hashlib.algorithms_available:
             continue
-        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
-        url = urlparse(origin.get("url", ""))
-        if url.scheme == "file" and Path(unquote(url.path)).is_dir():
-            found.append((Path(unquote(url.path)), distribution))
-    return found
+        try:
+            content = Path(str(distribution.locate_file(file))).read_bytes()
+        except OSError:
+            return True
+        digest = hashlib.new(file.hash.mode, content).digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+            return True
+    return False
 
 
 def _same_files(folder: Path, distribution: importlib.metadata.Distribution) -> bool:
@@ -57,50 +204,3 @@ def _same_files(folder: Path, distribution: importlib.metadata.Distribution) -> 
             if not filecmp.cmp(source, installed, shallow=False):
                 return False
     return True
-
-
-def commit() -> tuple[str | None, bool | None]:
-    """The commit of the checkout that host and plugins come from, and whether it was changed.
-
-    ``(None, None)`` if they come from no checkout.
-    """
-    head, changed = _checkout()
-    return head, None if head is None else bool(changed)
-
-
-def dirty_warnings() -> list[str]:
-    """What was changed, and so keeps what is measured now from publication."""
-    _, changed = _checkout()
-    if not changed:
-        return []
-    more = f" and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
-    return [
-        f"changed since the commit: {', '.join(changed[:MAX_NAMED])}{more}; commit, or install "
-        "again, or the records will not be for publication"
-    ]
-
-
-@cache
-def _checkout() -> tuple[str | None, Sequence[str]]:
-    """The commit, and what was changed since.
-
-    New files count where host and plugins live, changed ones everywhere but under ``results/``.
-    """
-    sources = _sources()
-    root = next((r for f, d in sources if d.name == "lstmbench" for r in [_top(f)] if r), None)
-    if root is None:
-        return None, ()
-    head = _git(root, "rev-parse", "HEAD")
-    changed = _git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)results")
-    inside = [(f, d) for f, d in sources if f.is_relative_to(root)]
-    homes = {root / "lstmbench", *(f for f, _ in inside)} - {root}
-    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *map(str, sorted(homes)))
-    files = [line.split(maxsplit=1)[-1] for line in (changed or "").splitlines()]
-    files += (new or "").splitlines()
-    files += [f"{d.name} as installed" for f, d in inside if not _same_files(f, d)]
-    return head, files
-
-
-def _top(folder: Path) -> Path | None:
-    top = _git(folder, "rev-parse", "--show-toplevel")
-    return Path(top) if top else None

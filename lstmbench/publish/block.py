@@ -12,6 +12,7 @@ from urllib.parse import quote
 from lstmbench.analysis.tables import Table, tables_from
 from lstmbench.errors import UserError
 from lstmbench.publish import tables as tabling
+from lstmbench.publish.lock import exclusive
 from lstmbench.publish.plots import plots as plots_of
 from lstmbench.publish.readme import text
 from lstmbench.records.filters import only
@@ -36,35 +37,42 @@ class Page:
 
     def __init__(self, file: Path, block: str) -> None:
         self.file = file
-        opening, closing = markers(block)
-        if not file.exists():
-            raise UserError(f"{file} is missing: make it, with lines {opening} and {closing}")
+        self._markers = markers(block)
+        self._read()
+
+    def _read(self) -> tuple[str, re.Match[str]]:
+        """The whole page, and where the block stands in it."""
+        opening, closing = self._markers
+        if not self.file.exists():
+            raise UserError(f"{self.file} is missing: make it, with lines {opening} and {closing}")
         try:
-            self._before = file.read_bytes().decode()  # line ends stay what they are
+            text = self.file.read_bytes().decode()  # line ends stay what they are
         except (OSError, UnicodeDecodeError) as error:
             raise self._trouble(error) from error
         found = re.search(
             rf"^{_line(opening)}(?P<end>\r?\n)(?P<old>.*?)^{_line(closing)}\r?$",
-            self._before,
+            text,
             re.MULTILINE | re.DOTALL,
         )
         if not found:
-            raise UserError(f"{file} has no lines {opening} and {closing} to write between")
-        self._head, self._tail = (
-            self._before[: found.start("old")],
-            self._before[found.end("old") :],
-        )
-        self._end = found["end"]
+            raise UserError(f"{self.file} has no lines {opening} and {closing} to write between")
+        return text, found
 
     def write(self, content: str) -> None:
-        """Replace what stands between the markers."""
-        block = f"{content}\n".replace("\n", self._end)
-        after = f"{self._head}{block}{self._tail}"
-        if after != self._before:
-            try:
-                write_atomically(self.file.resolve(), after)  # of a link, what it leads to
-            except OSError as error:
-                raise self._trouble(error) from error
+        """Replace what stands between the markers; the rest is read anew, for it may have changed.
+
+        Waits while another process publishes to the same page.
+        """
+        place = self.file.resolve()  # of a link, what it leads to
+        with exclusive(place.parent, f".{place.name}.lock"):
+            before, found = self._read()
+            block = f"{content}\n".replace("\n", found["end"])
+            after = f"{before[: found.start('old')]}{block}{before[found.end('old') :]}"
+            if after != before:
+                try:
+                    write_atomically(place, after)
+                except OSError as error:
+                    raise self._trouble(error) from error
 
     def _trouble(self, error: Exception) -> UserError:
         return UserError(f"{self.file}: {getattr(error, 'strerror', None) or error}")

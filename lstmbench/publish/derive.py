@@ -13,7 +13,7 @@ from lstmbench.publish import plots, readme
 from lstmbench.publish import tables as tabling
 from lstmbench.publish.gather import Entries
 from lstmbench.records.schema import schema_text
-from lstmbench.report import formats, site
+from lstmbench.report import formats, images, site
 from lstmbench.report.grid import grid
 from lstmbench.report.sweeps import sweeps
 from lstmbench.report.text import render
@@ -24,10 +24,10 @@ PREAMBLE = r"% lstmbench publish; needs \usepackage{booktabs} and \usepackage[T1
 
 @dataclass
 class GeneratedFiles:
-    """``files`` by path relative to the store; ``problems`` with plugins' formats, a line each.
+    """``files`` by path relative to the store; ``problems`` with formats and plots, a line each.
 
-    ``plots`` are there whether or not they were drawn; ``by_plugins`` lists the files that only
-    some installations make.
+    ``plots`` are there whether or not they were drawn, but not if they could not be;
+    ``by_plugins`` lists the files that only some installations make.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -41,14 +41,17 @@ def derive(entries: Entries, draw: bool = True) -> GeneratedFiles:
     made = GeneratedFiles()
     tables = tabling.make(entry.record for entry in entries.values())
     made.plots = plots.plots(tables)
+    drawn: dict[str, str] = {}
+    if draw:
+        drawn = images.draw({plot.path: plot.draw for plot in made.plots}, made.problems)
+        made.plots = [plot for plot in made.plots if plot.path in drawn]
     texts = _foreign_tables(tables, made.problems)
     made.by_plugins = list(texts)
     texts["schema.json"] = schema_text()
     texts["README.md"] = readme.readme(entries, tables, made.plots)
     texts |= _tables(tables)
     pages = site.build({n.removesuffix(".json"): e.record for n, e in entries.items()})
-    texts |= {plot.path: plot.draw() for plot in made.plots if draw}
-    everything = texts | {f"site/{path}": page for path, page in pages.items()}
+    everything = texts | drawn | {f"site/{path}": page for path, page in pages.items()}
     made.files = {p: d.encode() if isinstance(d, str) else d for p, d in everything.items()}
     return made
 

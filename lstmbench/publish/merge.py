@@ -16,6 +16,7 @@ from lstmbench.publish.folder import (
     read_manifest,
 )
 from lstmbench.publish.gather import Entries, check_clean, gather
+from lstmbench.publish.lock import exclusive
 from lstmbench.publish.manifest import Manifest, installed
 from lstmbench.records import canonical
 
@@ -37,8 +38,13 @@ def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outco
     What is there already and as it should be is not written again. Raises :class:`UserError`, with
     nothing written, for records that contradict each other or are not for publication, for a store
     with a damaged record, for a folder that holds runs or is part of another store, and for files
-    in the way that were not made by publishing.
+    in the way that were not made by publishing. Waits while another process publishes to ``to``.
     """
+    with exclusive(to, ".lstmbench.lock"):
+        return _publish(paths, to, allow_dirty)
+
+
+def _publish(paths: Sequence[Path], to: Path, allow_dirty: bool) -> Outcome:
     before = read_manifest(to)
     if before is None:
         check_not_inside(to)

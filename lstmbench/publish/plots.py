@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lstmbench.analysis.tables import Table
 from lstmbench.publish import tables as tabling
 from lstmbench.records import canonical
+from lstmbench.report import images
 from lstmbench.report.sweeps import SIZES, Sweep, sweeps
 
 #: Tables that get plots, those with most rows, for a drawing takes a while; fewer in long stores.
@@ -23,7 +24,7 @@ class Plot:
     kind: str
     path: str
     title: str
-    draw: Callable[[], str]
+    draw: images.Draw
 
 
 def plots(tables: Sequence[Table]) -> list[Plot]:
@@ -37,21 +38,11 @@ def plots(tables: Sequence[Table]) -> list[Plot]:
 
 
 def _of_table(table: Table) -> list[Plot]:
-    def perplexity() -> str:
-        from lstmbench.report.plots import perplexity_svg  # matplotlib is slow to import
-
-        return perplexity_svg([table])
-
-    def roofline() -> str:
-        from lstmbench.report.plots import roofline_svg
-
-        return roofline_svg([table]) or ""
-
     path = f"plots/{tabling.name(table)}"
     title = f"Perplexity against epoch: {table.title}"
-    found = [Plot("perplexity", f"{path}-perplexity.svg", title, perplexity)]
-    if any(row.peak_share is not None for row in table.rows):
-        found.append(Plot("roofline", f"{path}-roofline.svg", f"Roofline: {table.title}", roofline))
+    found = [Plot("perplexity", f"{path}-perplexity.svg", title, images.perplexity([table]))]
+    if roof := images.roofline([table]):
+        found.append(Plot("roofline", f"{path}-roofline.svg", f"Roofline: {table.title}", roof))
     return found
 
 
@@ -64,9 +55,5 @@ def sweep_name(sweep: Sweep) -> str:
 
 
 def _of_sweep(sweep: Sweep) -> Plot:
-    def scaling() -> str:
-        from lstmbench.report.plots import scaling_svg
-
-        return scaling_svg(sweep)
-
-    return Plot("scaling", f"plots/{sweep_name(sweep)}.svg", sweep.title, scaling)
+    path = f"plots/{sweep_name(sweep)}.svg"
+    return Plot("scaling", path, sweep.title, images.scaling(sweep))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lstmbench.analysis.tables import Row, Table, tables_from
+from lstmbench.analysis.tables import Row, Table, processor_name, tables_from
 from lstmbench.messages import one_line
 from lstmbench.records import canonical
 from lstmbench.records.record import Record
@@ -83,7 +83,7 @@ def best(tables: Iterable[Table]) -> list[Best]:
                     ]
                 ),
                 f"corpus {trial.corpus} ({trial.corpus_digest[:8]})",
-                f"{machine.facts.get('processor')} ({machine.facts.get('physical_cores')} cores)",
+                processor_name(machine.facts),
             ]
         )
         key = f"{title} {machine.digest}"

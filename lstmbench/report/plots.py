@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from lstmbench.analysis import metrics, roofline
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.messages import one_line
-from lstmbench.report.sweeps import SIZES, Sweep, sweeps
+from lstmbench.report.drawing import Axes, Figure, ScalarFormatter, own_settings, to_svg
+from lstmbench.report.sweeps import SIZES, Sweep
 
 #: Okabe & Ito's colours, told apart with any kind of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b8a900")
@@ -23,17 +19,7 @@ DASHES = ("-", "--", ":", "-.")
 MARKERS = "osD^vP*X"
 
 
-def all_svgs(tables: Sequence[Table]) -> dict[str, str]:
-    """Every plot that the records are enough for, by file name."""
-    found = {"perplexity.svg": perplexity_svg(tables)}
-    roof = roofline_svg(tables)
-    if roof is not None:
-        found["roofline.svg"] = roof
-    for number, sweep in enumerate(sweeps(tables)):
-        found[f"scaling-{SIZES[sweep.size]}{f'-{number}' * (number > 0)}.svg"] = scaling_svg(sweep)
-    return found
-
-
+@own_settings()
 def perplexity_svg(tables: Sequence[Table]) -> str:
     """Training perplexity against epoch, log scale; colour by backend, dashes by setting."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
@@ -64,14 +50,13 @@ def perplexity_svg(tables: Sequence[Table]) -> str:
     return _finish(figure, [axes])
 
 
-def roofline_svg(tables: Sequence[Table]) -> str | None:
+@own_settings()
+def roofline_svg(tables: Sequence[Table]) -> str:
     """Achieved GFLOP/s against operations per byte, beneath the measured roofs of each device.
 
-    ``None`` where no trial has a measured peak.
+    At least one trial must have a measured peak.
     """
     rows = [row for setting in tables for row in setting.rows if row.peak_share is not None]
-    if not rows:
-        return None
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     labels = _labels(tables)
@@ -105,6 +90,7 @@ def roofline_svg(tables: Sequence[Table]) -> str | None:
     return _finish(figure, [axes])
 
 
+@own_settings()
 def scaling_svg(sweep: Sweep) -> str:
     """Tokens/s, and per cent of the peak, against the size that a sweep runs over."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -168,8 +154,4 @@ def _finish(figure: Figure, plots: Sequence[Axes]) -> str:
         axes.grid(alpha=0.3, which="both")
     if plots[0].lines:
         plots[0].legend(fontsize="small")
-    out = io.StringIO()
-    # the same records give the same bytes: no date, no random ids
-    with matplotlib.rc_context({"svg.hashsalt": "lstmbench", "svg.fonttype": "path"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return to_svg(figure)

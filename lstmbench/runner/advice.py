@@ -26,6 +26,18 @@ def warning(busy: dict[str, float]) -> str | None:
     )
 
 
+def limit_warning(threads: Iterable[int]) -> str | None:
+    """What to know of more threads than a container's limit keeps busy."""
+    allowed, most = facts.cpu_limit(), max(threads)
+    if allowed is None or most <= allowed:
+        return None
+    remedy = "raise the limit" if allowed < 1 else f"raise it, or take --threads {int(allowed)}"
+    return (
+        f"a limit of {allowed:g} processors is set for this container, and {most} "
+        f"thread{'s' * (most > 1)} will be stopped whenever it is used up: {remedy}"
+    )
+
+
 def advice(
     threads: int,
     busy: dict[str, float],

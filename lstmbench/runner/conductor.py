@@ -77,6 +77,7 @@ class Sampler(Protocol):
 class Conductor:
     """Runs a plan and writes one record per trial, whatever happens.
 
+    ``specs`` are those of all plugins, so that records do not depend on what else is measured.
     ``environment`` is what the trials' ``environment`` shows, paths and all. Without ``products``
     no peak is measured.
     """
@@ -108,8 +109,9 @@ class Conductor:
         self.products = products
         self.records: list[Record] = []
         self._counter = cache(energy.counter)
+        imports = sorted({name for spec in specs.values() for name in spec.imports})
         self._machine = Machine(
-            digest=facts.digest(), facts=facts.facts(), versions=facts.versions()
+            digest=facts.digest(), facts=facts.facts(), versions=facts.versions(tuple(imports))
         )
 
     def conduct(self) -> bool:

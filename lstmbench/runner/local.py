@@ -18,51 +18,11 @@ from typing import Any
 
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
+from lstmbench.runner.environment import worker_environment
 
-#: All that a worker inherits. Whatever else should matter is named, and so recorded.
-PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "VIRTUAL_ENV",
-    "SYSTEMROOT",
-    "CUDA_HOME",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_VISIBLE_DEVICES",
-    "NVIDIA_DRIVER_CAPABILITIES",
-)
-#: Where libraries read their thread count when they are loaded.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "NPROC",
-)
 #: An answer is a few kilobytes; one that never ends is not an answer.
 MAX_ANSWER_BYTES = 16 * 2**20
 EXIT_STATUS_SECONDS = 5.0
-
-
-def environment(launch: Launch, scratch: str) -> dict[str, str]:
-    """A clean environment; ``scratch`` takes what compilers would keep for the next process."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    threads = dict.fromkeys(THREAD_VARIABLES, str(launch.threads))
-    scratch_users = dict.fromkeys(("TMPDIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"), scratch)
-    return {
-        **kept,
-        **threads,
-        **scratch_users,
-        "PYTHONUNBUFFERED": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "1",
-        **launch.environment,
-    }
 
 
 def out_of_memory_kills() -> int:
@@ -91,7 +51,7 @@ class LocalChannel:
                     stdout=log,
                     stderr=log,
                     pass_fds=(worker_in, worker_out),
-                    env=environment(launch, self._scratch),
+                    env=worker_environment(launch, self._scratch),
                     start_new_session=True,
                 )
         except BaseException:

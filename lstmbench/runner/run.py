@@ -12,11 +12,12 @@ from lstmbench.analysis.tables import tables_from
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.machine import load, provenance, redact
+from lstmbench.messages import tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDABLE
 from lstmbench.records.record import Record, Source, Status, StoppingRule
 from lstmbench.records.store import Run, write_atomically
-from lstmbench.report import text
+from lstmbench.report import images, text
 from lstmbench.runner import advice, estimate
 from lstmbench.runner import selection as select
 from lstmbench.runner.conductor import Conductor, Limits, Sampler
@@ -96,17 +97,16 @@ def execute(options: Options) -> int:
     if not options.yes:
         estimate.check_size(selection, aim, len(corpus.ids), len(corpus.vocabulary))
     plan = make_plan(selection, interleave=not options.no_interleave)
-    warning = advice.warning(lookout.busy())
     warnings = [
         *host.problems.values(),
-        *provenance.dirty_warnings(),
-        *filter(None, [warning]),
+        *provenance.warnings(),
+        *filter(None, [advice.limit_warning(threads), advice.warning(lookout.busy())]),
     ]
     sampling = Sampling(aim) if aim else None
     done = carry_out(
         Work(
             plan,
-            {spec.name: spec for spec, _ in backends},
+            host.backends(),
             corpus,
             limits,
             environment,
@@ -117,16 +117,18 @@ def execute(options: Options) -> int:
         interleaved=not options.no_interleave,
         aim=aim,
     )
-    publish(done.run, done.records)
+    problems = publish(done.run, done.records)
+    tell(problems)
     if not done.finished:
         return 130
     if sampling and sampling.outcome:
         print(f"Sampling ended: {sampling.outcome}.")
-    return exit_code(
+    code = exit_code(
         done.records,
         named_backends=options.backends != "all",
         named_devices=options.devices != "all",
     )
+    return 1 if problems else code
 
 
 @dataclass(frozen=True)
@@ -193,16 +195,23 @@ def carry_out(
     return Done(run, conductor.records, finished)
 
 
-def publish(run: Run, records: Sequence[Record]) -> None:
-    """Print the table; keep it and the plots in the run's folder."""
-    from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
+def publish(run: Run, records: Sequence[Record]) -> list[str]:
+    """Print the table; keep it and the plots in the run's folder.
 
+    Returns a line for each of these that could not be kept.
+    """
     tables = tables_from(records)
-    write_atomically(run.folder / "table.md", text.render(tables, "github") + "\n")
-    for name, svg in all_svgs(tables).items():
-        write_atomically(run.folder / name, svg)
     print(text.render(tables, "plain"))
-    print(f"\nRecords, logs, table and plots: {run.folder}")
+    print(f"\nRecords, logs, table and plots: {run.folder}", flush=True)
+    problems: list[str] = []
+    made = {"table.md": text.render(tables, "github") + "\n"}
+    made |= images.draw(images.images(tables), problems)
+    for name, content in made.items():
+        try:
+            write_atomically(run.folder / name, content)
+        except OSError as error:
+            problems.append(f"{run.folder / name}: {error.strerror or error}")
+    return problems
 
 
 def exit_code(records: Sequence[Record], named_backends: bool, named_devices: bool) -> int:

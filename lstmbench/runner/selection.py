@@ -88,9 +88,9 @@ def choose_protocols(
 
 
 def choose_threads(threads: Sequence[int] | None) -> list[int]:
-    """The physical cores, or as many as asked for, up to the logical ones."""
+    """As many as the machine keeps busy, or as asked for, up to the logical cores."""
     if threads is None:
-        return [facts.physical_cores()]
+        return [facts.default_threads()]
     most = len(facts.usable_cpus())
     for number in threads:
         if not 1 <= number <= most:

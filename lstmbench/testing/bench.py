@@ -42,7 +42,7 @@ def start_worker(
         corpus=text.name,
         corpus_digest=text.digest,
         seed=0,
-        threads=[facts.physical_cores()],
+        threads=[facts.default_threads()],
         environment={},
     )
     (trial,) = make_plan(selection).trials

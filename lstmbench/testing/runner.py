@@ -46,7 +46,7 @@ class _Child:
     """A child that is started anew after a check that killed it."""
 
     def __init__(self, spec: BackendSpec, device: str, mode: str, dtype: str, log: Path) -> None:
-        threads = facts.physical_cores()
+        threads = facts.default_threads()
         self._launch = Launch(log, threads, spec.environment, module="lstmbench.testing.child")
         self._load = {
             "do": "load",

@@ -129,6 +129,22 @@ def test_versions_name_python_host_and_plugins() -> None:
     assert re.match(r"3\.\d+", versions["python"])
 
 
+def test_versions_name_what_backends_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    providers = {"sklearn": ["scikit-learn"], "yaml": ["PyYAML"], "pytest": ["pytest"]}
+    monkeypatch.setattr(facts.importlib.metadata, "packages_distributions", lambda: providers)
+    versions = facts.versions(("pytest", "sklearn.linear_model", "numpy", "nosuch"))
+    assert versions["pytest"] == pytest.__version__
+    assert "nosuch" not in versions
+    assert facts._distributions(["sklearn.linear_model", "numpy"]) == ["scikit-learn"]
+
+
+@pytest.mark.parametrize("order", ["FASTEST_FIRST", "?"])
+def test_an_order_of_cuda_s_own_has_no_numbers(monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    with pytest.raises(ValueError, match="CUDA_DEVICE_ORDER"):
+        facts.physical_gpu(0)
+
+
 @pytest.mark.parametrize(
     ("visible", "index", "expected"), [(None, 1, 1), ("2,0", 0, 2), ("2,0", 1, 0)]
 )

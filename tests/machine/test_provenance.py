@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
+import hashlib
+import importlib.metadata
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lstmbench.machine import git as git_of
 from lstmbench.machine import provenance, redact
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -72,28 +78,89 @@ def test_scrubbing_twice_changes_nothing(scrub: Callable[[str], str]) -> None:
     assert scrub(scrub(text)) == scrub(text)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> Iterator[None]:
+    kept = (provenance.host, provenance.plugins, git_of.checkout)
+    for function in kept:
+        function.cache_clear()
+    yield
+    for function in kept:
+        function.cache_clear()
+
+
+@dataclass(frozen=True)
+class Site:
+    """Installed distributions; ``loaded`` is where Python finds their modules."""
+
+    folder: Path
+    loaded: dict[str, Path]
+
+    def install(self, name: str, noted: dict[str, Any], entry_points: str = "") -> Path:
+        info = self.folder / f"{name.replace('-', '_')}-0.1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+        (info / "RECORD").write_text("")
+        (info / "direct_url.json").write_text(json.dumps(noted))
+        (info / "entry_points.txt").write_text(entry_points)
+        return info
+
+    def package(self, name: str, folder: Path) -> None:
+        """Make the package ``name`` in ``folder``, where it is loaded from."""
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "__init__.py").write_text("pass\n")
+        self.loaded[name] = folder / name
+
+
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Nothing but what a test installs."""
+    made = Site(tmp_path / "site", {})
+    made.folder.mkdir()
+    monkeypatch.syspath_prepend(str(made.folder))
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda group: [
+            entry
+            for found in importlib.metadata.distributions(path=[str(made.folder)])
+            for entry in found.entry_points
+            if entry.group == group
+        ],
+    )
+    monkeypatch.setattr(provenance, "_place", made.loaded.get)
+    return made
+
+
+def editable(folder: Path) -> dict[str, Any]:
+    """What pip notes of it."""
+    return {"url": folder.as_uri(), "dir_info": {"editable": True}}
+
+
+def repository(folder: Path) -> Path:
+    """A git repository of all that is there."""
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "first")
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, site: Site) -> Path:
     """A git checkout that lstmbench seems to be installed from."""
     folder = tmp_path / "checkout"
     (folder / "results").mkdir(parents=True)
     (folder / "code.py").write_text("pass\n")
     (folder / "results" / "table.md").write_text("\n")
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "-m", "first")
-    site = tmp_path / "site"
-    info = site / "lstmbench-0.1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lstmbench\nVersion: 0.1.0\n")
-    (info / "RECORD").write_text("")
-    (info / "direct_url.json").write_text(
-        json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}})
-    )
-    monkeypatch.syspath_prepend(str(site))
-    provenance._checkout.cache_clear()
-    yield folder
-    provenance._checkout.cache_clear()
+    site.package("lstmbench", folder)
+    site.install("lstmbench", editable(folder))
+    return repository(folder)
+
+
+def install_plugin(site: Site, folder: Path, noted: dict[str, Any] | None = None) -> Path:
+    """The plugin ``lstmbench-mine``, loaded from ``folder``, installed from there."""
+    site.package("lstmbench_mine", folder)
+    entries = "[lstmbench]\nmine = lstmbench_mine\n"
+    return site.install("lstmbench-mine", noted or editable(folder), entries)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -122,20 +189,19 @@ def test_changes_count_where_they_can_matter(checkout: Path, path: str, dirty: b
     (checkout / path).write_text("changed\n")
     assert provenance.commit() == (git(checkout, "rev-parse", "HEAD"), dirty)
     assert (
-        any(f"changed since the commit: {path};" in line for line in provenance.dirty_warnings())
-        is dirty
+        any(f"changed since the commit: {path};" in line for line in provenance.warnings()) is dirty
     )
 
 
 @needs_git
-def test_a_new_file_of_an_installed_plugin_counts(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_file_of_an_installed_plugin_counts(checkout: Path, site: Site) -> None:
     plugin = checkout / "plugins" / "mine"
-    plugin.mkdir(parents=True)
+    install_plugin(site, plugin)
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-q", "-m", "a plugin")
+    assert provenance.commit()[1] is False
     (plugin / "new.py").write_text("pass\n")
-    found = provenance._sources()
-    monkeypatch.setattr(provenance, "_sources", lambda: [*found, (plugin, found[0][1])])
+    provenance.plugins.cache_clear()
     assert provenance.commit()[1] is True
 
 
@@ -145,16 +211,15 @@ def test_an_installed_copy_that_differs_is_dirty(checkout: Path, tmp_path: Path)
     info = tmp_path / "site" / "lstmbench-0.1.0.dist-info"
     (info / "RECORD").write_text("code.py,,\n")
     assert provenance.commit()[1] is True
-    (line,) = provenance.dirty_warnings()
+    (line,) = provenance.warnings()
     assert "lstmbench as installed" in line
 
 
 @needs_git
 def test_many_changes_are_counted(checkout: Path) -> None:
-    (checkout / "lstmbench").mkdir()
     for number in range(5):
         (checkout / "lstmbench" / f"new{number}.py").write_text("")
-    (line,) = provenance.dirty_warnings()
+    (line,) = provenance.warnings()
     assert "new2.py and 2 more; commit" in line
 
 
@@ -162,11 +227,129 @@ def test_many_changes_are_counted(checkout: Path) -> None:
 def test_without_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert provenance.commit() == (None, None)
+    (line,) = provenance.warnings()
+    assert "will not be for publication: git is not installed" in line
 
 
-def test_an_installation_from_no_checkout_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere: list[Any] = []
-    monkeypatch.setattr(provenance, "_sources", lambda: nowhere)
-    provenance._checkout.cache_clear()
+@needs_git
+def test_git_s_own_words_are_told(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A checkout of another user, as containers and CI have it, is refused by git."""
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho fatal: detected dubious ownership >&2\nexit 128\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     assert provenance.commit() == (None, None)
-    provenance._checkout.cache_clear()
+    (line,) = provenance.warnings()
+    assert "git says: fatal: detected dubious ownership" in line
+
+
+@needs_git
+@pytest.mark.parametrize("more", [(), ("GIT_WORK_TREE",), ("GIT_WORK_TREE", "GIT_INDEX_FILE")])
+def test_variables_of_another_repository_are_not_heeded(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    """git sets them in hooks and under ``git rebase --exec``."""
+    other = tmp_path / "other"
+    other.mkdir()
+    repository(other)
+    git(other, "commit", "-q", "--allow-empty", "-m", "another")
+    head = git(checkout, "rev-parse", "HEAD")
+    places = {"GIT_WORK_TREE": other, "GIT_INDEX_FILE": other / ".git" / "index"}
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    for name in more:
+        monkeypatch.setenv(name, str(places[name]))
+    assert provenance.commit() == (head, False)
+
+
+def test_the_commit_that_pip_fetched_is_known(site: Site) -> None:
+    site.package("lstmbench", site.folder)
+    info = site.install(
+        "lstmbench", {"url": "https://x.org/y", "vcs_info": {"commit_id": "c0ffee"}}
+    )
+    (info / "RECORD").write_text(recorded("lstmbench/__init__.py", b"pass\n"))
+    assert provenance.commit() == ("c0ffee", False)
+    assert provenance.warnings() == []
+
+
+def test_an_installation_that_was_changed_is_dirty(site: Site) -> None:
+    site.package("lstmbench", site.folder)
+    info = site.install(
+        "lstmbench", {"url": "https://x.org/y", "vcs_info": {"commit_id": "c0ffee"}}
+    )
+    (info / "RECORD").write_text(recorded("lstmbench/__init__.py", b"half()\n"))
+    assert provenance.commit() == ("c0ffee", True)
+    (line,) = provenance.warnings()
+    assert "lstmbench as installed" in line
+
+
+def recorded(path: str, content: bytes) -> str:
+    """The line of pip's list for a file."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+    return f"{path},sha256={digest.decode()},{len(content)}\n"
+
+
+@needs_git
+def test_code_from_elsewhere_has_no_commit(checkout: Path, site: Site, tmp_path: Path) -> None:
+    """``PYTHONPATH``, or ``python -m`` in another checkout, comes before what is installed."""
+    site.package("lstmbench", tmp_path / "another")
+    assert provenance.commit() == (None, None)
+    (line,) = provenance.warnings()
+    assert (
+        f"lstmbench is loaded from {tmp_path / 'another'}, not from where it is installed" in line
+    )
+
+
+@needs_git
+def test_a_plugin_from_elsewhere_is_dirty(checkout: Path, site: Site, tmp_path: Path) -> None:
+    install_plugin(site, tmp_path / "mine")
+    site.package("lstmbench_mine", tmp_path / "another")
+    assert provenance.commit()[1] is True
+    (line,) = provenance.warnings()
+    assert "lstmbench-mine is loaded from" in line
+
+
+@needs_git
+def test_a_plugin_has_a_commit_of_its_own(checkout: Path, site: Site, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    install_plugin(site, mine)
+    repository(mine)
+    (plugin,) = provenance.plugins()
+    assert (plugin.distribution, plugin.version) == ("lstmbench-mine", "0.1.0")
+    assert plugin.commit == git(mine, "rev-parse", "HEAD") != provenance.host().commit
+    assert provenance.commit() == (git(checkout, "rev-parse", "HEAD"), False)
+    (mine / "lstmbench_mine" / "__init__.py").write_text("faster = True\n")
+    provenance.plugins.cache_clear()
+    git_of.checkout.cache_clear()
+    assert provenance.plugins()[0].dirty
+    assert provenance.commit()[1] is True
+
+
+def test_a_plugin_s_digest_is_of_what_is_loaded(site: Site, tmp_path: Path) -> None:
+    install_plugin(site, tmp_path / "mine")
+    first = provenance.plugins()[0].digest
+    (tmp_path / "mine" / "lstmbench_mine" / "__pycache__").mkdir()
+    (tmp_path / "mine" / "lstmbench_mine" / "__pycache__" / "x.pyc").write_bytes(b"compiled")
+    provenance.plugins.cache_clear()
+    assert provenance.plugins()[0].digest == first
+    (tmp_path / "mine" / "lstmbench_mine" / "kernel.c").write_text("int x;")
+    provenance.plugins.cache_clear()
+    assert provenance.plugins()[0].digest != first
+
+
+@pytest.mark.parametrize("noted", ["not json", "[]", '{"url": 5}', '{"vcs_info": []}'])
+def test_notes_that_pip_did_not_write(site: Site, noted: str) -> None:
+    site.package("lstmbench", site.folder)
+    info = site.install("lstmbench", {})
+    (info / "direct_url.json").write_text(noted)
+    assert provenance.commit() == (None, None)
+
+
+def test_an_installation_from_no_checkout_has_no_commit(site: Site) -> None:
+    site.package("lstmbench", site.folder)
+    site.install("lstmbench", {})
+    assert provenance.commit() == (None, None)
+    (line,) = provenance.warnings()
+    assert "will not be for publication: lstmbench was not installed from a checkout" in line

@@ -426,3 +426,27 @@ def test_a_store_that_cannot_be_written(tmp_path: Path, two_runs: list[Path]) ->
     with pytest.raises(UserError, match="cannot be written"):
         publish(two_runs, tmp_path / "file" / "below")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_plot_that_cannot_be_drawn_is_told_and_comes_with_the_next(
+    tmp_path: Path, two_runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lstmbench.publish import plots as published_plots
+    from lstmbench.report import plots
+
+    def fail(_: object) -> str:
+        raise RuntimeError("no drawing today")
+
+    monkeypatch.setattr(published_plots, "MAX_PLOTS", 40)
+    monkeypatch.setattr(plots, "perplexity_svg", fail)
+    store = tmp_path / "store"
+    problems = publish(two_runs, store).problems
+    assert problems
+    assert all(
+        problem.endswith("cannot be drawn: RuntimeError: no drawing today") for problem in problems
+    )
+    assert ".svg" not in (store / "README.md").read_text()
+    monkeypatch.setattr(plots, "perplexity_svg", lambda _: "<svg/>")
+    assert publish([], store).problems == []
+    assert len(list((store / "plots").iterdir())) == len(problems)
+    assert ".svg" in (store / "README.md").read_text()

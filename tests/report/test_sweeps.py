@@ -13,7 +13,7 @@ import pytest
 from lstmbench.analysis.tables import tables_from
 from lstmbench.protocol import D2L
 from lstmbench.records.record import Peak, Product
-from lstmbench.report import plots
+from lstmbench.report import images
 from lstmbench.report.sweeps import sweeps
 from lstmbench.report.text import render
 
@@ -103,9 +103,11 @@ def test_threads_are_a_size_too(make_record: Make) -> None:
 
 
 def test_plots_are_made_where_the_records_are_enough(make_record: Make) -> None:
-    assert set(plots.all_svgs(tables_from([make_record()]))) == {"perplexity.svg"}
+    assert set(images.images(tables_from([make_record()]))) == {"perplexity.svg"}
     tables = tables_from(records(make_record, [128, 256]))
-    found = plots.all_svgs(tables)
+    problems: list[str] = []
+    found = images.draw(images.images(tables), problems)
     assert set(found) == {"perplexity.svg", "roofline.svg", "scaling-hidden-size.svg"}
-    assert found == plots.all_svgs(tables)
+    assert found == images.draw(images.images(tables), problems)
+    assert problems == []
     assert all(svg.startswith("<?xml") for svg in found.values())

@@ -42,7 +42,7 @@ def start(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """Starts a child that runs ``body``."""
     site = tmp_path / "site"
     site.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(str(site))
     channels = []
 
     def launch(body: str, threads: int = 1, **environment: str) -> LocalChannel:

@@ -243,3 +243,18 @@ def test_the_numpy_example_learns(cli: Any) -> None:
     epochs = cli.records()["numpy"]["epochs"]
     first, last = (math.exp(epochs["nats"][k] / epochs["tokens"][k]) for k in (0, -1))
     assert last < 0.6 * first
+
+
+def test_a_drawing_library_that_is_broken_takes_nothing_with_it(cli: Any) -> None:
+    (cli.site / "matplotlib.py").write_text("raise ImportError('built for another Python')")
+    done = cli.run("--backends", "numpy", "--epochs", "2")
+    assert done.returncode == 1
+    assert re.search(r"(?m)^numpy +eager +cpu +ok", done.stdout)
+    assert re.search(
+        r"(?m)^lstmbench: perplexity.svg cannot be drawn: ImportError: built for another Python$",
+        done.stderr,
+    )
+    assert "Traceback" not in done.stderr
+    (folder,) = cli.runs()
+    assert (folder / "table.md").is_file()
+    assert len(records(folder)) == 1

@@ -27,7 +27,9 @@ class TorchBackend(KerasBackend):
 
     def _configure(self) -> None:
         if self.task.mode == "compile" and not shutil.which(os.environ.get("CXX", "g++")):
-            raise Unavailable("Inductor needs a C++ compiler: install g++ or name one in CXX")
+            raise Unavailable(
+                "Inductor needs a C++ compiler: install g++, or name one with --env CXX=PATH"
+            )
         kind, _, index = self.task.device.partition(":")
         seen = torch.cuda.device_count()
         if kind == "cuda" and int(index or 0) >= seen:

@@ -117,4 +117,7 @@ def _require_compiler() -> None:
     """Inductor writes C++ for the CPU and takes ``$CXX``, else the platform's usual compiler."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
-        raise Unavailable(f"torch.compile needs a C++ compiler; {compiler} is not on the PATH")
+        raise Unavailable(
+            f"torch.compile needs a C++ compiler, and {compiler} is not on the PATH: install "
+            "it, or name another with --env CXX=PATH"
+        )
