@@ -1,4 +1,4 @@
-"""The command group. Verbs come from the hook ``lstmbench_commands``."""
+"""The command group. Commands come from the hook ``lstmbench_commands``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
-from lstmbench import __version__
+from lstmbench import __version__, streams
+from lstmbench.errors import UserError
+from lstmbench.messages import tell
 from lstmbench.plugin import manager
 
 
-class Verbs(click.Group):
+class Commands(click.Group):
     """Takes its commands from the plugins."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -27,32 +29,54 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+# texts of help are no docstrings: PYTHONOPTIMIZE=2 takes those away
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How fast, and how well, an LSTM language model trains on each framework and device.",
+)
 @click.version_option(__version__, prog_name="lstmbench")
 def cli() -> None:
-    """How fast, and how well, an LSTM language model trains on each framework and device."""
+    pass
 
 
 def main() -> None:
     """Entry point of ``lstmbench``: every error of the user's is one line and exit code 2."""
-    from lstmbench.errors import UserError
+    streams.prepare()
+    code = _run()
+    trouble = streams.finish()
+    if trouble:
+        tell([trouble])
+    sys.exit(code or (1 if trouble else 0))
 
+
+def _run() -> int:
+    """The exit code; what is wrong has been said."""
     try:
-        sys.exit(cli.main(prog_name="lstmbench", standalone_mode=False))
+        return _code(cli.main(prog_name="lstmbench", standalone_mode=False))
+    except SystemExit as ended:
+        return _code(ended.code)
     except UserError as error:
-        _fail(str(error))
+        tell([str(error)])
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
-        sys.exit(2)
     except click.UsageError as error:
-        verb = error.ctx.command_path if error.ctx else "lstmbench"
-        _fail(f"{error.format_message()} (see '{verb} --help')")
+        command = error.ctx.command_path if error.ctx else "lstmbench"
+        tell([f"{error.format_message()} (see '{command} --help')"])
     except click.ClickException as error:
-        _fail(error.format_message())
+        tell([error.format_message()])
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
+    except OSError as error:  # a full disk, no descriptor left, a name that is too long
+        place = f"{error.filename}: " if error.filename else ""
+        trouble = streams.finish()
+        tell([trouble or f"{place}{error.strerror or error}"])
+    return 2
 
 
-def _fail(message: str) -> None:
-    print(f"lstmbench: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+def _code(ended: object) -> int:
+    """What :func:`sys.exit` makes of its argument."""
+    if isinstance(ended, str):
+        tell([ended])
+        return 1
+    return ended if isinstance(ended, int) else 0

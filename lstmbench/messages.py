@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    pass
-
 
 def tell(lines: Sequence[str]) -> None:
-    """What went wrong, a line each, on standard error."""
+    """What went wrong, a line each, on standard error, if there is somebody to read it."""
     for line in lines:
-        click.echo(f"lstmbench: {' '.join(line.split())}", err=True)
+        with contextlib.suppress(OSError):
+            click.echo(f"lstmbench: {' '.join(line.split())}", err=True)
 
 
 def one_line(text: str) -> str:

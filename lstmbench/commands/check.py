@@ -11,7 +11,7 @@ from lstmbench.plugin import manager
 from lstmbench.plugin.hookspecs import hookimpl
 
 
-@click.command()
+@click.command(help="Check that BACKEND computes what the reference computes.")
 @click.argument("backend")
 @click.option("--device", default="cpu", show_default=True, help="Where to check.")
 @click.option(
@@ -19,7 +19,6 @@ from lstmbench.plugin.hookspecs import hookimpl
 )
 @click.option("--dtype", default="float32", show_default=True)
 def check(backend: str, device: str, mode: str, dtype: str) -> None:
-    """Check that BACKEND computes what the reference computes."""
     from lstmbench.report.grid import grid
     from lstmbench.runner.selection import choose_devices, choose_dtype, choose_modes
     from lstmbench.testing.runner import nothing_checked, run_checks

@@ -26,9 +26,10 @@ def _present(module: str) -> bool:
         return False
 
 
-@click.command("list")
+@click.command(
+    "list", help="Show backends, modes, devices, corpora, protocols, formats and targets."
+)
 def list_command() -> None:
-    """Show backends, modes, devices, corpora, protocols, formats and targets."""
     from lstmbench.machine import facts
     from lstmbench.report.grid import grid
 

@@ -23,7 +23,9 @@ PREFERRED = ("torch", "jax", "tf-scratch", "keras", "numpy")
 MAX_PAIRS = 250
 
 
-@click.command()
+@click.command(
+    help="Run one trial against itself and print the smallest difference that shows here."
+)
 @click.option("--backend", metavar="NAME[:MODE]", help="[default: torch, if it is installed]")
 @click.option("--device", default="cpu", show_default=True)
 @click.option(
@@ -65,7 +67,6 @@ def noise(
     store: Path,
     **overrides: list[float] | None,
 ) -> None:
-    """Run one trial against itself and print the smallest difference that shows here."""
     if earlier is not None:
         from lstmbench.commands.report import load_and_tell
 
@@ -115,7 +116,9 @@ def noise(
         raise UserError(reason)
     busy, watch = load.LoadSampler().busy(1.0), load.CpuTimeDelta()
     pairs, warning = plan_pairs(plan.trials[0], MAX_PAIRS), advice.warning(busy)
-    work = Work(pairs, host.backends(), text, Limits(), {}, [warning] if warning else [])
+    work = Work(
+        pairs, host.backends(), text, Limits(), {}, select.words(host), [warning] if warning else []
+    )
     done = carry_out(work, store, UntilTime(seconds), products=False)
     around = watch.so_far()
     told = tell(done.records, repeats)

@@ -65,7 +65,7 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(help="Train each backend on each device and tabulate perplexity and tokens/s.")
 @click.option(
     "--backends",
     default="all",
@@ -139,7 +139,6 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="The folder in which the run gets a folder.",
 )
 def run(**options: Any) -> None:
-    """Train each backend on each device and tabulate perplexity and tokens/s."""
     from lstmbench.runner.run import Options, execute
 
     sys.exit(execute(Options(**options)))

@@ -10,15 +10,14 @@ import click
 from lstmbench.plugin.hookspecs import hookimpl
 
 
-@click.command()
+@click.command(
+    help="Check PATH: a published store, a bundle, a run or a store of runs.\n\n"
+    "Every figure of every table is computed again from the raw series, and every "
+    'record is checked against itself. Prints "verified", or each mismatch with its '
+    "file and field; then the exit code is 1."
+)
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> None:
-    """Check PATH: a published store, a bundle, a run or a store of runs.
-
-    Every figure of every table is computed again from the raw series, and every record is checked
-    against itself. Prints "verified", or each mismatch with its file and field; then the exit code
-    is 1.
-    """
     from lstmbench.messages import one_line
     from lstmbench.verify.stores import verify as check
 

@@ -69,7 +69,13 @@ class Run:
         return self.folder / "logs" / f"{trial_name}.log"
 
     def write_plan(self, plan: dict[str, Any]) -> None:
-        write_atomically(self.folder / PLAN, json.dumps(plan, indent=1) + "\n")
+        try:
+            write_atomically(self.folder / PLAN, json.dumps(plan, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written: {error.strerror or error}; "
+                "name another store with --store"
+            ) from error
 
     def write_record(self, record: Record) -> None:
         """Keep one record under its trial's name."""
@@ -81,8 +87,17 @@ class Run:
         return [read_record(path) for path in self.files()]
 
     def files(self) -> list[Path]:
-        """The record files, in order of name."""
-        return sorted((self.folder / "records").glob("*.json"))
+        """The record files, in order of name.
+
+        Raises :class:`UserError` if they cannot be listed.
+        """
+        folder = self.folder / "records"
+        try:
+            return sorted(path for path in folder.iterdir() if path.name.endswith(".json"))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"{folder} cannot be read: {error.strerror or error}") from error
 
     @property
     def published(self) -> bool:

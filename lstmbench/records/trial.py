@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from lstmbench.backend import Task
-from lstmbench.protocol import Protocol, identity
+from lstmbench.protocol import OVERRIDABLE, Protocol, identity
 
 INITS = ("shared", "native")
 
@@ -81,6 +81,27 @@ class Trial:
             self.threads,
             self.seed,
         )
+
+
+def differences(trials: Sequence[Trial]) -> list[str]:
+    """Of each of some trials, in words, the settings in which they are not all alike."""
+    sizes = [
+        {**{name: getattr(t.protocol, name) for name in OVERRIDABLE}, "threads": t.threads}
+        for t in trials
+    ]
+    varying = (
+        [name for name in sizes[0] if len({size[name] for size in sizes}) > 1] if sizes else []
+    )
+    inits = len({trial.init for trial in trials}) > 1
+    return [
+        ", ".join(
+            [
+                *([trial.init] if inits else []),
+                *(f"{name.replace('_', '-')} {size[name]}" for name in varying),
+            ]
+        )
+        for trial, size in zip(trials, sizes, strict=True)
+    ]
 
 
 def digest(trial: Trial) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from lstmbench.analysis import metrics, roofline
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.messages import one_line
+from lstmbench.records.trial import differences
 from lstmbench.report.drawing import Axes, Figure, ScalarFormatter, own_settings, to_svg
 from lstmbench.report.sweeps import SIZES, Sweep
 
@@ -25,7 +26,8 @@ def perplexity_svg(tables: Sequence[Table]) -> str:
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     labels = _labels(tables)
-    for dash, setting in enumerate(tables):
+    settings = differences([table.first.trial for table in tables])
+    for dash, (setting, own) in enumerate(zip(tables, settings, strict=True)):
         for row in setting.rows:
             if not row.first.epochs.nats:
                 continue
@@ -34,8 +36,8 @@ def perplexity_svg(tables: Sequence[Table]) -> str:
                 for value in metrics.perplexities(row.first.epochs)
             ]
             name = _name(row)
-            if len(tables) > 1:
-                name = f"{name} ({row.first.trial.init})"
+            if own:
+                name = f"{name} ({own})"
             axes.plot(
                 range(1, len(series) + 1),
                 series,

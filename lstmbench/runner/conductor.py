@@ -108,6 +108,8 @@ class Conductor:
         self.sampling = sampling
         self.products = products
         self.records: list[Record] = []
+        #: A line for each record that could not be written.
+        self.problems: list[str] = []
         self._counter = cache(energy.counter)
         imports = sorted({name for spec in specs.values() for name in spec.imports})
         self._machine = Machine(
@@ -309,5 +311,9 @@ class Conductor:
         record = state.record(status, reason, message, size, self.source, self._machine)
         with deferred_interrupts():
             self.records.append(record)
-            self.run.write_record(record)
+            try:
+                self.run.write_record(record)
+            except OSError as error:  # the others may fare better, and the table shows it
+                what = error.strerror or error
+                self.problems.append(f"the record of {state.trial.name} is lost: {what}")
         self.observer.recorded(record)

@@ -44,7 +44,10 @@ class Peaks:
         """NumPy in a worker of its own; only the CPU is its device, and BLAS has two dtypes."""
         if self.trial.device_kind != "cpu" or self.trial.dtype not in ("float32", "float64"):
             return
-        self._probe = self.executor.start(self.launch)
+        try:
+            self._probe = self.executor.start(self.launch)
+        except WorkerLost:
+            return
         load = {
             "do": "load",
             "cpus": self.executor.cpus(self.trial.threads),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lstmbench import streams
 from lstmbench.analysis.tables import tables_from
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
+from lstmbench.errors import UserError
 from lstmbench.machine import load, provenance, redact
 from lstmbench.messages import tell
 from lstmbench.plugin import manager
@@ -25,6 +28,9 @@ from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.plan import Plan, Selection, make_plan
 from lstmbench.runner.progress import observe
 from lstmbench.runner.stopping import MAX_PROCESSES, Sampling
+
+#: Bytes for temporary files without which nothing is begun: the ids of a text, for one.
+MIN_TEMPORARY = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,10 @@ def execute(options: Options) -> int:
     devices = select.choose_devices(options.devices)
     dtype = select.choose_dtype(options.dtype)
     modes = select.choose_modes(options.modes, [spec for spec, _ in backends])
-    protocols = select.choose_protocols(
-        host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
-    )
+    overrides = {name: getattr(options, name) for name in OVERRIDABLE}
+    if not options.yes:
+        estimate.check_sweep(overrides)
+    protocols = select.choose_protocols(host, options.protocol, overrides)
     preset = protocols[0][0]
     aim = select.choose_stopping_rule(preset, options.repeats, options.precision, options.budget)
     threads = select.choose_threads(options.threads)
@@ -110,6 +117,7 @@ def execute(options: Options) -> int:
             corpus,
             limits,
             environment,
+            select.words(host),
             warnings,
         ),
         options.store,
@@ -117,12 +125,12 @@ def execute(options: Options) -> int:
         interleaved=not options.no_interleave,
         aim=aim,
     )
-    problems = publish(done.run, done.records)
+    problems = [*done.problems, *publish(done.run, done.records)]
     tell(problems)
     if not done.finished:
         return 130
     if sampling and sampling.outcome:
-        print(f"Sampling ended: {sampling.outcome}.")
+        streams.show(f"Sampling ended: {sampling.outcome}.\n")
     code = exit_code(
         done.records,
         named_backends=options.backends != "all",
@@ -133,23 +141,31 @@ def execute(options: Options) -> int:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done, all of it checked; ``warnings`` are lines for standard error."""
+    """What is to be done, all of it checked.
+
+    ``words`` of the command line are nobody's names; ``warnings`` are lines for standard error.
+    """
 
     plan: Plan
     specs: Mapping[str, BackendSpec]
     corpus: Corpus
     limits: Limits
     environment: Mapping[str, str]
+    words: Collection[str]
     warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Done:
-    """A run's folder and records; not ``finished`` if it was interrupted."""
+    """A run's folder and records; not ``finished`` if it was interrupted.
+
+    ``problems``: a line for each record that could not be written.
+    """
 
     run: Run
     records: Sequence[Record]
     finished: bool
+    problems: Sequence[str] = ()
 
 
 def carry_out(
@@ -161,17 +177,20 @@ def carry_out(
     aim: StoppingRule | None = None,
     products: bool = True,
 ) -> Done:
-    """Make the run's folder, write the plan, conduct it."""
+    """Make the run's folder, write the plan, conduct it.
+
+    Raises :class:`UserError`, with nothing begun, if a folder cannot be written.
+    """
+    check_temporary_folder()
     first = next(iter([*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]))
     run = Run.create(store, first.protocol.name)
     run.write_plan(work.plan.to_json())
-    for warning in work.warnings:
-        print(f"lstmbench: {warning}", file=sys.stderr)
+    tell(work.warnings)
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=["lstmbench", *map(redact.scrub, sys.argv[1:])],
+        command=["lstmbench", *(redact.scrub_argument(a, work.words) for a in sys.argv[1:])],
         commit=commit,
         dirty=dirty,
         interleaved=interleaved,
@@ -192,18 +211,31 @@ def carry_out(
             products,
         )
         finished = conductor.conduct()
-    return Done(run, conductor.records, finished)
+    return Done(run, conductor.records, finished, conductor.problems)
+
+
+def check_temporary_folder() -> None:
+    """Raise :class:`UserError` if there is no room for temporary files."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(MIN_TEMPORARY))
+            file.flush()
+    except OSError as error:
+        raise UserError(
+            f"temporary files cannot be written: {error.strerror or error}; make room, or name "
+            "another folder in TMPDIR"
+        ) from error
 
 
 def publish(run: Run, records: Sequence[Record]) -> list[str]:
     """Print the table; keep it and the plots in the run's folder.
 
-    Returns a line for each of these that could not be kept.
+    Returns a line for each of these that failed.
     """
     tables = tables_from(records)
-    print(text.render(tables, "plain"))
-    print(f"\nRecords, logs, table and plots: {run.folder}", flush=True)
-    problems: list[str] = []
+    table = text.render(tables, "plain")
+    trouble = streams.show(f"{table}\n\nRecords, logs, table and plots: {run.folder}\n")
+    problems = [trouble] if trouble else []
     made = {"table.md": text.render(tables, "github") + "\n"}
     made |= images.draw(images.images(tables), problems)
     for name, content in made.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -14,10 +13,11 @@ from lstmbench.corpora import corpus as corpora
 from lstmbench.corpora.corpus import Corpus, CorpusMissing
 from lstmbench.errors import UserError
 from lstmbench.machine import facts
+from lstmbench.messages import tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import Protocol
 from lstmbench.records.record import StoppingRule
-from lstmbench.records.trial import DTYPES
+from lstmbench.records.trial import DTYPES, INITS
 
 #: What a ratio can be known within: below, processes of one machine never agree.
 MIN_PRECISION, MAX_PRECISION = 0.002, 0.5
@@ -87,6 +87,14 @@ def choose_protocols(
     return [(protocol, protocol.overrides(preset)) for protocol in crossed]
 
 
+def words(host: manager.Host) -> set[str]:
+    """The names that a command line is made of, whoever is called like one of them."""
+    specs = host.backends()
+    found = {mode for spec in specs.values() for modes in spec.modes.values() for mode in modes}
+    found |= {*specs, *manager.KNOWN, *host.protocols(), *host.corpora(), *host.commands()}
+    return found | {"all", "default", "cpu", "cuda", "mps", *DTYPES, *INITS}
+
+
 def choose_threads(threads: Sequence[int] | None) -> list[int]:
     """As many as the machine keeps busy, or as asked for, up to the logical cores."""
     if threads is None:
@@ -141,13 +149,15 @@ def choose_corpus(host: manager.Host, name: str | None, file: Path | None) -> Co
         raise manager.unknown("corpus", name, specs)
     try:
         return corpora.resolve(specs[name] if name else corpora.DEFAULT, file)
-    except CorpusMissing:
+    except CorpusMissing as missing:
         if name is not None:
             raise
-        print(
-            f"lstmbench: {corpora.DEFAULT.name} is not here and cannot be downloaded: training "
-            f"on {corpora.FALLBACK.name!r} instead (same shapes and speed, other perplexities)",
-            file=sys.stderr,
+        tell(
+            [
+                f"{corpora.DEFAULT.name} is not here and cannot be downloaded ({missing.reason}): "
+                f"training on {corpora.FALLBACK.name!r} instead (same shapes and speed, other "
+                "perplexities)"
+            ]
         )
         return corpora.resolve(corpora.FALLBACK)
 

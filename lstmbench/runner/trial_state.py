@@ -22,10 +22,11 @@ from lstmbench.records.record import (
 )
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel
+from lstmbench.runner.logs import tail
 from lstmbench.runner.peaks import Peaks
 
-#: Characters of a log that a record keeps.
-LOG_TAIL = 4000
+#: Bytes of a log, and characters of a message, that a record keeps.
+LOG_TAIL, MAX_MESSAGE = 4000, 2000
 
 
 @dataclass
@@ -87,13 +88,13 @@ class TrialState:
             parameters=self.trial.task(vocabulary_size).model.parameter_count,
             status=status,
             reason=reason,
-            message=scrub(" ".join(message.split())),
+            message=scrub(shortened(" ".join(message.split()))),
             flags=[flag for flag, raised in found.items() if raised],
             parity=self.parity,
             epochs=epochs,
             evaluations=self.evaluations,
             continuations=self.continuations,
-            log_tail=_tail(self.log),
+            log_tail=scrub(tail(self.log, LOG_TAIL)),
             phases=self.phases,
             memory=self.memory,
             digests=self.digests,
@@ -104,7 +105,6 @@ class TrialState:
         )
 
 
-def _tail(log: Path) -> str:
-    if not log.exists():
-        return ""
-    return scrub(log.read_bytes()[-LOG_TAIL:].decode(errors="replace"))
+def shortened(message: str) -> str:
+    """The beginning of what may be megabytes."""
+    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]} [...]"
