@@ -1,6 +1,6 @@
 """A bare loop in a process of its own: `train_epoch_ch8` of the d2l course over `nn.LSTM`.
 
-Speaks the first verbs of `lstmbench.worker`, so that both sides live in the same kind of process:
+Answers the first requests of a trial's worker, so that both sides live in the same kind of process:
 same environment, same processors, same clock. One-hot input, clip and SGD by hand.
 """
 
@@ -8,35 +8,38 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from lstmbench.backend import Task
 from lstmbench.batches import Batches, partition
-from lstmbench.worker.loop import main, set_cpus
+from lstmbench.worker.idle import when_idle
+from lstmbench.worker.loop import Handlers, OutOfOrder, Session, main, set_cpus
+from lstmbench.worker.memory import resident
+from lstmbench.worker.messages import (
+    EpochTrained,
+    LoadTrial,
+    TrainEpoch,
+    TrialLoaded,
+    WaitUntilIdle,
+)
 
 
 class BareLoop:
-    def load(self, request: dict[str, Any]) -> dict[str, Any]:
-        set_cpus(request["cpus"])
-        self.task, training = request["task"], request["task"]["training"]
-        torch.set_num_threads(self.task["threads"])
-        start, stop = request["splits"]["train"]
-        self.ids = np.load(request["tokens"])[start:stop]
-        self.shape = training["batch_size"], training["steps"]
-        self.size, self.hidden = (self.task["model"][k] for k in ("vocabulary_size", "hidden_size"))
+    """The model, its text and its training."""
+
+    def __init__(self, task: Task, ids: np.ndarray) -> None:
+        torch.set_num_threads(task.threads)
+        self.ids, self.training = ids, task.training
+        self.size, self.hidden = task.model.vocabulary_size, task.model.hidden_size
         self.rnn = nn.LSTM(self.size, self.hidden)
         self.linear = nn.Linear(self.hidden, self.size)
         self.parameters = [*self.rnn.parameters(), *self.linear.parameters()]
-        return {}
 
-    def epoch(self, request: dict[str, Any]) -> dict[str, Any]:
-        batches = partition(self.ids, *self.shape, request["offset"])
-        begin = time.perf_counter()
-        self.train(batches)
-        return {"seconds": time.perf_counter() - begin}
+    def batches(self, offset: int) -> Batches:
+        return partition(self.ids, self.training.batch_size, self.training.steps, offset)
 
     def clip(self, theta: float) -> None:
         norm = torch.sqrt(sum(torch.sum(p.grad**2) for p in self.parameters))
@@ -44,8 +47,9 @@ class BareLoop:
             for p in self.parameters:
                 p.grad[:] *= theta / norm
 
-    def train(self, batches: Batches) -> None:
-        training, loss, state = self.task["training"], nn.CrossEntropyLoss(), None
+    def train(self, batches: Batches) -> float:
+        """The summed loss of all windows."""
+        loss, state, nats = nn.CrossEntropyLoss(), None, 0.0
         for inputs, targets in batches:
             x = torch.from_numpy(inputs).long()
             y = torch.from_numpy(targets).long().T.reshape(-1)
@@ -58,12 +62,38 @@ class BareLoop:
             for p in self.parameters:
                 p.grad = None
             value.backward()
-            self.clip(training["clip_norm"])
+            self.clip(self.training.clip_norm)
             with torch.no_grad():
                 for p in self.parameters:
-                    p -= training["learning_rate"] * p.grad
-            value.item()
+                    p -= self.training.learning_rate * p.grad
+            nats += value.item() * targets.size
+        return nats
+
+
+class BareSession(Session):
+    """Load, then epochs."""
+
+    def __init__(self) -> None:
+        self._loop: BareLoop | None = None
+
+    def handlers(self) -> Handlers:
+        return {LoadTrial: self.load, TrainEpoch: self.epoch, WaitUntilIdle: when_idle}
+
+    def load(self, request: LoadTrial) -> TrialLoaded:
+        set_cpus(request.cpus)
+        start, stop = request.splits["train"]
+        begin = time.perf_counter()
+        self._loop = BareLoop(request.task, np.load(request.tokens)[start:stop])
+        return TrialLoaded(time.perf_counter() - begin, resident())
+
+    def epoch(self, request: TrainEpoch) -> EpochTrained:
+        if self._loop is None:
+            raise OutOfOrder("the bare loop must be asked to load first")
+        batches = self._loop.batches(request.offset)
+        begin = time.perf_counter()
+        nats = self._loop.train(batches)
+        return EpochTrained(time.perf_counter() - begin, nats, batches.tokens)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:], BareLoop())
+    main(sys.argv[1:], BareSession())

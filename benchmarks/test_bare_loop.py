@@ -13,6 +13,7 @@ from lstmbench.plugin import manager
 from lstmbench.protocol import D2L
 from lstmbench.runner.channel import Channel
 from lstmbench.testing.bench import TIMEOUT, prepared_worker, start_worker
+from lstmbench.worker.messages import TrainEpoch, WaitUntilIdle
 
 PAIRS, ROUNDS, WARM_UP = 6, 35, 5
 
@@ -36,9 +37,7 @@ def test_torch_against_a_bare_loop(tmp_path: Path, benchmark: Any, monkeypatch: 
     benchmark.extra_info["share_interval"] = [share.low, share.high]
     spec = manager.find_backend(manager.load(), "torch")
     with prepared_worker(spec, "eager", "cpu", D2L, tmp_path) as channel:
-        benchmark.pedantic(
-            lambda: channel.ask({"do": "epoch", "offset": 0}, TIMEOUT), rounds=10, warmup_rounds=1
-        )
+        benchmark.pedantic(lambda: channel.ask(TrainEpoch(0), TIMEOUT), rounds=10, warmup_rounds=1)
 
 
 def pair(folder: Path) -> tuple[float, float]:
@@ -53,11 +52,11 @@ def pair(folder: Path) -> tuple[float, float]:
         for done, offset in enumerate(draw_offsets(0, ROUNDS, D2L.steps)):
             for name, channel in sides[:: 1 if done % 2 else -1]:
                 begin = time.perf_counter()
-                answer = channel.ask({"do": "epoch", "offset": offset}, TIMEOUT)
+                answer = channel.ask(TrainEpoch(offset), TIMEOUT)
                 if name == "backend":
                     asked.append(time.perf_counter() - begin)
-                seconds[name].append(answer["seconds"])
-                channel.ask({"do": "wait_until_idle"}, TIMEOUT)
+                seconds[name].append(answer.seconds)
+                channel.ask(WaitUntilIdle(), TIMEOUT)
 
     def faster(values: list[float]) -> float:
         return metrics.faster_half_mean(values[WARM_UP:]) or float("nan")

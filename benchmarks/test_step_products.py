@@ -16,7 +16,7 @@ import pytest
 from lstmbench.analysis import metrics
 from lstmbench.analysis.roofline import product_side
 from lstmbench.protocol import D2L
-from lstmbench.runner.conductor import interleave_order
+from lstmbench.runner.group import interleave_order
 from lstmbench.worker.idle import wait_until_idle
 
 GATES, SIDE = 4 * D2L.hidden_size, product_side("cpu")

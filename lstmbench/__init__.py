@@ -1,73 +1,60 @@
 """lstmbench: how fast, and how well, an LSTM language model trains.
 
-What a plugin author needs is importable from here, lazily, so that a worker in an interpreter
-with nothing but NumPy can import this package too.
+What plugins and Python programs need is importable from here, lazily, so that a worker in an
+interpreter with nothing but NumPy can import this package too.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lstmbench.backend import (
-        Backend,
-        BackendSpec,
-        EpochLoss,
-        LayerParameters,
-        ModelConfig,
-        Parameters,
-        Task,
-        TrainingConfig,
-    )
-    from lstmbench.batches import Batches
-    from lstmbench.corpora.corpus import CorpusSpec
-    from lstmbench.errors import Unavailable, UserError
-    from lstmbench.plugin.extensions import Format, Target
-    from lstmbench.plugin.hookspecs import hookimpl
-    from lstmbench.protocol import Protocol
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Backend": "backend",
-    "BackendSpec": "backend",
-    "Batches": "batches",
-    "CorpusSpec": "corpora.corpus",
-    "EpochLoss": "backend",
-    "Format": "plugin.extensions",
-    "LayerParameters": "backend",
-    "ModelConfig": "backend",
-    "Parameters": "backend",
-    "Protocol": "protocol",
-    "Target": "plugin.extensions",
-    "Task": "backend",
-    "TrainingConfig": "backend",
-    "Unavailable": "errors",
-    "UserError": "errors",
-    "hookimpl": "plugin.hookspecs",
-}
-__all__ = [
-    "Backend",
-    "BackendSpec",
-    "Batches",
-    "CorpusSpec",
-    "EpochLoss",
-    "Format",
-    "LayerParameters",
-    "ModelConfig",
-    "Parameters",
-    "Protocol",
-    "Target",
-    "Task",
-    "TrainingConfig",
-    "Unavailable",
-    "UserError",
-    "hookimpl",
-]
+# The one list of public names: type checkers read it, and so does __getattr__ below.
+if TYPE_CHECKING:
+    from lstmbench.api import Interrupted as Interrupted
+    from lstmbench.api import Results as Results
+    from lstmbench.api import compare as compare
+    from lstmbench.api import load as load
+    from lstmbench.api import run as run
+    from lstmbench.backend import Backend as Backend
+    from lstmbench.backend import BackendSpec as BackendSpec
+    from lstmbench.backend import EpochLoss as EpochLoss
+    from lstmbench.backend import LayerParameters as LayerParameters
+    from lstmbench.backend import ModelConfig as ModelConfig
+    from lstmbench.backend import Parameters as Parameters
+    from lstmbench.backend import Task as Task
+    from lstmbench.backend import TrainingConfig as TrainingConfig
+    from lstmbench.batches import Batches as Batches
+    from lstmbench.corpora.corpus import CorpusSpec as CorpusSpec
+    from lstmbench.errors import Unavailable as Unavailable
+    from lstmbench.errors import UserError as UserError
+    from lstmbench.plugin.extensions import Format as Format
+    from lstmbench.plugin.extensions import Target as Target
+    from lstmbench.plugin.hookspecs import hookimpl as hookimpl
+    from lstmbench.protocol import Protocol as Protocol
+
+
+@cache
+def _homes() -> dict[str, str]:
+    """The module of each public name, from the list above (as SPEC 1 of Scientific Python does)."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module or "" for node in imports for alias in node.names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name == "__all__":
+        return sorted(_homes())
+    if name.startswith("_") or name not in _homes():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"lstmbench.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(_homes()[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_homes()})

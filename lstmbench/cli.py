@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lstmbench import __version__
+from lstmbench import __version__, messages
 from lstmbench.plugin import manager
 
 
@@ -54,5 +54,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"lstmbench: {' '.join(message.split())}", file=sys.stderr)
+    messages.error(message)
     sys.exit(2)

@@ -1,14 +1,15 @@
-"""``lstmbench noise``: what can this machine tell apart?"""
+"""``lstmbench noise``: which differences can this machine show?"""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lstmbench.commands.run import override_options
+from lstmbench.commands.options import corpus_options, override_options, store_option
 from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 
     from lstmbench.analysis.noise import Repeatability
     from lstmbench.records.record import Record
-
-#: Whose noise is looked at if nobody is named: the first that is installed.
-PREFERRED = ("torch", "jax", "tf-scratch", "keras", "numpy")
-#: More pairs than any patience.
-MAX_PAIRS = 250
 
 
 @click.command()
@@ -32,25 +28,18 @@ MAX_PAIRS = 250
     type=float,
     default=5.0,
     show_default=True,
-    help="How long to measure, four sets of processes at the least.",
+    help="How long to measure, at least four sets of processes.",
 )
 @override_options
 @click.option("--repeats", type=click.IntRange(2, 1000), help="Say what so many repeats can show.")
-@click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
-@click.option("--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is.")
+@corpus_options
 @click.option(
     "--from",
     "earlier",
     type=click.Path(path_type=Path),
     help="Measure nothing; read this run of an earlier 'noise'.",
 )
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("lstmbench-runs"),
-    show_default=True,
-    help="The folder in which the run gets a folder.",
-)
+@store_option
 def noise(
     backend: str | None,
     device: str,
@@ -65,67 +54,51 @@ def noise(
 ) -> None:
     """Run one trial against itself and print the smallest difference that shows here."""
     if earlier is not None:
-        from lstmbench.commands.report import load_and_tell
-
-        loaded = load_and_tell([earlier])
-        sys.exit(0 if tell(loaded.records, repeats) and not loaded.damaged else 1)
-    from lstmbench.errors import UserError
+        _show_earlier(earlier, repeats)
     from lstmbench.machine import load
-    from lstmbench.plugin import manager
-    from lstmbench.protocol import SPEED
-    from lstmbench.runner import advice
-    from lstmbench.runner import selection as select
-    from lstmbench.runner.aa_test import UntilTime, plan_pairs
-    from lstmbench.runner.conductor import Limits
-    from lstmbench.runner.plan import Selection, make_plan
-    from lstmbench.runner.run import Work, carry_out
+    from lstmbench.messages import storable
+    from lstmbench.runner import aa_test, advice, selection
+    from lstmbench.runner.run import conduct
 
-    seconds = 60 * select.positive_seconds(minutes, "--minutes")
-    host = manager.load()
-    name = backend or next((n for n in PREFERRED if n in host.backends()), "torch")
-    ((spec, mode), *more) = select.choose_backends(host, name)
-    if more:
-        raise UserError(f"--backend {name}: name one")
-    (device, *_), (count, *_) = (
-        select.choose_devices(device),
-        select.choose_threads(None if threads is None else [threads]),
+    seconds = 60 * selection.positive_seconds(minutes, "--minutes")
+    work = aa_test.check(
+        backend=backend,
+        device=device,
+        threads=threads,
+        overrides=overrides,
+        corpus=corpus,
+        corpus_file=corpus_file,
+        command=["lstmbench", *sys.argv[1:]],
     )
-    protocols = select.choose_protocols(host, SPEED.name, overrides)
-    if len(protocols) > 1:
-        raise UserError("noise is that of one trial: give each size once")
-    text = select.choose_corpus(host, corpus, corpus_file)
-    chosen = Selection(
-        backends=[(spec, mode)],
-        devices=[device],
-        modes=["default"],
-        dtype="float32",
-        protocols=protocols,
-        init="shared",
-        corpus=text.name,
-        corpus_digest=text.digest,
-        seed=0,
-        threads=[count],
-        environment={},
-    )
-    select.check_fits(protocols[0][0], text)
-    plan = make_plan(chosen)
-    for _, reason in plan.unavailable:
-        raise UserError(reason)
-    busy, watch = load.LoadSampler().busy(1.0), load.CpuTimeDelta()
-    pairs, warning = plan_pairs(plan.trials[0], MAX_PAIRS), advice.warning(busy)
-    work = Work(pairs, {spec.name: spec}, text, Limits(), {}, [warning] if warning else [])
-    done = carry_out(work, store, UntilTime(seconds), products=False)
-    around = watch.so_far()
-    told = tell(done.records, repeats)
-    lines = advice.advice(count, busy, around, load.governors(), load.on_battery())
+    before = load.LoadSampler()
+    before.start()
+    busy = before.busy(1.0)
+    warning = advice.warning(busy)
+    work = replace(work, warnings=[*work.warnings, *([warning] if warning else [])])
+    during = load.CpuTimeDelta()
+    done = conduct(work, store, sampler=aa_test.UntilTime(seconds), measure_peak=False)
+    system_load = during.so_far()
+    shown = show(done.records, repeats)
+    count = work.plan.trials[0].threads
+    lines = advice.advice(count, busy, system_load, load.governors(), load.on_battery())
     click.echo("\nWhat would make it steadier:" if lines else "\nNothing in the way was found.")
     for line in lines:
         click.echo(f"- {line}")
-    click.echo(f"\nRecords: {done.run.folder}")
-    sys.exit(130 if not done.finished else 0 if told else 1)
+    click.echo(f"\nRecords: {storable(str(done.run.folder))}")
+    sys.exit(130 if not done.finished else 0 if shown else 1)
 
 
-def tell(records: Sequence[Record], repeats: int | None) -> bool:
+def _show_earlier(path: Path, repeats: int | None) -> None:
+    """Show what an earlier run says, and exit."""
+    from lstmbench.messages import tell
+    from lstmbench.records.store import load
+
+    loaded = load([path])
+    tell(loaded.damaged)
+    sys.exit(0 if show(loaded.records, repeats) and not loaded.damaged else 1)
+
+
+def show(records: Sequence[Record], repeats: int | None) -> bool:
     """Print what the pairs say; False if there are too few."""
     from lstmbench.analysis.noise import check_one_trial, repeatability
     from lstmbench.report.grid import grid

@@ -3,90 +3,55 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from lstmbench.plugin.hookspecs import hookimpl
-
-
-class Several(click.ParamType[Any]):
-    """One number, or several separated by commas; each must be of ``kind``."""
-
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self.kind = kind
-        self.name = f"{kind.__name__}[,...]"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return [self.kind(part) for part in value.split(",")]
-        except ValueError:
-            number = "a whole number" if self.kind is int else "a number"
-            self.fail(f"{value!r} is not {number}, nor several with commas", param, ctx)
-
-
-class Share(click.ParamType[Any]):
-    """``2%`` or ``0.02``."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        text = str(value).strip()
-        try:
-            return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            self.fail(f"{value!r} is no share such as 2% or 0.02", param, ctx)
-
-
-OVERRIDES: tuple[tuple[str, type[int] | type[float]], ...] = (
-    ("epochs", int),
-    ("hidden_size", int),
-    ("batch_size", int),
-    ("steps", int),
-    ("learning_rate", float),
-    ("layers", int),
+from lstmbench.commands.options import (
+    Several,
+    Share,
+    corpus_options,
+    override_options,
+    store_option,
 )
-
-
-def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for each hyper-parameter of the protocol."""
-    for name, kind in reversed(OVERRIDES):
-        option = click.option(
-            f"--{name.replace('_', '-')}",
-            name,
-            type=Several(kind),
-            help="Override the protocol's; 'run' makes a sweep of several.",
-        )
-        command = option(command)
-    return command
+from lstmbench.plugin.hookspecs import hookimpl
+from lstmbench.runner.options import Options
 
 
 @click.command()
 @click.option(
     "--backends",
-    default="all",
+    default=Options.backends,
     show_default=True,
     help="'all', or NAME or NAME:MODE, comma-separated.",
 )
 @click.option(
     "--modes",
-    default="default",
+    default=Options.modes,
     show_default=True,
     help="'default', 'all', or names, comma-separated.",
 )
-@click.option("--devices", default="all", show_default=True, help="'all', or cpu, cuda:0, mps.")
-@click.option("--protocol", default="d2l", show_default=True, help="Named hyper-parameters.")
+@click.option(
+    "--devices",
+    default=Options.devices,
+    show_default=True,
+    help="'all', or cpu, cuda:0, mps.",
+)
+@click.option(
+    "--protocol", default=Options.protocol, show_default=True, help="Named hyper-parameters."
+)
 @override_options
-@click.option("--dtype", default="float32", show_default=True, help="Of parameters and products.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--dtype",
+    default=Options.dtype,
+    show_default=True,
+    help="Of parameters and matrix products.",
+)
+@click.option("--seed", type=click.IntRange(0), default=Options.seed, show_default=True)
 @click.option(
     "--init",
     type=click.Choice(["shared", "native"]),
-    default="shared",
+    default=Options.init,
     show_default=True,
     help="Initial parameters: the same for all, or each framework's own.",
 )
@@ -107,41 +72,45 @@ def override_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Stop repeating after this time, whatever is known [default: the protocol's].",
 )
 @click.option("--yes", is_flag=True, help="Run a sweep of any size.")
-@click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
-@click.option("--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is.")
+@corpus_options
 @click.option(
     "--threads",
     type=Several(int),
     help="For every framework [default: the physical cores]; several make a sweep.",
 )
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set for the workers; recorded.")
-@click.option("--no-interleave", is_flag=True, help="One trial after the other, no turns.")
+@click.option(
+    "--no-interleave", is_flag=True, help="One trial after the other, epochs not interleaved."
+)
 @click.option(
     "--timeout",
     type=float,
-    default=300.0,
+    default=Options.timeout,
     show_default=True,
     help="Seconds for any answer of a worker.",
 )
 @click.option(
     "--prepare-timeout",
     type=float,
-    default=900.0,
+    default=Options.prepare_timeout,
     show_default=True,
     help="Seconds for import, and for compilation with parity.",
 )
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("lstmbench-runs"),
-    show_default=True,
-    help="The folder in which the run gets a folder.",
-)
+@store_option
 def run(**options: Any) -> None:
     """Train each backend on each device and tabulate perplexity and tokens/s."""
-    from lstmbench.runner.run import Options, execute
+    from lstmbench import api
+    from lstmbench.runner.show import exit_code, show
 
-    sys.exit(execute(Options(**options)))
+    interleave = not options.pop("no_interleave")
+    try:
+        results = api.run(**options, interleave=interleave, progress=True)
+    except api.Interrupted as interrupted:
+        show(interrupted.results.records, interrupted.results.path)
+        sys.exit(130)
+    show(results.records, results.path, results.stopped)
+    named = {f"named_{name}": options[name] != "all" for name in ("backends", "devices")}
+    sys.exit(exit_code(results.records, **named))
 
 
 @hookimpl

@@ -84,10 +84,14 @@ class CpuTimeDelta:
 
 
 class LoadSampler:
-    """The processes of others, and how busy they are from now on."""
+    """How busy the processes of others are from :meth:`start` on."""
 
     def __init__(self) -> None:
         self._watched: list[psutil.Process] = []
+        self._began = 0.0
+
+    def start(self) -> None:
+        """List the processes and begin to count."""
         with contextlib.suppress(psutil.Error, OSError):
             # nobody can end the system's own threads (Linux: children of kthreadd, number 2)
             self._watched = [

@@ -49,6 +49,15 @@ def parse(place: str, content: bytes) -> Stored:
     return Stored(place, content, raw, record)
 
 
+def unreadable(record: Record) -> str | None:
+    """Why a record could not be read again once it is written, or ``None`` if it can."""
+    try:
+        parse("it", record.model_dump_json().encode())
+    except (UserError, ValueError) as error:
+        return " ".join(str(error).split()).removeprefix("it is not a record: ")
+    return None
+
+
 def read_stored(path: Path) -> Stored:
     """One record file with its JSON. Raises :class:`UserError` as :func:`read_record` does."""
     try:

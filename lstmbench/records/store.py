@@ -47,17 +47,17 @@ class Run:
     @classmethod
     def create(cls, store: Path, protocol: str) -> Run:
         """A new folder in ``store``, named by the time, the protocol and chance."""
-        if (store / MANIFEST).is_file():
-            raise UserError(f"store {store} is a published one: name another with --store")
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
         try:
+            if (store / MANIFEST).is_file():
+                raise UserError(f"store {store} is a published one: name another with --store")
             (run.folder / "records").mkdir(parents=True)
             (run.folder / "logs").mkdir()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            why = getattr(error, "strerror", None) or error
             raise UserError(
-                f"store {store} cannot be written: {error.strerror or error}; "
-                f"name another with --store"
+                f"store {store} cannot be written: {why}; name another with --store"
             ) from error
         return run
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol
+
+from lstmbench.records.record import Reason
+from lstmbench.worker.messages import A, Detail, Request
 
 
 class WorkerLost(Exception):
     """The worker gave no usable answer and will give none.
 
-    ``reason`` is one of the record's reasons; ``detail`` what else the worker sent with it.
+    ``reason`` is one of the record's, or that the backend cannot run here; ``detail`` is what else
+    the worker sent with it.
     """
 
-    def __init__(self, reason: str, message: str, detail: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, reason: Reason | Literal["unavailable"], message: str, detail: Detail | None = None
+    ) -> None:
         super().__init__(message)
-        self.reason = reason
-        self.detail = dict(detail or {})
+        self.reason: Reason | Literal["unavailable"] = reason
+        self.detail = detail or Detail()
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Launch:
 class Channel(Protocol):
     """One live worker: ask, read, close."""
 
-    def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    def ask(self, request: Request[A], timeout: float) -> A:
         """Send a request and block until its answer; raises :class:`WorkerLost`."""
 
     def close(self) -> None:

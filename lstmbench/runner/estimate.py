@@ -9,7 +9,6 @@ from lstmbench.analysis.metrics import MIN_PROCESSES
 from lstmbench.analysis.roofline import cost
 from lstmbench.batches import window_count
 from lstmbench.errors import UserError
-from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import Trial
 from lstmbench.runner.plan import Selection, make_plan
 
@@ -35,14 +34,14 @@ def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
     return START_UP_SECONDS + tokens * operations / rate
 
 
-def check_size(
-    selection: Selection, aim: StoppingRule | None, corpus_tokens: int, vocabulary_size: int
-) -> None:
-    """Raise :class:`UserError` if nobody can have meant so much without saying so.
+def check_size(selection: Selection, corpus_tokens: int, vocabulary_size: int) -> None:
+    """Raise :class:`UserError` for a sweep so large that it must be confirmed.
 
-    Looked at is one repeat, so that nothing has exploded yet; sampling takes its time at most.
+    Estimated from one repeat, so that the plan is never made whole; a stopping rule's seconds are
+    the most that it takes.
     """
-    repeats = MIN_PROCESSES if aim else selection.repeats
+    rule = selection.stopping_rule
+    repeats = MIN_PROCESSES if rule else selection.repeats
     settings = len(selection.protocols) * len(selection.threads) * len(selection.devices)
     if settings * len(selection.backends) > MAX_PLANNED:
         raise UserError(
@@ -50,7 +49,7 @@ def check_size(
         )
     trials = make_plan(replace(selection, repeats=1)).trials
     once = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials)
-    longest = max(once, aim.seconds) if aim else math.inf
+    longest = max(once, rule.seconds) if rule else math.inf
     count, hours = len(trials) * repeats, min(once * repeats, longest) / 3600
     if count > MAX_TRIALS or hours > MAX_HOURS:
         raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import shutil
@@ -12,12 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
+from lstmbench.worker.messages import (
+    INTERFACE,
+    A,
+    Failure,
+    InvalidMessage,
+    Request,
+    decode_reply,
+    encode_request,
+)
 
 #: All that a worker inherits. Whatever else should matter is named, and so recorded.
 PASSED_ON = (
@@ -45,8 +51,8 @@ THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "NPROC",
 )
-#: An answer is a few kilobytes; one that never ends is not an answer.
-MAX_ANSWER_BYTES = 16 * 2**20
+#: A reply is a few kilobytes; one that never ends is none.
+MAX_REPLY_BYTES = 16 * 2**20
 EXIT_STATUS_SECONDS = 5.0
 
 
@@ -75,14 +81,15 @@ def out_of_memory_kills() -> int:
 
 
 class LocalChannel:
-    """One child. Answers are awaited in a blocking read with a deadline, never by polling."""
+    """One child. Replies are awaited in a blocking read with a deadline, never by polling."""
 
     def __init__(self, launch: Launch) -> None:
         self._scratch = tempfile.mkdtemp(prefix="lstmbench-")
         self._kills = out_of_memory_kills()
         self._buffer = b""
-        worker_in, self._commands = os.pipe()
-        self._answers, worker_out = os.pipe()
+        self._number = 0
+        worker_in, self._requests = os.pipe()
+        self._replies, worker_out = os.pipe()
         try:
             with launch.log.open("ab") as log:
                 self._process = subprocess.Popen(
@@ -95,46 +102,46 @@ class LocalChannel:
                     start_new_session=True,
                 )
         except BaseException:
-            os.close(self._commands)
-            os.close(self._answers)
+            os.close(self._requests)
+            os.close(self._replies)
             shutil.rmtree(self._scratch, ignore_errors=True)
             raise
         finally:
             os.close(worker_in)
             os.close(worker_out)
 
-    def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    def ask(self, request: Request[A], timeout: float) -> A:
         """Send one line, read one line. Raises :class:`WorkerLost`; the child is then gone."""
+        self._number += 1
         try:
-            os.write(self._commands, json.dumps(request).encode() + b"\n")
+            os.write(self._requests, encode_request(self._number, request).encode())
         except BrokenPipeError:
             raise self._ended() from None
         line = self._read_line(time.monotonic() + timeout, timeout)
         try:
-            reply = json.loads(line)
-            error = reply.get("error")
-            if error:
-                message = str(error.pop("message"))
-                raise WorkerLost(str(error.pop("reason")), message, error)
-            answer: dict[str, Any] = reply["answer"]
-        except (ValueError, KeyError, AttributeError):
+            reply = decode_reply(line, self._number, request)
+        except InvalidMessage as error:
             self.close()
-            raise WorkerLost("protocol", f"the worker answered {line[:80]!r}") from None
-        return answer
+            message = f"the reply to {request.name!r} cannot be used: {error}"
+            raise WorkerLost(INTERFACE, message) from None
+        if isinstance(reply, Failure):
+            self.close()
+            raise WorkerLost(reply.reason, reply.message, reply.detail)
+        return reply
 
     def _read_line(self, deadline: float, timeout: float) -> bytes:
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
+            if left <= 0 or not select.select([self._replies], [], [], left)[0]:
                 self.close()
                 raise WorkerLost("timeout", f"no answer within {timeout:g} s")
-            chunk = os.read(self._answers, 1 << 16)
+            chunk = os.read(self._replies, 1 << 16)
             if not chunk:
                 raise self._ended()
             self._buffer += chunk
-            if len(self._buffer) > MAX_ANSWER_BYTES:
+            if len(self._buffer) > MAX_REPLY_BYTES:
                 self.close()
-                raise WorkerLost("protocol", "an answer without end")
+                raise WorkerLost(INTERFACE, "a reply without end")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
@@ -144,7 +151,7 @@ class LocalChannel:
             status = self._process.wait(EXIT_STATUS_SECONDS)
         except subprocess.TimeoutExpired:
             self.close()
-            return WorkerLost("protocol", "the worker closed its pipe and went on")
+            return WorkerLost(INTERFACE, "the worker closed its pipe and went on")
         self.close()
         if status >= 0:
             return WorkerLost("exit", f"the worker ended with exit status {status}")
@@ -155,11 +162,11 @@ class LocalChannel:
 
     def close(self) -> None:
         """End the process group and remove its scratch folder."""
-        if self._commands < 0:
+        if self._requests < 0:
             return
-        os.close(self._commands)
-        os.close(self._answers)
-        self._commands = -1
+        os.close(self._requests)
+        os.close(self._replies)
+        self._requests = -1
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -1,81 +1,48 @@
-"""What a device reaches in matrix products and copies, measured in turns with a group's epochs.
+"""What a device reaches in matrix products and copies, interleaved with a group's epochs.
 
-The peak of a busy machine drifts as everything else on it does; taking turns, peak and trials see
-the same machine, and the share that a trial reaches does not depend on the hour.
+The peak of a busy machine drifts as everything else on it does. Measured between the epochs, peak
+and trials see the same machine, and the share that a trial reaches does not depend on the hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from lstmbench.analysis import metrics
 from lstmbench.analysis.roofline import COPIES, COPY_BYTES, PRODUCTS, TURNS, product_side
 from lstmbench.records.record import Copy, Peak, Product
 from lstmbench.records.trial import Trial
-from lstmbench.runner.channel import Channel, Executor, Launch, WorkerLost
+from lstmbench.runner.channel import Channel, Executor, Launch
+from lstmbench.worker import messages
 
 
 @dataclass
 class Peaks:
-    """The series of one group; ``offers`` are seconds of products by who made them."""
+    """The series of one group; ``offers`` are seconds of matmuls by who made them."""
 
     trial: Trial
-    launch: Launch
-    executor: Executor
-    timeout: float
     offers: dict[str, list[float]] = field(default_factory=dict)
     copies: list[float] = field(default_factory=list)
-    _probe: Channel | None = None
-    _library: str = ""
     _warm: bool = False
 
     @property
-    def side(self) -> int:
-        return product_side(self.trial.device_kind)
-
-    @property
     def every(self) -> int:
-        """Epochs from one turn of products to the next."""
+        """Epochs from one round of matmuls to the next."""
         return -(-self.trial.protocol.epochs // TURNS)
 
-    def start(self) -> None:
-        """NumPy in a worker of its own; only the CPU is its device, and BLAS has two dtypes."""
-        if self.trial.device_kind != "cpu" or self.trial.dtype not in ("float32", "float64"):
-            return
-        self._probe = self.executor.start(self.launch)
-        load = {
-            "do": "load",
-            "cpus": self.executor.cpus(self.trial.threads),
-            "threads": self.trial.threads,
-            "dtype": self.trial.dtype,
-        }
-        answer = self._ask(load)
-        self._library = str(answer["library"]) if answer else ""
+    @property
+    def request(self) -> messages.Matmul:
+        """What each worker of the group is asked in a round."""
+        return messages.Matmul(side=product_side(self.trial.device_kind), count=PRODUCTS)
 
-    def turn(self) -> None:
-        """Products and copies by NumPy."""
-        answer = self._ask(self.request())
-        if answer:
-            self.add(self._library, answer["seconds"])
-            self._ask({"do": "wait_until_idle"})
-        answer = self._ask({"do": "copy", "size": COPY_BYTES, "count": COPIES})
-        if answer:
-            self.copies += answer["seconds"]
-            self._ask({"do": "wait_until_idle"})
-
-    def request(self) -> Mapping[str, Any]:
-        """What everyone is asked in his turn."""
-        return {"do": "product", "side": self.side, "count": PRODUCTS}
-
-    def add(self, who: str, seconds: list[float] | None) -> None:
-        """Keep an answer to :meth:`request`; ``None`` where there is no such offer."""
+    def add(self, who: str, seconds: Sequence[float] | None) -> None:
+        """Keep an answer to :attr:`request`; ``None`` where there is no such offer."""
         if seconds:
             self.offers.setdefault(who, []).extend(seconds)
 
-    def end_turn(self) -> None:
-        """The first turn makes operands and compiles: it does not count."""
+    def end_round(self) -> None:
+        """The first round makes operands and compiles: it does not count."""
         if not self._warm:
             self.offers.clear()
             self.copies.clear()
@@ -89,22 +56,56 @@ class Peaks:
             return None
         who = min(known)[1]
         product = Product(
-            library=who, side=self.side, dtype=self.trial.dtype, seconds=list(self.offers[who])
+            library=who,
+            side=self.request.side,
+            dtype=self.trial.dtype,
+            seconds=list(self.offers[who]),
         )
         copies = Copy(size=COPY_BYTES, seconds=list(self.copies)) if self.copies else None
         return Peak(product=product, copies=copies)
 
-    def close(self) -> None:
-        if self._probe is not None:
-            self._probe.close()
-            self._probe = None
 
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        """An answer of the probe; once it is lost, the group goes on without."""
-        if self._probe is None:
-            return None
+class PeakProbe:
+    """NumPy in a worker of its own, beside the trials of a group.
+
+    A probe that is lost, or cannot be started at all, costs the group's peak and nothing else.
+    """
+
+    def __init__(self, peaks: Peaks, executor: Executor, launch: Launch, timeout: float) -> None:
+        self._peaks, self._executor = peaks, executor
+        self._launch, self._timeout = launch, timeout
+        self._channel: Channel | None = None
+        self._library = ""
+
+    def start(self) -> None:
+        """Only the CPU is NumPy's device, and BLAS has two dtypes."""
+        trial = self._peaks.trial
+        if trial.device_kind != "cpu" or trial.dtype not in ("float32", "float64"):
+            return
         try:
-            return self._probe.ask(request, self.timeout)
-        except WorkerLost:
+            self._channel = self._executor.start(self._launch)
+            cpus = self._executor.cpus(trial.threads)
+            load = messages.LoadProbe(cpus=cpus, threads=trial.threads, dtype=trial.dtype)
+            self._library = self._channel.ask(load, self._timeout).library
+        except Exception:
             self.close()
-            return None
+
+    def measure(self) -> None:
+        """One round of matmuls and copies."""
+        if self._channel is None:
+            return
+        rest = messages.WaitUntilIdle()
+        copies = messages.Copy(size=COPY_BYTES, count=COPIES)
+        try:
+            answer = self._channel.ask(self._peaks.request, self._timeout)
+            self._peaks.add(self._library, answer.seconds)
+            self._channel.ask(rest, self._timeout)
+            self._peaks.copies += self._channel.ask(copies, self._timeout).seconds or ()
+            self._channel.ask(rest, self._timeout)
+        except Exception:
+            self.close()
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby, product
 from typing import Any
 
 from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
+from lstmbench.machine.redact import scrub
+from lstmbench.messages import storable
 from lstmbench.protocol import Protocol
+from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import Trial
+
+
+def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What records show of an environment: no secrets, no paths, and nothing that no file holds."""
+    return {storable(name): storable(scrub(value)) for name, value in environment.items()}
 
 
 @dataclass(frozen=True)
@@ -23,13 +31,13 @@ class Combination:
     device: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """What the user asked for, names already checked.
 
     ``backends`` are ``(spec, mode)``, mode ``None`` for what ``modes`` says: ``default``, ``all``
     or names. ``protocols`` come with what the command line overrides; several, or several
-    ``threads``, make a sweep.
+    ``threads``, make a sweep. ``environment`` is what records show: without secrets and paths.
     """
 
     backends: Sequence[tuple[BackendSpec, str | None]]
@@ -44,6 +52,8 @@ class Selection:
     threads: Sequence[int]
     environment: Mapping[str, str]
     repeats: int = 1
+    interleave: bool = True
+    stopping_rule: StoppingRule | None = None
 
     def combinations(self) -> Iterator[Combination]:
         """Every combination that a repeat crosses, groups whole."""
@@ -53,12 +63,19 @@ class Selection:
             yield Combination(protocol, overrides, threads, device)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Groups in the order in which they run, and trials that cannot run, with the reason."""
+    """Groups in the order in which they run, and trials that cannot run, with the reason.
 
+    ``protocol`` is the name of the preset. Without ``interleave`` each trial is a group of its
+    own. ``stopping_rule`` ends the repeats early, if there is one.
+    """
+
+    protocol: str
     groups: list[list[Trial]]
-    unavailable: list[tuple[Trial, str]]
+    unavailable: list[tuple[Trial, str]] = field(default_factory=list)
+    interleave: bool = True
+    stopping_rule: StoppingRule | None = None
 
     @property
     def trials(self) -> list[Trial]:
@@ -90,8 +107,8 @@ def _obstacle(spec: BackendSpec, mode: str, kind: str, dtype: str) -> str | None
     return None
 
 
-def make_plan(selection: Selection, interleave: bool = True) -> Plan:
-    """Cross a selection into trials; group those that take turns.
+def make_plan(selection: Selection) -> Plan:
+    """Cross a selection into trials; group those that are interleaved.
 
     Raises :class:`UserError` if nothing is left to run or to report.
     """
@@ -113,11 +130,17 @@ def make_plan(selection: Selection, interleave: bool = True) -> Plan:
                 if reason and not repeat:
                     unavailable.append((trial, reason))
                 elif not reason:
-                    key = trial.group_key() if interleave else trial.name
+                    key = trial.group_key() if selection.interleave else trial.name
                     groups.setdefault(key, []).append(trial)
     if not groups and not unavailable:
         raise UserError(f"no backend selected has a mode named {', '.join(selection.modes)}")
-    return Plan(list(groups.values()), unavailable)
+    return Plan(
+        protocol=selection.protocols[0][0].name,
+        groups=list(groups.values()),
+        unavailable=unavailable,
+        interleave=selection.interleave,
+        stopping_rule=selection.stopping_rule,
+    )
 
 
 def _trial(
@@ -136,6 +159,6 @@ def _trial(
         seed=selection.seed,
         threads=combination.threads,
         environment=selection.environment,
-        backend_environment=spec.environment,
+        backend_environment=recorded_environment(spec.environment),
         repeat=repeat,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from lstmbench.messages import tell
 from lstmbench.records.record import Record
 from lstmbench.records.trial import Trial
-from lstmbench.runner.conductor import Observer
+from lstmbench.runner.context import Observer
 from lstmbench.runner.plan import Plan
 
 #: Seconds between two redraws: drawing takes processor time from what is measured.
@@ -99,12 +99,28 @@ class Lines:
 
     @staticmethod
     def _print(trial: Trial, what: str) -> None:
-        print(f"{name(trial)}: {what}", file=sys.stderr, flush=True)
+        tell([f"{name(trial)}: {what}"], prefix="")
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def phase(self, trial: Trial, name: str) -> None:
+        pass
+
+    def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None:
+        pass
+
+    def recorded(self, record: Record) -> None:
+        pass
 
 
 @contextmanager
-def observe(plan: Plan) -> Iterator[Observer]:
-    """The observer that fits where standard error goes."""
+def observe(plan: Plan, shown: bool = True) -> Iterator[Observer]:
+    """The observer that fits where standard error goes; one that is quiet unless ``shown``."""
+    if not shown:
+        yield Quiet()
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines()

@@ -1,222 +1,205 @@
-"""One invocation of ``lstmbench run``: options checked, plan made and conducted, table printed."""
+"""A run from its options to its records: checked first, then conducted."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lstmbench.analysis.tables import tables_from
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
+from lstmbench.errors import UserError
 from lstmbench.machine import load, provenance, redact
+from lstmbench.messages import storable, tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDABLE
-from lstmbench.records.record import Record, Source, Status, StoppingRule
-from lstmbench.records.store import Run, write_atomically
-from lstmbench.report import text
-from lstmbench.runner import advice, estimate
-from lstmbench.runner import selection as select
-from lstmbench.runner.conductor import Conductor, Limits, Sampler
+from lstmbench.records.parse import unreadable
+from lstmbench.records.record import Machine, Record, Source, Status
+from lstmbench.records.store import Run
+from lstmbench.runner import advice, estimate, selection
+from lstmbench.runner.conductor import Conductor, Sampler
+from lstmbench.runner.context import Limits
 from lstmbench.runner.local import LocalExecutor
-from lstmbench.runner.plan import Plan, Selection, make_plan
+from lstmbench.runner.options import Options
+from lstmbench.runner.plan import Plan, Selection, make_plan, recorded_environment
 from lstmbench.runner.progress import observe
-from lstmbench.runner.stopping import MAX_PROCESSES, Sampling
+from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
+
+#: Of a trial's name: file systems allow 255, and names of temporary files are a little longer.
+MAX_NAME_BYTES = 220
 
 
-@dataclass(frozen=True)
-class Options:
-    """The command line of ``lstmbench run``, names not yet checked."""
-
-    backends: str
-    modes: str
-    devices: str
-    protocol: str
-    epochs: Sequence[int] | None
-    hidden_size: Sequence[int] | None
-    batch_size: Sequence[int] | None
-    steps: Sequence[int] | None
-    learning_rate: Sequence[float] | None
-    layers: Sequence[int] | None
-    dtype: str
-    seed: int
-    init: str
-    repeats: int | None
-    precision: float | None
-    budget: float | None
-    corpus: str | None
-    corpus_file: Path | None
-    threads: Sequence[int] | None
-    yes: bool
-    env: Sequence[str]
-    no_interleave: bool
-    timeout: float
-    prepare_timeout: float
-    store: Path
-
-
-def execute(options: Options) -> int:
-    """Run it all. Returns the exit code; raises :class:`UserError` before anything is written."""
-    lookout = load.LoadSampler()
-    host = manager.load()
-    backends = select.choose_backends(host, options.backends)
-    devices = select.choose_devices(options.devices)
-    dtype = select.choose_dtype(options.dtype)
-    modes = select.choose_modes(options.modes, [spec for spec, _ in backends])
-    protocols = select.choose_protocols(
-        host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
-    )
-    preset = protocols[0][0]
-    aim = select.choose_stopping_rule(preset, options.repeats, options.precision, options.budget)
-    threads = select.choose_threads(options.threads)
-    limits = Limits(
-        select.positive_seconds(options.timeout, "--timeout"),
-        select.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
-    )
-    environment = select.parse_environment(options.env)
-    corpus = select.choose_corpus(host, options.corpus, options.corpus_file)
-    for protocol, _ in protocols:
-        select.check_fits(protocol, corpus)
-    selection = Selection(
-        backends,
-        devices,
-        modes,
-        dtype,
-        protocols,
-        options.init,
-        corpus.name,
-        corpus.digest,
-        options.seed,
-        threads,
-        {name: redact.scrub(value) for name, value in environment.items()},
-        MAX_PROCESSES if aim else options.repeats or preset.repeats,
-    )
-    if not options.yes:
-        estimate.check_size(selection, aim, len(corpus.ids), len(corpus.vocabulary))
-    plan = make_plan(selection, interleave=not options.no_interleave)
-    warning = advice.warning(lookout.busy())
-    warnings = [
-        *host.problems.values(),
-        *provenance.dirty_warnings(),
-        *filter(None, [warning]),
-    ]
-    sampling = Sampling(aim) if aim else None
-    done = carry_out(
-        Work(
-            plan,
-            {spec.name: spec for spec, _ in backends},
-            corpus,
-            limits,
-            environment,
-            warnings,
-        ),
-        options.store,
-        sampling,
-        interleaved=not options.no_interleave,
-        aim=aim,
-    )
-    publish(done.run, done.records)
-    if not done.finished:
-        return 130
-    if sampling and sampling.outcome:
-        print(f"Sampling ended: {sampling.outcome}.")
-    return exit_code(
-        done.records,
-        named_backends=options.backends != "all",
-        named_devices=options.devices != "all",
-    )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is to be done, all of it checked; ``warnings`` are lines for standard error."""
+    """What is to be done, all of it checked.
+
+    ``command`` is the command line that asked for it, ``raw_environment`` what workers get, paths
+    and all. ``warnings`` are lines for the user.
+    """
 
     plan: Plan
     specs: Mapping[str, BackendSpec]
     corpus: Corpus
-    limits: Limits
-    environment: Mapping[str, str]
+    command: Sequence[str]
+    limits: Limits = field(default_factory=Limits)
+    raw_environment: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Done:
-    """A run's folder and records; not ``finished`` if it was interrupted."""
+    """A run's folder and records.
+
+    Not ``finished`` if it was interrupted; ``stopped`` is why sampling ended, where it did.
+    """
 
     run: Run
     records: Sequence[Record]
     finished: bool
+    stopped: str | None
+    warnings: Sequence[str]
 
 
-def carry_out(
+def check(options: Options) -> Work:
+    """The work that the options ask for; nothing is written and nothing started.
+
+    Raises :class:`UserError` for anything that cannot be had, naming the option and the way out.
+    """
+    sampler = load.LoadSampler()
+    sampler.start()
+    host = manager.load()
+    backends = selection.choose_backends(host, options.backends)
+    devices = selection.choose_devices(options.devices)
+    dtype = selection.choose_dtype(options.dtype)
+    modes = selection.choose_modes(options.modes, [spec for spec, _ in backends])
+    protocols = selection.choose_protocols(
+        host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
+    )
+    preset = protocols[0][0]
+    repeats = selection.choose_repeats(options.repeats)
+    rule = selection.choose_stopping_rule(preset, repeats, options.precision, options.budget)
+    threads = selection.choose_threads(options.threads)
+    limits = Limits(
+        answer=selection.positive_seconds(options.timeout, "--timeout"),
+        prepare=selection.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
+    )
+    environment = selection.parse_environment(options.env)
+    corpus, note = selection.choose_corpus(host, options.corpus, options.corpus_file)
+    for protocol, _ in protocols:
+        selection.check_fits(protocol, corpus)
+    selected = Selection(
+        backends=backends,
+        devices=devices,
+        modes=modes,
+        dtype=dtype,
+        protocols=protocols,
+        init=selection.choose_init(options.init),
+        corpus=corpus.name,
+        corpus_digest=corpus.digest,
+        seed=selection.choose_seed(options.seed),
+        threads=threads,
+        environment=recorded_environment(environment),
+        repeats=MAX_PROCESSES if rule else repeats or preset.repeats,
+        interleave=not options.no_interleave,
+        stopping_rule=rule,
+    )
+    if not options.yes:
+        estimate.check_size(selected, len(corpus.ids), len(corpus.vocabulary))
+    for spec, _ in backends:
+        selection.check_environment(spec.environment, f"backend {spec.name!r}")
+    plan = make_plan(selected)
+    check_recordable(plan, len(corpus.vocabulary))
+    busy = advice.warning(sampler.busy())
+    warnings = [note, *host.problems.values(), *provenance.dirty_warnings(), busy]
+    return Work(
+        plan=plan,
+        specs={spec.name: spec for spec, _ in backends},
+        corpus=corpus,
+        command=options.command(),
+        limits=limits,
+        raw_environment=environment,
+        warnings=[warning for warning in warnings if warning],
+    )
+
+
+def check_recordable(plan: Plan, vocabulary_size: int) -> None:
+    """Raise :class:`UserError` for a trial whose record or log could not be written or read again.
+
+    Names, sizes and texts of plugins end up in records; better now than after the training.
+    """
+    source = Source(run="", started="", command=[], commit=None, dirty=None, interleaved=True)
+    machine = Machine(digest="", facts={}, versions={})
+    for trial in [*plan.trials, *(trial for trial, _ in plan.unavailable)]:
+        length = len(trial.name.encode(errors="replace"))
+        if length > MAX_NAME_BYTES:
+            raise UserError(
+                f"{trial.label[:80]}... on {trial.device[:20]}: its files would have names of "
+                f"{length} bytes, {MAX_NAME_BYTES} are the most: shorten the backend's or mode's"
+            )
+        if trial.repeat:
+            continue
+        record = Record(
+            trial=trial,
+            source=source,
+            machine=machine,
+            vocabulary_size=vocabulary_size,
+            parameters=0,
+            status=Status.INTERRUPTED,
+        )
+        if fault := unreadable(record):
+            raise UserError(f"{trial.label}: its record could not be read: {fault}")
+
+
+def conduct(
     work: Work,
     store: Path,
-    sampling: Sampler | None = None,
     *,
-    interleaved: bool = True,
-    aim: StoppingRule | None = None,
-    products: bool = True,
+    sampler: Sampler | None = None,
+    measure_peak: bool = True,
+    progress: bool = True,
 ) -> Done:
-    """Make the run's folder, write the plan, conduct it."""
-    first = next(iter([*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]))
-    run = Run.create(store, first.protocol.name)
-    run.write_plan(work.plan.to_json())
-    for warning in work.warnings:
-        print(f"lstmbench: {warning}", file=sys.stderr)
+    """Make the run's folder in ``store``, write the plan, and lead it to its records.
+
+    ``sampler`` ends the repeats early; without one the plan's stopping rule does, if it has one.
+    With ``progress``, warnings and what happens are shown on standard error.
+    """
+    plan = work.plan
+    if sampler is None and plan.stopping_rule:
+        sampler = UntilPrecise(plan.stopping_rule)
+    run = Run.create(store, plan.protocol)
+    run.write_plan(plan.to_json())
+    if progress:
+        tell(work.warnings)
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=["lstmbench", *map(redact.scrub, sys.argv[1:])],
+        command=[storable(redact.scrub(word)) for word in work.command],
         commit=commit,
         dirty=dirty,
-        interleaved=interleaved,
-        aim=aim,
+        interleaved=plan.interleave,
+        aim=plan.stopping_rule,
     )
-    with observe(work.plan) as observer:
+    with observe(plan, shown=progress) as observer:
         conductor = Conductor(
-            work.plan,
-            work.specs,
-            work.corpus,
-            run,
-            source,
-            LocalExecutor(),
-            observer,
-            work.limits,
-            work.environment,
-            sampling,
-            products,
+            plan=plan,
+            specs=work.specs,
+            corpus=work.corpus,
+            run=run,
+            source=source,
+            executor=LocalExecutor(),
+            observer=observer,
+            limits=work.limits,
+            raw_environment=work.raw_environment,
+            sampler=sampler,
+            measure_peak=measure_peak,
         )
         finished = conductor.conduct()
-    return Done(run, conductor.records, finished)
-
-
-def publish(run: Run, records: Sequence[Record]) -> None:
-    """Print the table; keep it and the plots in the run's folder."""
-    from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
-
-    tables = tables_from(records)
-    write_atomically(run.folder / "table.md", text.render(tables, "github") + "\n")
-    for name, svg in all_svgs(tables).items():
-        write_atomically(run.folder / name, svg)
-    print(text.render(tables, "plain"))
-    print(f"\nRecords, logs, table and plots: {run.folder}")
-
-
-def exit_code(records: Sequence[Record], named_backends: bool, named_devices: bool) -> int:
-    """1 if a trial failed, or if what the user named was to be had nowhere it was asked for."""
-    if any(record.status == Status.FAILED for record in records):
-        return 1
-    had = [record.trial for record in records if record.status != Status.UNAVAILABLE]
-    for record in records:
-        if record.status != Status.UNAVAILABLE:
-            continue
-        missing_backend = record.trial.backend not in {trial.backend for trial in had}
-        missing_device = record.trial.device not in {trial.device for trial in had}
-        if named_backends and (named_devices or missing_backend):
-            return 1
-        if named_devices and missing_device:
-            return 1
-    return 0
+    return Done(
+        run=run,
+        records=conductor.records,
+        finished=finished,
+        stopped=conductor.stopped,
+        warnings=work.warnings,
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -17,10 +17,13 @@ from lstmbench.machine import facts
 from lstmbench.plugin import manager
 from lstmbench.protocol import Protocol
 from lstmbench.records.record import StoppingRule
-from lstmbench.records.trial import DTYPES
+from lstmbench.records.trial import DTYPES, INITS
 
 #: What a ratio can be known within: below, processes of one machine never agree.
 MIN_PRECISION, MAX_PRECISION = 0.002, 0.5
+MAX_REPEATS = 1000
+#: Of what is set for workers; Linux takes 128 KiB for a variable.
+MAX_ENVIRONMENT_BYTES = 100_000
 DEVICE = re.compile(r"cpu|mps|cuda:\d+")
 
 
@@ -69,6 +72,27 @@ def choose_dtype(dtype: str) -> str:
     if dtype not in DTYPES:
         raise manager.unknown("dtype", dtype, DTYPES)
     return dtype
+
+
+def choose_seed(seed: int) -> int:
+    """A seed that every program reading a record can hold."""
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed {seed}: must be 0 to {2**63 - 1}")
+    return seed
+
+
+def choose_init(init: str) -> str:
+    """One of :data:`lstmbench.records.trial.INITS`."""
+    if init not in INITS:
+        raise manager.unknown("init", init, INITS)
+    return init
+
+
+def choose_repeats(repeats: int | None) -> int | None:
+    """How many processes for each row, where it is fixed."""
+    if repeats is not None and not 1 <= repeats <= MAX_REPEATS:
+        raise UserError(f"--repeats {repeats}: must be 1 to {MAX_REPEATS}")
+    return repeats
 
 
 def choose_protocols(
@@ -134,22 +158,23 @@ def positive_seconds(value: float, option: str) -> float:
     return value
 
 
-def choose_corpus(host: manager.Host, name: str | None, file: Path | None) -> Corpus:
-    """The named text; without a name The Time Machine, or the bundled text, saying so."""
+def choose_corpus(
+    host: manager.Host, name: str | None, file: Path | None
+) -> tuple[Corpus, str | None]:
+    """The named text; without a name The Time Machine, or the bundled text and a note on that."""
     specs = host.corpora()
     if name is not None and name not in specs:
         raise manager.unknown("corpus", name, specs)
     try:
-        return corpora.resolve(specs[name] if name else corpora.DEFAULT, file)
+        return corpora.resolve(specs[name] if name else corpora.DEFAULT, file), None
     except CorpusMissing:
         if name is not None:
             raise
-        print(
-            f"lstmbench: {corpora.DEFAULT.name} is not here and cannot be downloaded: training "
-            f"on {corpora.FALLBACK.name!r} instead (same shapes and speed, other perplexities)",
-            file=sys.stderr,
+        note = (
+            f"{corpora.DEFAULT.name} is not here and cannot be downloaded: training on "
+            f"{corpora.FALLBACK.name!r} instead (same shapes and speed, other perplexities)"
         )
-        return corpora.resolve(corpora.FALLBACK)
+        return corpora.resolve(corpora.FALLBACK), note
 
 
 def check_fits(protocol: Protocol, corpus: Corpus) -> None:
@@ -173,7 +198,28 @@ def parse_environment(assignments: Sequence[str]) -> dict[str, str]:
         if not equals or not name.isidentifier():
             raise UserError(f"--env {assignment!r}: expected NAME=VALUE")
         parsed[name] = value
+    check_environment(parsed, "--env")
     return parsed
+
+
+def check_environment(environment: Mapping[str, str], whose: str) -> None:
+    """Raise :class:`UserError` for variables that no process can be started with."""
+    size = 0
+    for name, value in environment.items():
+        try:
+            encoded = os.fsencode(f"{name}={value}")
+        except UnicodeEncodeError:
+            encoded = b"\0"
+        if not name or "=" in name or b"\0" in encoded:
+            raise UserError(
+                f"{whose}: no environment can hold {f'{name}={value}'!r:.80}: a name has no '=', "
+                "and both are text without NUL"
+            )
+        size += len(encoded)
+    if size > MAX_ENVIRONMENT_BYTES:
+        raise UserError(
+            f"{whose}: an environment of {size:,} bytes, {MAX_ENVIRONMENT_BYTES:,} are the most"
+        )
 
 
 def split(text: str, option: str) -> list[str]:

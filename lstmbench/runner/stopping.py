@@ -1,8 +1,8 @@
 """How many processes are enough: sampling that stops by precision or by time.
 
 After each repeat of a plan the interval of every ratio is looked at. Looking again and again makes
-a 95 % interval cover less than it claims, most of all when the first looks come early, for then few
-processes that agree by luck end the sampling; hence ``MIN_PROCESSES``.
+a 95 % interval cover less than it claims, most of all when the first looks are early: then a few
+processes that agree by luck end the sampling. Hence ``MIN_PROCESSES``.
 """
 
 from __future__ import annotations
@@ -19,39 +19,36 @@ from lstmbench.records.record import Record, StoppingRule
 MAX_PROCESSES = 50
 
 
-class Sampling:
-    """Decides before each repeat whether it is needed; ``outcome`` says why it stopped."""
+class UntilPrecise:
+    """Stops by a :class:`StoppingRule`."""
 
-    def __init__(self, aim: StoppingRule, clock: Callable[[], float] = time.monotonic) -> None:
-        self.aim = aim
-        self.repeat = 0
-        self.outcome = ""
-        self._clock = clock
-        self._began = clock()
+    def __init__(self, rule: StoppingRule, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rule, self._clock = rule, clock
+        self._began = 0.0
 
-    def content(self, records: Sequence[Record], repeat: int) -> bool:
-        """Whether to stop before ``repeat``, after so many whole repeats (counted from 0)."""
-        self.repeat = repeat
+    def start(self) -> None:
+        """The rule's seconds count from now on."""
+        self._began = self._clock()
+
+    def should_stop(self, records: Sequence[Record], repeat: int) -> str | None:
+        """Why not to begin ``repeat``, after so many whole repeats (counted from 0)."""
         if not repeat:
-            return False
+            return None
         width = widest_of(tables_from(records))
-        asked = f"asked for: {self.aim.precision:.1%}"
+        asked = f"asked for: {self._rule.precision:.1%}"
         if width is None and repeat > 1:
-            self.outcome = "nothing is left to compare"
-        elif repeat >= MIN_PROCESSES and width is not None and width <= self.aim.precision:
-            known = f"every ratio is known within {width:.1%}"
-            self.outcome = f"after {repeat} repeats {known} ({asked})"
+            return "nothing is left to compare"
+        if repeat >= MIN_PROCESSES and width is not None and width <= self._rule.precision:
+            return f"after {repeat} repeats every ratio is known within {width:.1%} ({asked})"
         # a repeat takes what one took so far
-        elif (self._clock() - self._began) * (repeat + 1) / repeat > self.aim.seconds:
-            self.outcome = (
-                f"after {repeat} repeats another would not fit into {self.aim.seconds:g} s; "
+        if (self._clock() - self._began) * (repeat + 1) / repeat > self._rule.seconds:
+            return (
+                f"after {repeat} repeats another would not fit into {self._rule.seconds:g} s; "
                 f"{_known(width)} ({asked}): what is not decided stays undecided"
             )
-        elif repeat == MAX_PROCESSES:
-            self.outcome = (
-                f"after {MAX_PROCESSES} repeats, the most there are, {_known(width)} ({asked})"
-            )
-        return bool(self.outcome)
+        if repeat == MAX_PROCESSES:
+            return f"after {MAX_PROCESSES} repeats, the most there are, {_known(width)} ({asked})"
+        return None
 
 
 def _known(width: float | None) -> str:

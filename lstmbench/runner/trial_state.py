@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from lstmbench.analysis.flags import disturbed, suspect, unsettled
 from lstmbench.machine.redact import scrub
+from lstmbench.messages import storable
 from lstmbench.records.record import (
     Continuation,
     Epochs,
     Evaluation,
     Machine,
     Parity,
+    Reason,
     Record,
     Source,
     Status,
@@ -23,19 +25,28 @@ from lstmbench.records.record import (
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel
 from lstmbench.runner.peaks import Peaks
+from lstmbench.worker.messages import Detail, Finished, ParityProof, Prepared, TrialLoaded
 
-#: Characters of a log that a record keeps.
-LOG_TAIL = 4000
+#: Characters that a record keeps of a log, from its end, and of a message.
+MAX_LOG_TAIL, MAX_MESSAGE = 4000, 2000
+
+
+class EpochResult(NamedTuple):
+    """One epoch of training; ``joules`` is ``None`` where there is no counter."""
+
+    seconds: float
+    nats: float
+    tokens: int
+    joules: float | None
 
 
 @dataclass
 class TrialState:
-    """What has come of one trial so far, and its live worker."""
+    """What is known of one trial so far."""
 
     trial: Trial
     log: Path
-    channel: Channel | None = None
-    series: list[tuple[float, float, int, float | None]] = field(default_factory=list)
+    series: list[EpochResult] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     continuations: list[Continuation] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
@@ -44,39 +55,46 @@ class TrialState:
     digests: dict[str, str] = field(default_factory=dict)
     parity: Parity | None = None
     peaks: Peaks | None = None
-    offers_product: bool = True
-    companions: list[str] = field(default_factory=list)
-    surroundings: SystemLoad | None = None
+    interleaved_with: list[str] = field(default_factory=list)
+    system_load: SystemLoad | None = None
 
-    def merge(self, answer: Mapping[str, Any]) -> None:
-        """Take over what any answer, or an error's detail, may carry."""
-        self.phases.update(answer.get("phases", {}))
-        self.memory.update(answer.get("memory", {}))
-        self.runtime.update(answer.get("runtime", {}))
-        if "parity" in answer:
-            self.parity = Parity.model_validate(answer["parity"])
-        if "parameters_digest" in answer:
-            self.digests["parameters"] = answer["parameters_digest"]
+    def loaded(self, answer: TrialLoaded) -> None:
+        self.phases["import"] = answer.import_seconds
+        self.memory["imported"] = answer.imported_bytes
+
+    def prepared(self, answer: Prepared) -> None:
+        self.phases.update(answer.phases)
+        self.digests["parameters"] = answer.parameters_digest
+        self._proven(answer.parity)
+
+    def finished(self, answer: Finished) -> None:
+        self.runtime.update(answer.runtime)
+        self.memory.update(answer.memory)
+
+    def failed(self, detail: Detail) -> None:
+        """Take over what a worker knew when it failed."""
+        self.phases.update(detail.phases)
+        if detail.parity is not None:
+            self._proven(detail.parity)
+
+    def _proven(self, proof: ParityProof) -> None:
+        self.parity = Parity(**asdict(proof))
 
     def record(
         self,
+        *,
         status: Status,
-        reason: Any,
+        reason: Reason | None,
         message: str,
         vocabulary_size: int,
         source: Source,
         machine: Machine,
     ) -> Record:
-        """All that is known of the trial, scrubbed."""
-        columns = zip(*self.series, strict=True) if self.series else ((), (), (), ())
-        seconds, nats, tokens, joules = map(list, columns)
-        # a counter that stopped counting has no figure
-        epochs = Epochs(
-            seconds=seconds, nats=nats, tokens=tokens, joules=[] if None in joules else joules
-        )
+        """All that is known of the trial, without secrets and safe to store."""
+        epochs = self._epochs()
         found = {
-            "disturbed": disturbed(self.surroundings),
-            "suspect": suspect(nats, self.evaluations),
+            "disturbed": disturbed(self.system_load),
+            "suspect": suspect(epochs.nats, self.evaluations),
             "unsettled": unsettled(epochs),
         }
         return Record(
@@ -87,24 +105,59 @@ class TrialState:
             parameters=self.trial.task(vocabulary_size).model.parameter_count,
             status=status,
             reason=reason,
-            message=scrub(" ".join(message.split())),
+            message=_clean(" ".join(message[:MAX_MESSAGE].split())),
             flags=[flag for flag, raised in found.items() if raised],
             parity=self.parity,
             epochs=epochs,
             evaluations=self.evaluations,
             continuations=self.continuations,
-            log_tail=_tail(self.log),
+            log_tail=_clean(_tail(self.log)),
             phases=self.phases,
             memory=self.memory,
             digests=self.digests,
-            runtime={key: scrub(value) for key, value in self.runtime.items()},
+            runtime={_clean(key): _clean(value) for key, value in self.runtime.items()},
             peak=self.peaks.best() if self.peaks else None,
-            companions=self.companions,
-            surroundings=self.surroundings,
+            companions=self.interleaved_with,
+            surroundings=self.system_load,
+        )
+
+    def bare(self) -> TrialState:
+        """The same trial with nothing but its log."""
+        return TrialState(self.trial, self.log)
+
+    def _epochs(self) -> Epochs:
+        joules = [epoch.joules for epoch in self.series if epoch.joules is not None]
+        return Epochs(
+            seconds=[epoch.seconds for epoch in self.series],
+            nats=[epoch.nats for epoch in self.series],
+            tokens=[epoch.tokens for epoch in self.series],
+            # a counter that stopped counting has no figure
+            joules=joules if len(joules) == len(self.series) else [],
         )
 
 
+@dataclass(eq=False)
+class LiveTrial:
+    """A trial whose worker lives."""
+
+    state: TrialState
+    channel: Channel
+    offers_matmul: bool = True
+
+    @property
+    def trial(self) -> Trial:
+        return self.state.trial
+
+
+def _clean(text: str) -> str:
+    return storable(scrub(text))
+
+
 def _tail(log: Path) -> str:
-    if not log.exists():
+    """The end of a log, of which only the end is read."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_LOG_TAIL))
+            return file.read(MAX_LOG_TAIL).decode(errors="replace")
+    except OSError:
         return ""
-    return scrub(log.read_bytes()[-LOG_TAIL:].decode(errors="replace"))

@@ -16,6 +16,7 @@ from lstmbench.runner.channel import Channel, Launch
 from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.plan import Selection, make_plan
 from lstmbench.runner.requests import load_request
+from lstmbench.worker.messages import Prepare
 
 #: Seconds for any answer.
 TIMEOUT = 900.0
@@ -53,8 +54,15 @@ def start_worker(
     channel = executor.start(launch)
     try:
         cpus = executor.cpus(trial.threads)
-        size = len(text.vocabulary)
-        channel.ask(load_request(trial, spec, tokens, len(text.ids), size, cpus), TIMEOUT)
+        load = load_request(
+            trial,
+            spec,
+            tokens=tokens,
+            count=len(text.ids),
+            vocabulary_size=len(text.vocabulary),
+            cpus=cpus,
+        )
+        channel.ask(load, TIMEOUT)
         yield channel
     finally:
         channel.close()
@@ -69,5 +77,5 @@ def prepared_worker(
     Raises :class:`lstmbench.runner.channel.WorkerLost` if it does not get that far.
     """
     with start_worker(spec, mode, device, protocol, folder) as channel:
-        channel.ask({"do": "prepare"}, TIMEOUT)
+        channel.ask(Prepare(), TIMEOUT)
         yield channel

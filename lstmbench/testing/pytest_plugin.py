@@ -50,6 +50,7 @@ def training_step(request: Any, tmp_path: Any) -> Iterator[Callable[[], None]]:
     from lstmbench.protocol import D2L
     from lstmbench.runner.channel import WorkerLost
     from lstmbench.testing.bench import TIMEOUT, prepared_worker
+    from lstmbench.worker.messages import TrainEpoch
 
     spec, mode, device = request.param
     # so many tokens make one window at every offset
@@ -58,7 +59,7 @@ def training_step(request: Any, tmp_path: Any) -> Iterator[Callable[[], None]]:
         with prepared_worker(spec, mode, device, window, tmp_path) as channel:
 
             def step() -> None:
-                channel.ask({"do": "epoch", "offset": 0}, TIMEOUT)
+                channel.ask(TrainEpoch(0), TIMEOUT)
 
             yield step
     except WorkerLost as lost:

@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lstmbench.backend import INTERFACE, BackendSpec
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel
 from lstmbench.testing.checks import CHECKS
+from lstmbench.worker.messages import Check, Checked, KitLoaded, LoadKit
 
 PASSED, FAILED, BLOCKED, SKIPPED = "passed", "failed", "blocked", "skipped"
 EXPECTED, UNEXPECTED = "expected failure", "unexpected pass"
@@ -30,7 +30,7 @@ SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one check ended; ``detail`` says what was expected and what came."""
+    """How one check ended; ``detail`` says what was expected and what it got."""
 
     check: str
     outcome: str
@@ -48,34 +48,34 @@ class _Child:
     def __init__(self, spec: BackendSpec, device: str, mode: str, dtype: str, log: Path) -> None:
         threads = facts.physical_cores()
         self._launch = Launch(log, threads, spec.environment, module="lstmbench.testing.child")
-        self._load = {
-            "do": "load",
-            "factory": spec.factory,
-            "imports": spec.imports,
-            "install": spec.install,
-            "device": device,
-            "mode": mode,
-            "dtype": dtype,
-            "threads": threads,
-        }
+        self._load = LoadKit(
+            factory=spec.factory,
+            imports=list(spec.imports),
+            install=spec.install,
+            device=device,
+            mode=mode,
+            dtype=dtype,
+            threads=threads,
+        )
         self._channel: LocalChannel | None = None
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> KitLoaded:
         """Start and import. Raises :class:`WorkerLost`."""
         self.close()
-        self._channel = LocalChannel(self._launch)
-        return self._channel.ask(self._load, SECONDS)
+        return self._start()[1]
 
-    def check(self, name: str) -> dict[str, Any]:
+    def check(self, name: str) -> Checked:
         """Ask one check. Raises :class:`WorkerLost`; the next one gets a new child."""
-        if self._channel is None:
-            self.load()
-        assert self._channel is not None
         try:
-            return self._channel.ask({"do": "check", "name": name}, SECONDS)
+            channel = self._channel or self._start()[0]
+            return channel.ask(Check(name), SECONDS)
         except WorkerLost:
             self.close()
             raise
+
+    def _start(self) -> tuple[LocalChannel, KitLoaded]:
+        self._channel = LocalChannel(self._launch)
+        return self._channel, self._channel.ask(self._load, SECONDS)
 
     def close(self) -> None:
         if self._channel is not None:
@@ -113,7 +113,7 @@ def _run(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterator[Outc
 def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
     unusable: dict[str, str] = {}  # checks that failed or are blocked
     try:
-        dragged_in = child.load()["dragged_in"]
+        dragged_in = child.load().frameworks
     except WorkerLost as lost:
         if lost.reason == "unavailable":
             yield from (Outcome(name, SKIPPED, str(lost)) for name in NAMES)
@@ -122,14 +122,14 @@ def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
         yield from (Outcome(name, BLOCKED, f"builds on {SPEC_CHECK}") for name in CHECKS)
         return
     if spec.interface != INTERFACE:
-        dragged = f"expected interface {INTERFACE}, came {spec.interface}"
-        yield Outcome(SPEC_CHECK, FAILED, dragged, "Write for the interface of this lstmbench.")
+        wrong = f"expected interface {INTERFACE}, got {spec.interface}"
+        yield Outcome(SPEC_CHECK, FAILED, wrong, "Write for the interface of this lstmbench.")
     elif no_checks := sorted(set(spec.expected_failures) - set(NAMES)):
-        came = f"expected_failures names {', '.join(no_checks)}: there is no such check"
-        yield Outcome(SPEC_CHECK, FAILED, came, f"The checks are: {', '.join(NAMES)}.")
+        wrong = f"expected_failures names {', '.join(no_checks)}: there is no such check"
+        yield Outcome(SPEC_CHECK, FAILED, wrong, f"The checks are: {', '.join(NAMES)}.")
     elif dragged_in:
-        came = f"expected no framework at registration, came {', '.join(dragged_in)}"
-        yield Outcome(SPEC_CHECK, FAILED, came, SPEC_ADVICE)
+        wrong = f"expected no framework at registration, got {', '.join(dragged_in)}"
+        yield Outcome(SPEC_CHECK, FAILED, wrong, SPEC_ADVICE)
     else:
         yield Outcome(SPEC_CHECK, PASSED)
     unavailable = ""
@@ -143,7 +143,7 @@ def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
             yield Outcome(name, BLOCKED, f"builds on {', '.join(blockers)}")
             continue
         try:
-            failure = child.check(name).get("failure")
+            failure = child.check(name).failure
         except WorkerLost as lost:
             if lost.reason == "unavailable":
                 unavailable = str(lost)

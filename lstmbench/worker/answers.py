@@ -7,29 +7,30 @@ from typing import Any
 
 from lstmbench.backend import EpochLoss, Parameters
 from lstmbench.batches import Batches
+from lstmbench.worker.messages import INTERFACE, Detail, WorkerReason
 
 
 class InvalidAnswer(Exception):
-    """The trial cannot go on; ``reason`` is one of the record's."""
+    """The trial cannot go on; ``detail`` is what is known of it all the same."""
 
-    def __init__(self, reason: str, message: str, **detail: Any) -> None:
+    def __init__(self, reason: WorkerReason, message: str, detail: Detail | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
-        self.detail = detail
+        self.reason: WorkerReason = reason
+        self.detail = detail or Detail()
 
 
 def check_loss(loss: Any, batches: Batches) -> EpochLoss:
     """The loss; raises :class:`InvalidAnswer` unless it is finite Python numbers, all counted."""
     if not isinstance(loss, EpochLoss):
-        raise InvalidAnswer("protocol", f"expected an EpochLoss, came {type(loss).__name__}")
+        raise InvalidAnswer(INTERFACE, f"expected an EpochLoss, got {type(loss).__name__}")
     for name, value, kind in (("nats", loss.nats, float), ("tokens", loss.tokens, int)):
         if type(value) is not kind:
-            came = type(value).__name__
+            got = type(value).__name__
             raise InvalidAnswer(
-                "protocol", f"expected EpochLoss.{name} as {kind.__name__}, came {came}"
+                INTERFACE, f"expected EpochLoss.{name} as {kind.__name__}, got {got}"
             )
     if loss.tokens != batches.tokens:
-        raise InvalidAnswer("protocol", f"expected {batches.tokens} tokens, came {loss.tokens}")
+        raise InvalidAnswer(INTERFACE, f"expected {batches.tokens} tokens, got {loss.tokens}")
     if not math.isfinite(loss.nats):
         raise InvalidAnswer("nan", f"the loss is {loss.nats}")
     return loss
@@ -38,16 +39,16 @@ def check_loss(loss: Any, batches: Batches) -> EpochLoss:
 def check_parameters(parameters: Any) -> Parameters:
     """The parameters; :class:`InvalidAnswer` if they are none."""
     if not isinstance(parameters, Parameters):
-        raise InvalidAnswer("protocol", f"expected Parameters, came {type(parameters).__name__}")
+        raise InvalidAnswer(INTERFACE, f"expected Parameters, got {type(parameters).__name__}")
     return parameters
 
 
 def check_ids(ids: Any, length: int, vocabulary_size: int) -> list[int]:
     """Generated ids; :class:`InvalidAnswer` if they are not so many ints of the vocabulary."""
     if not isinstance(ids, list) or any(type(i) is not int for i in ids):
-        raise InvalidAnswer("protocol", f"expected a list of ints from generate, came {ids!r:.80}")
+        raise InvalidAnswer(INTERFACE, f"expected a list of ints from generate, got {ids!r:.80}")
     if len(ids) != length or any(not 0 <= i < vocabulary_size for i in ids):
         raise InvalidAnswer(
-            "protocol", f"expected {length} new ids below {vocabulary_size}, came {ids!r:.80}"
+            INTERFACE, f"expected {length} new ids below {vocabulary_size}, got {ids!r:.80}"
         )
     return ids

@@ -1,7 +1,7 @@
-"""Silence between turns: no thread of whoever has just computed may take a core from the next.
+"""Rest between epochs: no thread of the worker that has just computed may slow the next one.
 
-Libraries let their threads spin for a while after their work, in case there is more to do; for how
-long differs from one to another and by version. So silence is seen, not assumed.
+Libraries let their threads spin for a while after their work, in case there is more to do. How
+long differs from library to library and by version, so the end of it is observed, not assumed.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 import time
 
-#: Seconds: the least silence there is, and how long is waited for it.
+from lstmbench.worker.messages import Idle, WaitUntilIdle
+
+#: The shortest pause that shows an idle process, and how long to wait for one.
 PAUSE_SECONDS, TIMEOUT_SECONDS = 0.005, 0.5
-#: The share of a pause that a silent process may spend on a processor.
+#: The share of a pause that an idle process may spend on a processor.
 IDLE_SHARE = 0.1
 
 
@@ -28,6 +30,12 @@ def wait_until_idle() -> bool:
             return True
         if time.monotonic() > deadline:
             print(
-                f"still computing {TIMEOUT_SECONDS} s after its turn: slows others", file=sys.stderr
+                f"still computing {TIMEOUT_SECONDS} s after its epoch: slows other trials",
+                file=sys.stderr,
             )
             return False
+
+
+def when_idle(request: WaitUntilIdle) -> Idle:
+    """The answer of every session to :class:`WaitUntilIdle`."""
+    return Idle(wait_until_idle())

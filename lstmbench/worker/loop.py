@@ -1,53 +1,93 @@
-"""The child process: loads one backend, obeys, answers in JSON lines.
+"""The loop of a worker process: reads a request, lets its session obey, writes the reply.
 
-``python -m lstmbench.worker COMMANDS ANSWERS`` reads requests from one file descriptor and
-writes answers to another; standard output and error belong to the framework and go to the trial's
-log. Requests are ``{"do": NAME, ...}``: load, prepare, epoch, product, wait_until_idle,
-evaluate, generate and finish; answers ``{"answer": {...}}`` or
-``{"error": {"reason", "message", "detail"}}``.
+``python -m lstmbench.worker REQUESTS REPLIES`` reads from one inherited file descriptor and
+writes to another; standard output and error belong to the framework and go to the trial's log.
+What is said on them is in :mod:`lstmbench.worker.messages`.
 Needs the standard library and NumPy only, so that it can live in a foreign interpreter.
-
-The clock is here: an epoch's seconds start when its NumPy arrays exist and end when
-``train_epoch`` returns, so conversion and transfer to the device are inside.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from lstmbench.errors import Unavailable
 from lstmbench.worker.answers import InvalidAnswer
-from lstmbench.worker.idle import wait_until_idle
+from lstmbench.worker.messages import (
+    INTERFACE,
+    Answer,
+    Failure,
+    Finish,
+    InvalidMessage,
+    Request,
+    decode_request,
+    encode_answer,
+    encode_failure,
+)
 
-Answer = dict[str, Any]
+#: Kinds of requests, each with what answers it.
+Handlers = Mapping[type[Request[Any]], Callable[[Any], Answer]]
+
+
+class OutOfOrder(Exception):
+    """A request that needs an earlier one to be answered first."""
+
+
+class Session(ABC):
+    """One process's part of a run: declares which requests it serves, and how."""
+
+    @abstractmethod
+    def handlers(self) -> Handlers:
+        """A method for each kind of request; it takes the request and returns its answer."""
+
+
+def serve(session: Session, requests: IO[str], replies: IO[str]) -> None:
+    """Obey until :class:`Finish` or the end of ``requests``; a failed request ends it too.
+
+    Raises :class:`InvalidMessage` for a line that is no request of this session.
+    """
+    handlers = session.handlers()
+    for line in requests:
+        number, request = decode_request(line, handlers)
+        reply, failed = _obey(number, request, handlers[type(request)])
+        sys.stdout.flush()
+        replies.write(reply)
+        replies.flush()
+        if failed or isinstance(request, Finish):
+            return
+
+
+def _obey(number: int, request: Request[Any], handler: Callable[[Any], Answer]) -> tuple[str, bool]:
+    """The line that replies, whatever a backend does short of ending the process."""
+    try:
+        return encode_answer(number, handler(request)), False
+    except Exception as error:
+        return encode_failure(number, failure_of(error)), True
+
+
+def failure_of(error: Exception) -> Failure:
+    """What an exception means for the trial; an unexpected one leaves its traceback in the log."""
+    if isinstance(error, InvalidAnswer):
+        return Failure(error.reason, str(error), error.detail)
+    if isinstance(error, (OutOfOrder, InvalidMessage)):
+        return Failure(INTERFACE, str(error))
+    if isinstance(error, Unavailable):
+        return Failure("unavailable", str(error))
+    if isinstance(error, MemoryError):
+        return Failure("memory", str(error) or "out of memory")
+    traceback.print_exception(error)
+    message = f"{type(error).__name__}: {error}"
+    return Failure("memory" if "OutOfMemory" in type(error).__name__ else "exception", message)
 
 
 def set_cpus(cpus: list[int] | None) -> None:
     """Keep this process to some processors, where the system can."""
     if cpus:
         os.sched_setaffinity(0, cpus)
-
-
-def answer(call: Callable[[], Answer]) -> dict[str, Any]:
-    """The reply to a request, whatever the backend does short of ending the process."""
-    try:
-        return {"answer": call()}
-    except InvalidAnswer as error:
-        return {"error": {"reason": error.reason, "message": str(error), **error.detail}}
-    except Unavailable as error:
-        return {"error": {"reason": "unavailable", "message": str(error)}}
-    except MemoryError as error:
-        return {"error": {"reason": "memory", "message": str(error) or "out of memory"}}
-    except Exception as error:
-        traceback.print_exc()
-        reason = "memory" if "OutOfMemory" in type(error).__name__ else "exception"
-        return {"error": {"reason": reason, "message": f"{type(error).__name__}: {error}"}}
 
 
 def die_with_parent() -> None:
@@ -60,32 +100,13 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def serve(session: Any, commands: IO[str], answers: IO[str]) -> None:
-    """Obey until ``finish`` or the end of ``commands``; a failed request ends it too."""
-
-    def obey(request: dict[str, Any]) -> Answer:
-        if request["do"] == "wait_until_idle":
-            return {"silent": wait_until_idle()}
-        done: Answer = getattr(session, request["do"])(request)
-        return done
-
-    for line in commands:
-        request = json.loads(line)
-        reply = answer(partial(obey, request))
-        sys.stdout.flush()
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
-        if request["do"] == "finish" or "error" in reply:
-            return
-
-
-def main(arguments: list[str], session: Any) -> None:
-    """Serve on the two inherited descriptors, then leave without the framework's farewell."""
-    commands, answers = (int(argument) for argument in arguments)
-    os.set_inheritable(commands, False)
-    os.set_inheritable(answers, False)
+def main(arguments: list[str], session: Session) -> None:
+    """Serve on the two inherited descriptors, then leave without the framework's exit handlers."""
+    requests, replies = (int(argument) for argument in arguments)
+    os.set_inheritable(requests, False)
+    os.set_inheritable(replies, False)
     die_with_parent()
-    with os.fdopen(commands, "r") as reader, os.fdopen(answers, "w") as writer:
+    with os.fdopen(requests, "r") as reader, os.fdopen(replies, "w") as writer:
         serve(session, reader, writer)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,53 +1,87 @@
 """A worker without a backend: what NumPy reaches on this machine, beside the trials of a group.
 
-``python -m lstmbench.worker.probe COMMANDS ANSWERS``, with the verbs load, product, copy and
-wait_until_idle, on the loop of :mod:`lstmbench.worker`.
+``python -m lstmbench.worker.probe REQUESTS REPLIES``, on the loop of a trial's worker.
 """
 
 from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
-from lstmbench.worker.loop import Answer, main, set_cpus
-from lstmbench.worker.timing import Stopwatch, time_products
+from lstmbench.worker.idle import when_idle
+from lstmbench.worker.loop import Handlers, OutOfOrder, Session, main, set_cpus
+from lstmbench.worker.messages import (
+    Copy,
+    LoadProbe,
+    Matmul,
+    ProbeLoaded,
+    Timed,
+    WaitUntilIdle,
+)
+from lstmbench.worker.timing import time_calls
 
 
-class Probe:
-    """Products by NumPy's BLAS, copies by as many threads as the trials have."""
+class Bench:
+    """Operands of one dtype, made when first needed, and as many threads as trials have."""
 
-    def load(self, request: dict[str, Any]) -> Answer:
-        set_cpus(request["cpus"])
-        self._dtype = request["dtype"]
-        self._threads = request["threads"]
-        self._square: np.ndarray | None = None
-        self._parts: np.ndarray | None = None
+    def __init__(self, dtype: str, threads: int) -> None:
+        self.dtype, self.threads = dtype, threads
+        self.pool = ThreadPoolExecutor(threads)
+        self.square = self.result = np.empty((0, 0), dtype)
+        self.parts = np.empty((2, threads, 0), np.uint8)
+
+    def multiply(self, side: int) -> None:
+        if len(self.square) != side:
+            self.square = np.random.default_rng(0).normal(size=(side, side)).astype(self.dtype)
+            self.result = np.empty_like(self.square)
+        np.matmul(self.square, self.square, out=self.result)
+
+    def copy(self) -> None:
+        """Copy what :meth:`make_parts` made, a part per thread."""
+        list(self.pool.map(np.copyto, *self.parts))
+
+    def make_parts(self, size: int) -> None:
+        """``size`` bytes to copy, and room for them."""
+        part = size // self.threads
+        if self.parts.shape[2] != part:  # not zeros, which the system would not even store
+            self.parts = np.ones((2, self.threads, part), np.uint8)
+
+
+class Probe(Session):
+    """Matmuls by NumPy's BLAS, copies by as many threads as the trials have."""
+
+    def __init__(self) -> None:
+        self._bench: Bench | None = None
+
+    def handlers(self) -> Handlers:
+        return {
+            LoadProbe: self.load,
+            Matmul: self.matmul,
+            Copy: self.copy,
+            WaitUntilIdle: when_idle,
+        }
+
+    def load(self, request: LoadProbe) -> ProbeLoaded:
+        set_cpus(request.cpus)
+        self._bench = Bench(request.dtype, request.threads)
         blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-        return {"library": f"numpy {np.__version__} ({blas})"}
+        return ProbeLoaded(f"numpy {np.__version__} ({blas})")
 
-    def product(self, request: dict[str, Any]) -> Answer:
-        """Seconds of ``count`` products of two ``[side, side]`` matrices."""
-        return {"seconds": time_products(self._multiply, request)}
+    def matmul(self, request: Matmul) -> Timed:
+        bench = self._loaded()
+        return Timed(time_calls(lambda: bench.multiply(request.side), request.count))
 
-    def _multiply(self, side: int) -> None:
-        if self._square is None or len(self._square) != side:
-            self._square = np.random.default_rng(0).normal(size=(side, side)).astype(self._dtype)
-            self._result = np.empty_like(self._square)
-        np.matmul(self._square, self._square, out=self._result)
+    def copy(self, request: Copy) -> Timed:
+        bench = self._loaded()
+        bench.make_parts(request.size)
+        return Timed(time_calls(bench.copy, request.count))
 
-    def copy(self, request: dict[str, Any]) -> Answer:
-        """Seconds of ``count`` copies of ``size`` bytes, a part per thread."""
-        if self._parts is None:  # not zeros, which the system would not even store
-            self._parts = np.ones((2, self._threads, request["size"] // self._threads), np.uint8)
-            self._pool = ThreadPoolExecutor(self._threads)
-        clock = Stopwatch()
-        for index in range(request["count"]):
-            list(self._pool.map(np.copyto, *self._parts))
-            clock.lap(str(index))
-        return {"seconds": list(clock.laps.values())}
+    def _loaded(self) -> Bench:
+        if self._bench is None:
+            raise OutOfOrder("the probe must be asked to load first")
+        return self._bench
 
 
 if __name__ == "__main__":

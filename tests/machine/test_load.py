@@ -48,7 +48,9 @@ def test_a_busy_neighbour_is_named_and_a_sleeping_one_is_not() -> None:
         for code in ("while True: pass", "import time; time.sleep(60)")
     ]
     try:
-        busy = load.LoadSampler().busy()
+        sampler = load.LoadSampler()
+        sampler.start()
+        busy = sampler.busy()
     finally:
         for process in loops:
             process.kill()
@@ -124,7 +126,9 @@ def test_a_system_that_does_not_tell_ends_no_run(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(load.psutil, "pids", denied)
     monkeypatch.setattr(load.psutil.Process, "children", denied)
     assert load.CpuTimeDelta().so_far() is None
-    assert load.LoadSampler().busy(0.0) == {}
+    sampler = load.LoadSampler()
+    sampler.start()
+    assert sampler.busy(0.0) == {}
 
 
 def test_counters_that_go_back_make_no_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,9 @@
-"""The conductor with workers of paper: who is asked what, when, and what is kept of it."""
+"""The conductor with simulated workers: what each is asked, when, and what is kept of it."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,125 +11,142 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstmbench.backend import BackendSpec
-from lstmbench.batches import draw_offsets
+from lstmbench.backend import BackendSpec, ModelConfig
+from lstmbench.batches import draw_offsets, window_count
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.corpora.vocabulary import Vocabulary
 from lstmbench.protocol import D2L, Protocol
 from lstmbench.records.record import Source, SystemLoad
 from lstmbench.records.store import Run
-from lstmbench.runner import conductor as conducting
+from lstmbench.runner import group as groups
 from lstmbench.runner.channel import Launch, WorkerLost
-from lstmbench.runner.conductor import Conductor, Limits, interleave_order
+from lstmbench.runner.conductor import Conductor
+from lstmbench.runner.context import Limits
+from lstmbench.runner.group import interleave_order
 from lstmbench.runner.plan import Selection, make_plan
-from lstmbench.runner.trial_state import LOG_TAIL
+from lstmbench.runner.trial_state import MAX_LOG_TAIL, TrialState
+from lstmbench.worker import messages
+from lstmbench.worker.messages import INTERFACE, Detail, ParityProof
 
 TEXT = "the time traveller smiled round at us " * 300
 SMALL = D2L.override({"epochs": 5, "batch_size": 4, "steps": 5, "hidden_size": 3})
-PARITY = {"worst": 1e-6, "tolerance": 1e-4, "errors": {}, "shape": [1, 2, 3], "cut": False}
+#: Of an epoch of SMALL over the text's first 10,000 tokens.
+TOKENS = window_count(10_000, 4, 5) * 4 * 5
+PARITY = ParityProof(worst=1e-6, tolerance=1e-4, errors={}, allowed={}, shape=(1, 2, 3), cut=False)
 Script = dict[tuple[str, str, int], Exception]
 
 
 class Stage:
     """Hands out channels that answer at once, and notes every request.
 
-    ``script`` makes the n-th request of a verb to a backend raise instead.
+    ``script`` makes the n-th request of a name to a backend raise instead.
     """
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.asked: list[tuple[str, str]] = []
-        self.products: list[tuple[str, str]] = []
-        self.turns: list[tuple[str, str]] = []
+        self.matmuls: list[tuple[str, str]] = []
+        self.work: list[tuple[str, str]] = []
         self.offers: dict[str, float] = {}
-        self.loads: dict[str, Mapping[str, Any]] = {}
+        self.loads: dict[str, messages.LoadTrial] = {}
         self.offsets: dict[str, list[int]] = {}
         self.timeouts: dict[str, set[float]] = {}
-        self.open: list[PaperChannel] = []
-        self.most_open = 0
+        self.answers: dict[tuple[str, str, int], messages.Answer] = {}
+        self.environments: list[dict[str, str]] = []
+        self.open: list[FakeChannel] = []
+        self.max_open = 0
 
     def start(self, launch: Launch) -> Any:
         if launch.module == "lstmbench.worker.probe":
-            return PaperProbe(self)
+            return FakeProbe(self)
         launch.log.write_text("a line\n")
-        self.open.append(PaperChannel(self, launch.log.name.partition("-")[0]))
-        self.most_open = max(self.most_open, len(self.open))
+        self.environments.append(dict(launch.environment))
+        self.open.append(FakeChannel(self, launch.log.name.partition("-")[0]))
+        self.max_open = max(self.max_open, len(self.open))
         return self.open[-1]
 
     def cpus(self, threads: int) -> list[int] | None:
         return list(range(threads))
 
 
-class PaperChannel:
+class FakeChannel:
     def __init__(self, stage: Stage, name: str) -> None:
         self.stage, self.name, self.counts = stage, name, dict[str, int]()
 
-    def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        json.dumps(request)
-        verb = request["do"]
-        self.counts[verb] = self.counts.get(verb, 0) + 1
-        stage = self.stage
-        if verb in ("epoch", "product", "wait_until_idle", "evaluate"):
-            stage.turns.append((verb, self.name))
-        if verb == "product":
-            stage.products.append((self.name, verb))
-            error = stage.script.get((self.name, verb, self.counts[verb]))
-            if error:
-                raise error
-            offer = stage.offers.get(self.name)
-            return {"seconds": None if offer is None else [offer]}
-        if verb == "wait_until_idle":
-            return {"silent": True}
-        stage.asked.append((verb, self.name))
-        stage.timeouts.setdefault(verb, set()).add(timeout)
-        error = stage.script.get((self.name, verb, self.counts[verb]))
-        if error:
-            raise error
-        if verb == "load":
-            stage.loads[self.name] = request
-        if verb == "epoch":
-            stage.offsets.setdefault(self.name, []).append(request["offset"])
-            return {"seconds": 0.5, "nats": 200.0 / self.counts[verb], "tokens": 100}
-        return {
-            "load": {"phases": {"import": 1.0}, "memory": {"imported": 1}},
-            "prepare": {
-                "phases": {"build": 1.0, "prepare": 2.0},
-                "parity": PARITY,
-                "parameters_digest": "d" * 64,
-            },
-            "evaluate": {"nats": 50.0, "tokens": 100},
-            "generate": {"continuations": [[1, 2]] * 2, "phases": {"generate": 0.5}},
-            "finish": {"runtime": {"kernel": "paper"}, "memory": {"peak": 2}},
-        }[verb]
+    def ask(self, request: messages.Request[Any], timeout: float) -> Any:
+        messages.encode_request(1, request)  # as a real channel would
+        name, stage = request.name, self.stage
+        self.counts[name] = self.counts.get(name, 0) + 1
+        key = (self.name, name, self.counts[name])
+        if name in ("epoch", "matmul", "wait_until_idle", "evaluate"):
+            stage.work.append((name, self.name))
+        if name == "matmul":
+            stage.matmuls.append((self.name, name))
+        elif name != "wait_until_idle":
+            stage.asked.append((name, self.name))
+            stage.timeouts.setdefault(name, set()).add(timeout)
+        if key in stage.script:
+            raise stage.script[key]
+        answer = self.answer(request, self.counts[name])
+        return stage.answers.get(key, answer)
+
+    def answer(self, request: messages.Request[Any], count: int) -> messages.Answer:
+        match request:
+            case messages.LoadTrial():
+                self.stage.loads[self.name] = request
+                return messages.TrialLoaded(import_seconds=1.0, imported_bytes=1)
+            case messages.Prepare():
+                return messages.Prepared({"build": 1.0, "prepare": 2.0}, PARITY, "d" * 64)
+            case messages.TrainEpoch(offset):
+                self.stage.offsets.setdefault(self.name, []).append(offset)
+                return messages.EpochTrained(0.5, 200.0 / count, self.tokens("train"))
+            case messages.Matmul():
+                offer = self.stage.offers.get(self.name)
+                return messages.Timed(None if offer is None else [offer])
+            case messages.WaitUntilIdle():
+                return messages.Idle(True)
+            case messages.Evaluate(split):
+                return messages.Evaluated(50.0, self.tokens(split))
+            case messages.Generate():
+                return messages.Generated([[1, 2]] * 2, seconds=0.5)
+            case messages.Finish():
+                return messages.Finished({"kernel": "fake"}, {"peak": 2})
+        raise AssertionError(request)
+
+    def tokens(self, split: str) -> int:
+        start, stop = self.stage.loads[self.name].splits[split]
+        return window_count(stop - start, 4, 5) * 4 * 5
 
     def close(self) -> None:
         if self in self.stage.open:
             self.stage.open.remove(self)
 
 
-class PaperProbe:
+class FakeProbe:
     """NumPy's part; ``script`` may lose it under the name ``probe``."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage, self.counts = stage, dict[str, int]()
 
-    def ask(self, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        verb = request["do"]
-        self.counts[verb] = self.counts.get(verb, 0) + 1
-        error = self.stage.script.get(("probe", verb, self.counts[verb]))
+    def ask(self, request: messages.Request[Any], timeout: float) -> Any:
+        name = request.name
+        self.counts[name] = self.counts.get(name, 0) + 1
+        error = self.stage.script.get(("probe", name, self.counts[name]))
         if error:
             raise error
-        self.stage.turns.append((verb, "probe"))
-        if verb == "wait_until_idle":
-            return {"silent": True}
-        self.stage.products.append(("probe", verb))
-        return {"library": "paper", "seconds": [1.0]}
+        if isinstance(request, messages.LoadProbe):
+            return messages.ProbeLoaded("fake")
+        self.stage.work.append((name, "probe"))
+        if isinstance(request, messages.WaitUntilIdle):
+            return messages.Idle(True)
+        self.stage.matmuls.append(("probe", name))
+        return messages.Timed([1.0])
 
     def close(self) -> None:
-        self.stage.products.append(("probe", "close"))
+        self.stage.matmuls.append(("probe", "close"))
 
 
-class Silent:
+class Noting:
     def __init__(self) -> None:
         self.seen: list[tuple[str, Any]] = []
 
@@ -156,12 +172,15 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
         interleave: bool = True,
         devices: tuple[str, ...] = ("cpu",),
         stage: Stage | None = None,
-        sampling: Any = None,
+        sampler: Any = None,
         **changes: Any,
     ) -> Any:
-        specs = {n: BackendSpec(n, "", f"{n}:X", {"cpu": ("eager",)}) for n in backends}
+        specs = {
+            n: BackendSpec(n, "", f"{n}:X", {"cpu": ("eager",)}, environment={"OWN": "/srv/x/own"})
+            for n in backends
+        }
         vocabulary = Vocabulary(TEXT)
-        corpus = Corpus("paper", "0" * 64, vocabulary, vocabulary.encode(TEXT))
+        corpus = Corpus("fake", "0" * 64, vocabulary, vocabulary.encode(TEXT))
         chosen: dict[str, Any] = {
             "backends": [(spec, None) for spec in specs.values()],
             "devices": devices,
@@ -169,13 +188,14 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
             "dtype": "float32",
             "protocols": [(protocol, {})],
             "init": "shared",
-            "corpus": "paper",
+            "corpus": "fake",
             "corpus_digest": "0" * 64,
             "seed": 0,
             "threads": [2],
             "environment": {},
+            "interleave": interleave,
         }
-        plan = make_plan(Selection(**{**chosen, **changes}), interleave)
+        plan = make_plan(Selection(**{**chosen, **changes}))
         run = Run.create(tmp_path / "store", "d2l")
         source = Source(
             run=run.name,
@@ -186,10 +206,19 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
             interleaved=interleave,
         )
         stage = stage or Stage(script or {})
-        observer = Silent()
+        observer = Noting()
         limits = Limits(answer=7.0, prepare=70.0)
         conductor = Conductor(
-            plan, specs, corpus, run, source, stage, observer, limits, {}, sampling
+            plan=plan,
+            specs=specs,
+            corpus=corpus,
+            run=run,
+            source=source,
+            executor=stage,
+            observer=observer,
+            limits=limits,
+            raw_environment={"GIVEN": "/srv/x/given"},
+            sampler=sampler,
         )
         finished = conductor.conduct()
         return stage, {r.trial.backend: r for r in run.records()}, finished, observer
@@ -198,48 +227,47 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
 
 
 def epochs(stage: Stage) -> list[str]:
-    return [name for verb, name in stage.asked if verb == "epoch"]
+    return [name for request, name in stage.asked if request == "epoch"]
 
 
-def test_epochs_take_turns_in_rotating_order(conduct: Any) -> None:
+def test_epochs_are_interleaved_in_rotating_order(conduct: Any) -> None:
     stage, _, finished, _ = conduct()
     assert finished
     rounds = ["".join(epochs(stage)[i : i + 3]) for i in range(0, 15, 3)]
     assert rounds == ["abc", "cba", "bca", "acb", "cab"]
 
 
-def test_nobody_s_turn_begins_before_the_last_has_fallen_silent(conduct: Any) -> None:
+def test_no_worker_is_asked_to_compute_before_the_last_one_is_idle(conduct: Any) -> None:
     stage = Stage({})
     stage.offers = {"a": 0.5, "b": 2.0}
     parts = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
     conduct(stage=stage, protocol=replace(SMALL, train_tokens=None, **parts))
-    turns = [turn for turn in stage.turns if turn != ("load", "probe")]
-    assert {verb for verb, _ in turns} == {
+    assert {request for request, _ in stage.work} == {
         "epoch",
-        "product",
+        "matmul",
         "copy",
         "evaluate",
         "wait_until_idle",
     }
     busy = None
-    for verb, name in turns:
+    for request, name in stage.work:
         assert busy in (None, name)
-        busy = None if verb == "wait_until_idle" else name
+        busy = None if request == "wait_until_idle" else name
     assert busy is None
 
 
 def test_all_are_ready_before_the_first_epoch_and_none_ends_before_the_last(conduct: Any) -> None:
     stage, _, _, _ = conduct()
-    verbs = [verb for verb, _ in stage.asked]
-    assert verbs.index("epoch") == 6
-    assert verbs.index("generate") == 6 + 15
-    assert stage.most_open == 3
+    requests = [request for request, _ in stage.asked]
+    assert requests.index("epoch") == 6
+    assert requests.index("generate") == 6 + 15
+    assert stage.max_open == 3
 
 
-def test_without_turns_one_ends_before_the_next_begins(conduct: Any) -> None:
+def test_sequential_trials_end_before_the_next_begins(conduct: Any) -> None:
     stage, records, _, _ = conduct(interleave=False)
     assert epochs(stage) == ["a"] * 5 + ["b"] * 5 + ["c"] * 5
-    assert stage.most_open == 1
+    assert stage.max_open == 1
     assert not records["a"].source.interleaved
 
 
@@ -254,12 +282,12 @@ def test_every_backend_sees_the_same_offsets(conduct: Any) -> None:
 def test_a_worker_is_told_all_it_needs(conduct: Any) -> None:
     stage, _, _, _ = conduct(backends="a")
     load = stage.loads["a"]
-    assert load["factory"] == "a:X"
-    assert load["task"]["model"] == {"vocabulary_size": 16, "hidden_size": 3, "layers": 1}
-    assert load["task"]["training"]["steps"] == 5
-    assert load["task"]["threads"] == 2
-    assert load["cpus"] == [0, 1]
-    assert load["splits"] == {"train": (0, 10_000)}
+    assert load.factory == "a:X"
+    assert load.task.model == ModelConfig(vocabulary_size=16, hidden_size=3, layers=1)
+    assert load.task.training.steps == 5
+    assert load.task.threads == 2
+    assert load.cpus == [0, 1]
+    assert load.splits == {"train": (0, 10_000)}
 
 
 def test_the_tokens_are_there_while_it_runs_and_gone_after(conduct: Any) -> None:
@@ -270,12 +298,12 @@ def test_the_tokens_are_there_while_it_runs_and_gone_after(conduct: Any) -> None
             channel = super().start(launch)
             ask = channel.ask
 
-            def reading(request: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-                if "tokens" in request:
-                    seen.append((request["tokens"], np.load(request["tokens"])))
+            def reading(request: messages.Request[Any], timeout: float) -> Any:
+                if isinstance(request, messages.LoadTrial):
+                    seen.append((request.tokens, np.load(request.tokens)))
                 return ask(request, timeout)
 
-            channel.ask = reading  # type: ignore[method-assign]
+            channel.ask = reading
             return channel
 
     conduct(stage=Reading({}))
@@ -296,12 +324,12 @@ def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
     assert record.status == "ok"
     assert record.epochs.seconds == [0.5] * 5
     assert record.epochs.nats == [200.0 / k for k in range(1, 6)]
-    assert record.epochs.tokens == [100] * 5
+    assert record.epochs.tokens == [TOKENS] * 5
     assert record.phases == {"import": 1.0, "build": 1.0, "prepare": 2.0, "generate": 0.5}
     assert record.memory == {"imported": 1, "peak": 2}
     assert record.parity is not None
     assert record.parity.worst == 1e-6
-    assert record.runtime == {"kernel": "paper"}
+    assert record.runtime == {"kernel": "fake"}
     assert record.digests["parameters"] == "d" * 64
     assert [c.prefix for c in record.continuations] == ["time traveller", "traveller"]
     assert {len(c.text) for c in record.continuations} == {2}
@@ -311,13 +339,14 @@ def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "count", "done"),
+    ("request_", "count", "done"),
     [("load", 1, 0), ("prepare", 1, 0), ("epoch", 3, 2), ("generate", 1, 5), ("finish", 1, 5)],
 )
-def test_one_that_is_lost_leaves_the_turns_and_a_record(
-    conduct: Any, verb: str, count: int, done: int
+def test_a_lost_worker_leaves_its_group_and_a_record(
+    conduct: Any, request_: str, count: int, done: int
 ) -> None:
-    stage, records, finished, _ = conduct({("b", verb, count): WorkerLost("exit", "gone\naway")})
+    script = {("b", request_, count): WorkerLost("exit", "gone\naway")}
+    stage, records, finished, _ = conduct(script)
     assert finished
     assert records["b"].status == "failed"
     assert records["b"].reason == "exit"
@@ -329,7 +358,7 @@ def test_one_that_is_lost_leaves_the_turns_and_a_record(
     assert stage.open == []
 
 
-def test_the_turns_go_on_when_all_are_lost(conduct: Any) -> None:
+def test_the_run_goes_on_when_all_are_lost(conduct: Any) -> None:
     script = {
         (n, "epoch", k): WorkerLost("signal", "SIGKILL") for k, n in enumerate("abc", start=1)
     }
@@ -341,7 +370,7 @@ def test_the_turns_go_on_when_all_are_lost(conduct: Any) -> None:
 
 
 def test_what_comes_with_an_error_is_kept(conduct: Any) -> None:
-    detail = {"parity": {**PARITY, "worst": 0.5}, "phases": {"parity": 3.0}}
+    detail = Detail(phases={"parity": 3.0}, parity=replace(PARITY, worst=0.5))
     script = {("a", "prepare", 1): WorkerLost("parity", "differs", detail)}
     record = conduct(script)[1]["a"]
     assert record.reason == "parity"
@@ -361,11 +390,11 @@ def test_what_the_plan_rules_out_is_recorded_without_a_worker(conduct: Any) -> N
     assert "does not run on cuda" in records["a"].message
 
 
-@pytest.mark.parametrize(("verb", "count", "done"), [("load", 1, 0), ("epoch", 3, 2)])
+@pytest.mark.parametrize(("request_", "count", "done"), [("load", 1, 0), ("epoch", 3, 2)])
 def test_an_interruption_keeps_what_is_finished(
-    conduct: Any, verb: str, count: int, done: int
+    conduct: Any, request_: str, count: int, done: int
 ) -> None:
-    script: Any = {("b", verb, count): KeyboardInterrupt()}
+    script: Any = {("b", request_, count): KeyboardInterrupt()}
     stage, records, finished, observer = conduct(script)
     assert not finished
     assert {r.status for r in records.values()} == {"interrupted"}
@@ -440,51 +469,54 @@ def test_only_the_tail_of_a_log_is_kept(conduct: Any) -> None:
     _, records, _, _ = conduct(backends="a", stage=Talkative({}))
     tail = records["a"].log_tail
     assert tail.endswith("the end")
-    assert len(tail) <= LOG_TAIL
+    assert len(tail) <= MAX_LOG_TAIL
 
 
-def test_products_take_turns_with_the_epochs_and_the_fastest_is_everyone_s_peak(
+def test_matmuls_are_interleaved_with_the_epochs_and_the_fastest_is_the_group_s_peak(
     conduct: Callable[..., Any],
 ) -> None:
     stage = Stage({})
     stage.offers = {"a": 0.5, "b": 2.0}
     _, records, _, _ = conduct(backends="abc", stage=stage)
     # after each of five epochs, the first to make operands; who offers nothing is asked once
-    asked = [name for name, verb in stage.products if verb == "product"]
+    asked = [name for name, request in stage.matmuls if request == "matmul"]
     assert {name: asked.count(name) for name in "abc"} == {"a": 5, "b": 5, "c": 1}
     assert asked.count("probe") == 5
     for record in records.values():
         assert record.peak.product.library == "a:eager"
         assert record.peak.product.seconds == [0.5] * 4
         assert record.peak.copies.seconds == [1.0] * 4
-    assert stage.products[-1] == ("probe", "close")
+    assert stage.matmuls[-1] == ("probe", "close")
 
 
-def test_numpy_is_the_peak_where_nobody_is_faster(conduct: Callable[..., Any]) -> None:
+def test_numpy_is_the_peak_where_no_backend_is_faster(conduct: Callable[..., Any]) -> None:
     stage = Stage({})
     stage.offers = {"a": 2.0}
     _, records, _, _ = conduct(backends="a", stage=stage)
-    assert records["a"].peak.product.library == "paper"
+    assert records["a"].peak.product.library == "fake"
 
 
-@pytest.mark.parametrize("verb", ["load", "product", "copy"])
-def test_a_group_goes_on_without_its_probe(conduct: Callable[..., Any], verb: str) -> None:
-    stage = Stage({("probe", verb, 1): WorkerLost("exit", "gone")})
+@pytest.mark.parametrize("error", [WorkerLost("exit", "gone"), OSError("no descriptor left")])
+@pytest.mark.parametrize("request_", ["load_probe", "matmul", "copy"])
+def test_a_group_goes_on_without_its_probe(
+    conduct: Callable[..., Any], request_: str, error: Exception
+) -> None:
+    stage = Stage({("probe", request_, 1): error})
     _, records, finished, _ = conduct(backends="a", stage=stage)
     assert finished
     assert records["a"].status == "ok"
     assert records["a"].peak is None
 
 
-def test_a_worker_lost_in_a_product_is_a_failed_trial(conduct: Callable[..., Any]) -> None:
-    stage = Stage({("b", "product", 3): WorkerLost("signal", "killed by SIGSEGV")})
+def test_a_worker_lost_in_a_matmul_is_a_failed_trial(conduct: Callable[..., Any]) -> None:
+    stage = Stage({("b", "matmul", 3): WorkerLost("signal", "killed by SIGSEGV")})
     stage.offers = {"b": 1.0}
     _, records, _, _ = conduct(backends="ab", stage=stage)
     assert (records["b"].status, records["b"].reason) == ("failed", "signal")
     assert records["a"].status == "ok"
 
 
-def test_companions_are_those_of_the_group(conduct: Callable[..., Any]) -> None:
+def test_a_record_names_the_trials_it_was_interleaved_with(conduct: Callable[..., Any]) -> None:
     _, records, _, _ = conduct(backends="ab")
     names = {name: [c.partition("-")[0] for c in r.companions] for name, r in records.items()}
     assert names == {"a": ["b"], "b": ["a"]}
@@ -496,43 +528,44 @@ def test_joules_are_counted_around_every_epoch(
     conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     total = iter(range(0, 1000, 3))
-    monkeypatch.setattr(conducting.energy, "counter", lambda device: lambda: float(next(total)))
+    monkeypatch.setattr(groups.energy, "counter", lambda device: lambda: float(next(total)))
     _, records, _, _ = conduct(backends="a")
     assert records["a"].epochs.joules == [3.0] * 5
 
 
-class Enough:
-    """Content after one repeat."""
+class StopAt:
+    """Stops before one repeat."""
 
-    repeat = 0
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def content(self, records: Any, repeat: int) -> bool:
+    def __init__(self, repeat: int) -> None:
         self.repeat = repeat
+        self.asked: list[int | str] = []
+
+    def start(self) -> None:
+        self.asked.append("start")
+
+    def should_stop(self, records: Any, repeat: int) -> str | None:
         self.asked.append(repeat)
-        return repeat == 1
+        return "enough" if repeat == self.repeat else None
 
 
 def test_what_sampling_does_not_need_is_never_begun(conduct: Callable[..., Any]) -> None:
-    sampling = Enough()
-    stage, records, finished, _ = conduct(backends="ab", sampling=sampling, repeats=3)
+    sampler = StopAt(1)
+    stage, records, finished, _ = conduct(backends="ab", sampler=sampler, repeats=3)
     assert finished
-    assert sampling.asked == [0, 1]
-    assert [verb for verb, _ in stage.asked].count("load") == 2
+    assert sampler.asked == ["start", 0, 1]
+    assert [request for request, _ in stage.asked].count("load") == 2
     assert {r.trial.repeat for r in records.values()} == {0}
 
 
-def test_the_sampling_is_told_when_no_repeat_is_left(conduct: Callable[..., Any]) -> None:
-    sampling = Enough()
-    conduct(backends="ab", sampling=sampling, repeats=1)
-    assert sampling.asked == [0, 1]
+def test_the_sampler_is_asked_when_no_repeat_is_left(conduct: Callable[..., Any]) -> None:
+    sampler = StopAt(1)
+    conduct(backends="ab", sampler=sampler, repeats=1)
+    assert sampler.asked == ["start", 0, 1]
 
 
 def test_an_interruption_records_what_sampling_had_begun(conduct: Callable[..., Any]) -> None:
     _, records, finished, _ = conduct(
-        {("b", "epoch", 2): KeyboardInterrupt()}, backends="ab", sampling=Enough(), repeats=3
+        {("b", "epoch", 2): KeyboardInterrupt()}, backends="ab", sampler=StopAt(1), repeats=3
     )
     assert not finished
     assert {r.status for r in records.values()} == {"interrupted"}
@@ -540,8 +573,8 @@ def test_an_interruption_records_what_sampling_had_begun(conduct: Callable[..., 
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
-def test_turns_are_fair(number: int) -> None:
-    """In a whole cycle everyone has every place, and follows each neighbour, equally often."""
+def test_interleaving_is_fair(number: int) -> None:
+    """In a whole cycle each has every place, and follows each other, equally often."""
     rounds = [interleave_order(range(number), done) for done in range(2 * number)]
     for place in range(number):
         assert sorted(order[place] for order in rounds) == sorted([*range(number)] * 2)
@@ -550,27 +583,17 @@ def test_turns_are_fair(number: int) -> None:
     assert interleave_order([], 3) == []
 
 
-class Endless:
-    """Never content."""
-
-    repeat = 0
-
-    def content(self, records: Any, repeat: int) -> bool:
-        self.repeat = repeat
-        return False
-
-
 def test_sampling_goes_on_without_a_row_that_failed_twice(conduct: Callable[..., Any]) -> None:
     script: Script = {("b", "epoch", 2): WorkerLost("exit", "gone")}
-    stage, _, _, _ = conduct(script, backends="ab", sampling=Endless(), repeats=4)
-    loads = [name for verb, name in stage.asked if verb == "load"]
+    stage, _, _, _ = conduct(script, backends="ab", sampler=StopAt(9), repeats=4)
+    loads = [name for request, name in stage.asked if request == "load"]
     assert (loads.count("a"), loads.count("b")) == (4, 2)
     stage, _, _, _ = conduct(script, backends="ab", repeats=4)
-    assert [name for verb, name in stage.asked if verb == "load"].count("b") == 4
+    assert [name for request, name in stage.asked if request == "load"].count("b") == 4
 
 
-class PaperWatch:
-    """Says the how-manieth watch it is."""
+class FakeDelta:
+    """Shows as load which of several it is."""
 
     number = 0
 
@@ -585,12 +608,133 @@ class PaperWatch:
 def test_what_others_took_is_counted_anew_after_a_loss(
     conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a killed worker's children had computed would be taken for somebody else's."""
-    monkeypatch.setattr(conducting, "CpuTimeDelta", PaperWatch)
-    monkeypatch.setattr(PaperWatch, "number", 0)
+    """What a killed worker's children had computed would count as that of other processes."""
+    monkeypatch.setattr(groups, "CpuTimeDelta", FakeDelta)
+    monkeypatch.setattr(FakeDelta, "number", 0)
     records = conduct()[1]
     assert {name: r.surroundings.others for name, r in records.items()} == dict.fromkeys("abc", 1)
-    monkeypatch.setattr(PaperWatch, "number", 0)
+    monkeypatch.setattr(FakeDelta, "number", 0)
     records = conduct({("b", "epoch", 2): WorkerLost("exit", "gone")})[1]
     assert records["b"].surroundings is None
     assert {records[name].surroundings.others for name in "ac"} == {2.0}
+
+
+WRONG: list[tuple[str, messages.Answer]] = [
+    ("epoch", messages.EpochTrained(0.5, 10.0, TOKENS - 1)),
+    ("evaluate", messages.Evaluated(10.0, 7)),
+]
+
+
+@pytest.mark.parametrize(("request_", "answer"), WRONG)
+def test_tokens_are_counted_by_the_host_too(
+    conduct: Callable[..., Any], request_: str, answer: messages.Answer
+) -> None:
+    parts = {"train_fraction": 0.8, "validation_fraction": 0.2, "validate_every": 2}
+    stage = Stage({})
+    stage.answers = {("b", request_, 1): answer}
+    protocol = SMALL if request_ == "epoch" else replace(SMALL, train_tokens=None, **parts)
+    _, records, _, _ = conduct(backends="ab", stage=stage, protocol=protocol)
+    assert (records["b"].status, records["b"].reason) == ("failed", INTERFACE)
+    assert "expected" in records["b"].message
+    assert records["a"].status == "ok"
+
+
+@pytest.mark.parametrize("request_", ["load", "prepare", "epoch", "matmul", "generate", "finish"])
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), ZeroDivisionError()])
+def test_whatever_goes_wrong_in_a_trial_is_that_trial_s_row(
+    conduct: Callable[..., Any], request_: str, error: Exception
+) -> None:
+    stage = Stage({("b", request_, 1): error})
+    stage.offers = {"b": 1.0}
+    _, records, finished, _ = conduct(backends="abc", stage=stage)
+    assert finished
+    assert (records["b"].status, records["b"].reason) == ("failed", "exception")
+    assert type(error).__name__ in records["b"].message
+    assert type(error).__name__ in records["b"].log_tail
+    assert records["a"].status == records["c"].status == "ok"
+    assert stage.open == []
+
+
+def test_a_worker_that_cannot_be_started_is_a_row(conduct: Callable[..., Any]) -> None:
+    class NoDescriptors(Stage):
+        def start(self, launch: Launch) -> Any:
+            if launch.log.name.startswith("b-"):
+                raise OSError(24, "Too many open files")
+            return super().start(launch)
+
+    _, records, _, _ = conduct(stage=NoDescriptors({}))
+    assert records["b"].status == "failed"
+    assert "Too many open files" in records["b"].message
+    assert records["a"].status == records["c"].status == "ok"
+
+
+def test_a_record_that_could_not_be_read_is_never_ok(
+    conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the checks of answers let through: reading would refuse it."""
+    finished = TrialState.finished
+
+    def spoiled(self: TrialState, answer: messages.Finished) -> None:
+        finished(self, answer)
+        if self.trial.backend == "b":
+            self.memory["peak"] = -1
+
+    monkeypatch.setattr(TrialState, "finished", spoiled)
+    _, records, _, _ = conduct()
+    assert (records["b"].status, records["b"].reason) == ("failed", INTERFACE)
+    assert "memory.peak" in records["b"].message
+    assert records["b"].log_tail == "a line\n"
+    assert records["a"].status == records["c"].status == "ok"
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(3), OSError(28, "disk full")])
+def test_whatever_ends_a_run_leaves_what_there_is(
+    conduct: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: BaseException,
+) -> None:
+    """Here the writing of the second record fails."""
+    write = Run.write_record
+    written: list[Any] = []
+
+    def failing(self: Run, record: Any) -> None:
+        written.append(record)
+        if len(written) == 2:
+            raise error
+        write(self, record)
+
+    monkeypatch.setattr(Run, "write_record", failing)
+    stage = Stage({})
+    with pytest.raises(type(error)):
+        conduct(stage=stage)
+    (run,) = (tmp_path / "store").iterdir()
+    records = {record.trial.backend: record for record in Run(run).records()}
+    assert stage.open == []
+    assert records["a"].status == "ok"
+    assert {records[name].status for name in "bc" if name in records} == {"interrupted"}
+    assert "c" in records
+    assert type(error).__name__ in records["c"].message
+    assert len(records["c"].epochs.seconds) == 5
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), UnicodeEncodeError("ascii", "x", 0, 1, "")])
+def test_an_observer_that_breaks_costs_no_trial(
+    conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(self: Noting, *arguments: Any, **named: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Noting, "epoch", broken)
+    _, records, finished, observer = conduct()
+    assert finished
+    assert {record.status for record in records.values()} == {"ok"}
+    assert ("a", "ok") not in observer.seen
+
+
+def test_workers_get_the_environment_as_it_is_and_records_show_it_without_folders(
+    conduct: Callable[..., Any],
+) -> None:
+    stage, records, _, _ = conduct(backends="a")
+    assert stage.environments == [{"OWN": "/srv/x/own", "GIVEN": "/srv/x/given"}]
+    assert records["a"].trial.backend_environment == {"OWN": ".../own"}

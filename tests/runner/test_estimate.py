@@ -44,23 +44,24 @@ def selection(**changes: Any) -> Selection:
 
 
 def test_many_trials_and_long_ones_are_refused_with_their_number_and_time() -> None:
-    estimate.check_size(selection(), None, 10_000, 28)
+    estimate.check_size(selection(), 10_000, 28)
     with pytest.raises(UserError, match=r"this makes 1,000 trials and takes \d.* hours.*--yes"):
-        estimate.check_size(selection(repeats=1000), None, 10_000, 28)
+        estimate.check_size(selection(repeats=1000), 10_000, 28)
     huge = [(replace(D2L, hidden_size=8192), {})]
     with pytest.raises(UserError, match="1 trials"):
-        estimate.check_size(selection(protocols=huge), None, 10_000, 28)
+        estimate.check_size(selection(protocols=huge), 10_000, 28)
 
 
 def test_sampling_counts_its_least_repeats_and_ends_with_its_time() -> None:
     half_an_hour = [(replace(D2L, epochs=5000), {})]
     chosen = selection(protocols=half_an_hour, repeats=50)
-    estimate.check_size(chosen, StoppingRule(precision=0.02, seconds=600), 10_000, 28)
+    rule = StoppingRule(precision=0.02, seconds=600)
+    estimate.check_size(replace(chosen, stopping_rule=rule), 10_000, 28)
     with pytest.raises(UserError, match="50 trials"):
-        estimate.check_size(chosen, None, 10_000, 28)
+        estimate.check_size(chosen, 10_000, 28)
 
 
 def test_what_would_take_long_to_list_is_refused_at_once() -> None:
     sizes = [(replace(D2L, hidden_size=n), {}) for n in range(1, 30_000)]
     with pytest.raises(UserError, match="over 20,000 trials"):
-        estimate.check_size(selection(protocols=sizes), None, 10_000, 28)
+        estimate.check_size(selection(protocols=sizes), 10_000, 28)

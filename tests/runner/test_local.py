@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -13,17 +15,36 @@ import pytest
 
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel, LocalExecutor
+from lstmbench.worker.messages import INTERFACE, Answer, Matmul, Request
 
 HEAD = """
 import json, os, signal, subprocess, sys, time
-commands, answers = (int(a) for a in sys.argv[1:])
-reader, writer = os.fdopen(commands), os.fdopen(answers, "w")
+requests, replies = (int(a) for a in sys.argv[1:])
+reader, writer = os.fdopen(requests), os.fdopen(replies, "w")
 
-def answer(value):
-    writer.write(json.dumps({"answer": value}) + "\\n")
+def read():
+    return json.loads(reader.readline())
+
+def reply(request, **message):
+    writer.write(json.dumps({"number": request["number"], **message}) + "\\n")
     writer.flush()
 
+def answer(text, request=None):
+    reply(request or read(), answer={"text": text})
+
 """
+
+
+@dataclass(frozen=True)
+class Said(Answer):
+    text: str
+
+
+@dataclass(frozen=True)
+class Say(Request[Said], name="say"):
+    text: str = ""
+
+
 Start = Callable[..., LocalChannel]
 
 
@@ -57,21 +78,22 @@ def start(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 ECHO = """
-for line in reader:
-    answer(json.loads(line))
+while True:
+    request = read()
+    answer(request["fields"]["text"], request)
 """
 
 
 def test_question_and_answer(start: Start) -> None:
     channel = start(ECHO)
-    for value in (1, "zwölf\n", [None, 1.5]):
-        assert channel.ask({"value": value}, 60) == {"value": value}
+    for text in ("", "zwölf\n", "\udce9 \x00"):
+        assert channel.ask(Say(text), 60) == Said(text)
 
 
 def test_long_lines_pass_both_ways(start: Start) -> None:
     channel = start(ECHO)
-    long = {"text": "x" * 1_000_000}
-    assert channel.ask(long, 60) == long
+    long = "x" * 1_000_000
+    assert channel.ask(Say(long), 60) == Said(long)
 
 
 def test_the_environment_is_clean_and_threads_are_set(
@@ -81,9 +103,8 @@ def test_the_environment_is_clean_and_threads_are_set(
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.setenv("OMP_NUM_THREADS", "99")
     monkeypatch.setenv("LSTMBENCH_DATA_DIR", "/secret")
-    seen = start(
-        "reader.readline()\nanswer(dict(os.environ))", threads=3, MY_SETTING="1", NPROC="7"
-    ).ask({}, 60)
+    body = "answer(json.dumps(dict(os.environ)))"
+    seen = json.loads(start(body, threads=3, MY_SETTING="1", NPROC="7").ask(Say(), 60).text)
     for name in ("OMP_WAIT_POLICY", "KERAS_BACKEND", "LSTMBENCH_DATA_DIR"):
         assert name not in seen
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
@@ -97,13 +118,13 @@ def test_the_environment_is_clean_and_threads_are_set(
 def test_standard_output_and_error_go_to_the_log(start: Start, tmp_path: Path) -> None:
     channel = start(
         """
-        reader.readline()
+        request = read()
         print('{"answer": "garbage"}', flush=True)
         os.write(2, b"\\xff\\xfe\\x00 bytes\\n")
-        answer("proper")
+        answer("proper", request)
         """
     )
-    assert channel.ask({}, 60) == "proper"
+    assert channel.ask(Say(), 60) == Said("proper")
     log = (tmp_path / "log").read_bytes()
     assert b"garbage" in log
     assert b"\xff\xfe\x00 bytes" in log
@@ -120,10 +141,14 @@ def test_standard_output_and_error_go_to_the_log(start: Start, tmp_path: Path) -
         ("os.kill(os.getpid(), signal.SIGSEGV)", "signal", "SIGSEGV"),
         ("reader.readline(); time.sleep(600)", "timeout", "no answer within 0.5 s"),
         ("writer.write('{\"answer\"'); writer.flush(); time.sleep(600)", "timeout", "0.5 s"),
-        ("print('nonsense', file=writer, flush=True); time.sleep(600)", "protocol", "nonsense"),
-        ("print('[]', file=writer, flush=True); time.sleep(600)", "protocol", "[]"),
-        ("print('{}', file=writer, flush=True); time.sleep(600)", "protocol", "{}"),
-        ("print('{\"error\": 5}', file=writer, flush=True); time.sleep(600)", "protocol", "error"),
+        ("print('nonsense', file=writer, flush=True); time.sleep(600)", INTERFACE, "nonsense"),
+        ("print('[]', file=writer, flush=True); time.sleep(600)", INTERFACE, "[]"),
+        ("print('{}', file=writer, flush=True); time.sleep(600)", INTERFACE, "{}"),
+        ("print('[' * 100_000, file=writer, flush=True); time.sleep(600)", INTERFACE, "[["),
+        ("reply(read(), error=5); time.sleep(600)", INTERFACE, "error: expected dict, got 5"),
+        ("reply(read(), answer=[]); time.sleep(600)", INTERFACE, "answer: expected dict, got []"),
+        ("reply(read(), answer={}); time.sleep(600)", INTERFACE, "answer.text: missing"),
+        ("answer(5); time.sleep(600)", INTERFACE, "answer.text: expected str, got 5"),
     ],
 )
 def test_a_worker_that_is_lost_says_how(
@@ -133,7 +158,7 @@ def test_a_worker_that_is_lost_says_how(
     channel = start(f"{body}")
     seconds = 0.5 if reason == "timeout" else 60
     with pytest.raises(WorkerLost) as lost:
-        channel.ask({}, seconds)
+        channel.ask(Say(), seconds)
     assert lost.value.reason == reason
     assert words in str(lost.value)
     channel.close()
@@ -141,18 +166,33 @@ def test_a_worker_that_is_lost_says_how(
 
 
 def test_an_error_carries_its_detail(start: Start) -> None:
-    error = {"reason": "parity", "message": "differs", "parity": {"worst": 1}}
-    channel = start(f"print(json.dumps({{'error': {error!r}}}), file=writer, flush=True)")
+    error = {"reason": "parity", "message": "differs", "detail": {"phases": {"build": 1.5}}}
+    channel = start(f"reply(read(), error={error!r})")
     with pytest.raises(WorkerLost) as lost:
-        channel.ask({}, 60)
+        channel.ask(Say(), 60)
     assert (lost.value.reason, str(lost.value)) == ("parity", "differs")
-    assert lost.value.detail == {"parity": {"worst": 1}}
+    assert lost.value.detail.phases == {"build": 1.5}
+
+
+def test_one_reply_too_many_does_not_pass_for_the_next(start: Start) -> None:
+    channel = start("request = read()\nanswer('a', request)\nanswer('b', request)\n" + ECHO)
+    assert channel.ask(Say("a"), 60) == Said("a")
+    with pytest.raises(WorkerLost, match="expected a reply to request 2, got one to 1") as lost:
+        channel.ask(Say("b"), 60)
+    assert lost.value.reason == INTERFACE
+
+
+@pytest.mark.parametrize("seconds", ["0.0", "-1.0", "1e10", "float('nan')", "float('inf')", "'x'"])
+def test_no_time_that_no_clock_shows_is_taken(start: Start, seconds: str) -> None:
+    channel = start(f"reply(read(), answer={{'seconds': [0.5, {seconds}]}})")
+    with pytest.raises(WorkerLost, match=r"answer\.seconds\.1: expected") as lost:
+        channel.ask(Matmul(side=8, count=2), 60)
+    assert lost.value.reason == INTERFACE
 
 
 GRANDCHILD = """
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-reader.readline()
-answer(child.pid)
+answer(str(child.pid))
 reader.readline()
 """
 
@@ -168,11 +208,11 @@ def gone(pid: int) -> bool:
 @pytest.mark.parametrize("end", ["", "os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_what_a_worker_started_goes_with_it(start: Start, end: str) -> None:
     channel = start(GRANDCHILD + end)
-    pid = channel.ask({}, 60)
+    pid = int(channel.ask(Say(), 60).text)
     assert psutil.pid_exists(pid)
     if end:
         with pytest.raises(WorkerLost):
-            channel.ask({}, 60)
+            channel.ask(Say(), 60)
     channel.close()
     assert gone(pid)
 
@@ -186,10 +226,10 @@ def test_closing_twice_is_harmless(start: Start, scratch: Path) -> None:
 
 
 def test_asking_after_the_worker_has_gone(start: Start) -> None:
-    channel = start("reader.readline(); pid = os.getpid(); answer(pid); os._exit(4)")
-    os.waitid(os.P_PID, channel.ask({}, 60), os.WEXITED | os.WNOWAIT)
+    channel = start("answer(str(os.getpid())); os._exit(4)")
+    os.waitid(os.P_PID, int(channel.ask(Say(), 60).text), os.WEXITED | os.WNOWAIT)
     with pytest.raises(WorkerLost) as lost:
-        channel.ask({}, 60)
+        channel.ask(Say(), 60)
     assert lost.value.reason == "exit"
     assert "4" in str(lost.value)
 
@@ -199,7 +239,7 @@ def test_no_descriptor_leaks(start: Start) -> None:
     before = psutil.Process().num_fds()
     for _ in range(3):
         channel = start(ECHO)
-        channel.ask({}, 60)
+        channel.ask(Say(), 60)
         channel.close()
     assert psutil.Process().num_fds() == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def test_backends_of_one_device_take_turns() -> None:
 
 
 def test_without_interleaving_every_trial_is_a_group() -> None:
-    plan = make_plan(selection(), interleave=False)
+    plan = make_plan(selection(interleave=False))
     assert labels(plan) == [["a:eager cpu"], ["b:eager cpu"]]
 
 
@@ -191,3 +192,9 @@ def test_the_task_is_the_trial_s() -> None:
     assert (task.threads, task.seed) == (3, 4)
     assert task.model.vocabulary_size == 28
     assert task.training.steps == 35
+
+
+def test_records_show_a_backend_s_environment_without_folders() -> None:
+    spec = replace(A, environment={"CACHE": "/srv/of/me/cache", "\udce9": "\x00"})
+    (trial,) = make_plan(selection(backends=[(spec, None)])).trials
+    assert trial.backend_environment == {"CACHE": ".../cache", "\\udce9": "\\x00"}

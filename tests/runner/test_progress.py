@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from lstmbench.runner.plan import Plan
-from lstmbench.runner.progress import Bars, Lines, observe
+from lstmbench.runner.progress import Bars, Lines, Quiet, observe
 
 Make = Callable[..., Any]
 
@@ -53,14 +53,26 @@ def test_a_few_epochs_are_each_told_once(
 
 
 def test_no_terminal_means_lines(make_record: Make) -> None:
-    with observe(Plan([[make_record().trial]], [])) as observer:
+    with observe(Plan(protocol="d2l", groups=[[make_record().trial]])) as observer:
         assert isinstance(observer, Lines)
+
+
+def test_what_is_not_to_be_shown_is_not(
+    make_record: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = make_record().trial
+    with observe(Plan(protocol="d2l", groups=[[trial]]), shown=False) as observer:
+        assert isinstance(observer, Quiet)
+        observer.phase(trial, "loading")
+        observer.epoch(trial, 1, 2.0, 3.0)
+        observer.recorded(make_record())
+    assert capsys.readouterr() == ("", "")
 
 
 def test_bars_show_epoch_perplexity_and_speed(make_record: Make) -> None:
     console, shown = terminal()
     trial = make_record().trial
-    bars = Bars(Plan([[trial]], []), console)
+    bars = Bars(Plan(protocol="d2l", groups=[[trial]]), console)
     with bars.progress:
         bars.phase(trial, "preparing")
         bars.epoch(trial, 7, 16.7442, 1234.5)
@@ -76,7 +88,7 @@ def test_bars_are_redrawn_at_most_four_times_a_second(
 
     console, _ = terminal()
     trial = make_record().trial
-    bars = Bars(Plan([[trial]], []), console)
+    bars = Bars(Plan(protocol="d2l", groups=[[trial]]), console)
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     drawn = []
@@ -92,7 +104,7 @@ def test_bars_show_names_and_messages_as_they_are(make_record: Make) -> None:
     record = make_record(
         backend="a[bold]b", mode="[/x]", status="failed", reason="exit", message="[red]gone[/]"
     )
-    bars = Bars(Plan([[record.trial]], []), console)
+    bars = Bars(Plan(protocol="d2l", groups=[[record.trial]]), console)
     with bars.progress:
         bars.recorded(record)
     assert "a[bold]b:[/x] cpu" in shown.getvalue()
@@ -101,6 +113,6 @@ def test_bars_show_names_and_messages_as_they_are(make_record: Make) -> None:
 
 def test_a_trial_that_never_runs_has_no_bar_and_breaks_none(make_record: Make) -> None:
     console, _ = terminal()
-    bars = Bars(Plan([], []), console)
+    bars = Bars(Plan(protocol="d2l", groups=[]), console)
     with bars.progress:
         bars.recorded(make_record(status="unavailable", message="not here"))

@@ -64,12 +64,12 @@ SAID = {
     "OtherDtype": ("parameters_round_trip", ["expected float32", "came float64"]),
     "NoArrays": ("parameters_round_trip", ["output_bias", "expected a NumPy array"]),
     "Lossy": ("parameters_round_trip", ["layer0.input_kernel", "changed"]),
-    "Tuple": ("python_numbers", ["expected an EpochLoss", "came tuple"]),
-    "NumpyLoss": ("python_numbers", ["nats as float", "came float64"]),
-    "WindowsForTokens": ("python_numbers", ["expected 72 tokens", "came 3"]),
-    "ArrayOfIds": ("python_numbers", ["expected a list of ints", "came array"]),
+    "Tuple": ("python_numbers", ["expected an EpochLoss", "got tuple"]),
+    "NumpyLoss": ("python_numbers", ["nats as float", "got float64"]),
+    "WindowsForTokens": ("python_numbers", ["expected 72 tokens", "got 3"]),
+    "ArrayOfIds": ("python_numbers", ["expected a list of ints", "got array"]),
     "NumpyIds": ("python_numbers", ["expected a list of ints", "np.int64"]),
-    "RepeatsThePrefix": ("python_numbers", ["expected 3 new ids", "came [1, 2, "]),
+    "RepeatsThePrefix": ("python_numbers", ["expected 3 new ids", "got [1, 2, "]),
     "NoFacts": ("runtime_facts", ["kernel"]),
     "MiscountsParameters": ("runtime_facts", ["came 12"]),
     "DiesInTraining": ("python_numbers", ["exit", "status 1"]),
@@ -211,7 +211,7 @@ def test_an_expected_failure_of_a_check_that_is_none_is_not_acceptable(check: An
 def test_another_interface_version_is_named(check: Any) -> None:
     outcome = check(spec("NumpyBackend", interface=2))[SPEC_CHECK]
     assert outcome.outcome == FAILED
-    assert "expected interface 1, came 2" in outcome.detail
+    assert "expected interface 1, got 2" in outcome.detail
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_a_framework_imported_at_registration_is_named(
     eager = spec("", factory="lstmbench_mine.backend:NumpyBackend", imports=("framework_of_mine",))
     came = next(run_checks(eager, "cpu", "eager", "float32"))
     assert (came.check, came.outcome) == (SPEC_CHECK, FAILED)
-    assert "came framework_of_mine" in came.detail
+    assert "got framework_of_mine" in came.detail
     assert "factory" in came.advice
 
 

@@ -12,6 +12,7 @@ from lstmbench import reference
 from lstmbench.backend import EpochLoss, ModelConfig
 from lstmbench.batches import partition
 from lstmbench.worker.answers import InvalidAnswer, check_ids, check_loss, check_parameters
+from lstmbench.worker.messages import INTERFACE
 
 BATCHES = partition(np.arange(100), 2, 3)
 TOKENS = BATCHES.tokens
@@ -22,14 +23,14 @@ TOKENS = BATCHES.tokens
     [
         (EpochLoss(math.nan, TOKENS), "nan", "nan"),
         (EpochLoss(-math.inf, TOKENS), "nan", "inf"),
-        (EpochLoss(np.float64(1.0), TOKENS), "protocol", "nats as float, came float64"),
-        (EpochLoss(1, TOKENS), "protocol", "nats as float, came int"),
-        (EpochLoss(1.0, float(TOKENS)), "protocol", "tokens as int, came float"),  # type: ignore[arg-type]
-        (EpochLoss(1.0, np.int64(TOKENS)), "protocol", "tokens as int, came int64"),  # type: ignore[arg-type]
-        (EpochLoss(1.0, 1), "protocol", f"expected {TOKENS} tokens, came 1"),
-        ((1.0, TOKENS), "protocol", "expected an EpochLoss, came tuple"),
-        (1.0, "protocol", "expected an EpochLoss, came float"),
-        (None, "protocol", "expected an EpochLoss, came NoneType"),
+        (EpochLoss(np.float64(1.0), TOKENS), INTERFACE, "nats as float, got float64"),
+        (EpochLoss(1, TOKENS), INTERFACE, "nats as float, got int"),
+        (EpochLoss(1.0, float(TOKENS)), INTERFACE, "tokens as int, got float"),  # type: ignore[arg-type]
+        (EpochLoss(1.0, np.int64(TOKENS)), INTERFACE, "tokens as int, got int64"),  # type: ignore[arg-type]
+        (EpochLoss(1.0, 1), INTERFACE, f"expected {TOKENS} tokens, got 1"),
+        ((1.0, TOKENS), INTERFACE, "expected an EpochLoss, got tuple"),
+        (1.0, INTERFACE, "expected an EpochLoss, got float"),
+        (None, INTERFACE, "expected an EpochLoss, got NoneType"),
     ],
 )
 def test_losses_that_are_refused(loss: Any, reason: str, words: str) -> None:
@@ -61,9 +62,9 @@ def test_a_sound_loss_is_taken() -> None:
     ids=repr,
 )
 def test_ids_that_are_refused(ids: Any) -> None:
-    with pytest.raises(InvalidAnswer, match=r"expected .* came") as refused:
+    with pytest.raises(InvalidAnswer, match=r"expected .* got") as refused:
         check_ids(ids, length=4, vocabulary_size=9)
-    assert refused.value.reason == "protocol"
+    assert refused.value.reason == INTERFACE
 
 
 @pytest.mark.parametrize("ids", [[0, 8, 1, 1], [3] * 4])
@@ -73,9 +74,9 @@ def test_sound_ids_are_taken(ids: list[int]) -> None:
 
 @pytest.mark.parametrize("parameters", [None, {}, [np.ones(1)]])
 def test_parameters_that_are_refused(parameters: Any) -> None:
-    with pytest.raises(InvalidAnswer, match="expected Parameters, came") as refused:
+    with pytest.raises(InvalidAnswer, match="expected Parameters, got") as refused:
         check_parameters(parameters)
-    assert refused.value.reason == "protocol"
+    assert refused.value.reason == INTERFACE
 
 
 def test_sound_parameters_are_taken() -> None:

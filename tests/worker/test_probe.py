@@ -10,8 +10,9 @@ import pytest
 
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalExecutor
+from lstmbench.worker.messages import Copy, LoadProbe, Matmul
 
-LOAD = {"do": "load", "cpus": None, "threads": 2, "dtype": "float32"}
+LOAD = LoadProbe(cpus=None, threads=2, dtype="float32")
 
 
 @pytest.fixture
@@ -22,12 +23,12 @@ def probe(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_it_multiplies_and_copies_as_often_as_asked(probe: Any) -> None:
-    assert "numpy" in probe.ask(LOAD, 60)["library"]
+    assert "numpy" in probe.ask(LOAD, 60).library
     for side in (64, 32):
-        seconds = probe.ask({"do": "product", "side": side, "count": 3}, 60)["seconds"]
+        seconds = probe.ask(Matmul(side, count=3), 60).seconds
         assert len(seconds) == 3
         assert min(seconds) > 0
-    seconds = probe.ask({"do": "copy", "size": 1 << 16, "count": 2}, 60)["seconds"]
+    seconds = probe.ask(Copy(1 << 16, count=2), 60).seconds
     assert len(seconds) == 2
     assert min(seconds) > 0
 
@@ -35,4 +36,4 @@ def test_it_multiplies_and_copies_as_often_as_asked(probe: Any) -> None:
 def test_what_it_cannot_do_ends_it(probe: Any) -> None:
     probe.ask(LOAD, 60)
     with pytest.raises(WorkerLost):
-        probe.ask({"do": "product", "side": -1, "count": 1}, 60)
+        probe.ask(Matmul(-1, count=1), 60)

@@ -1,0 +1,317 @@
+"""Benchmarks from Python: run one, open what was recorded, and look at the figures.
+
+``lstmbench.run`` and ``lstmbench.load`` are these functions; the command line is a user of them.
+"""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from lstmbench.errors import UserError
+from lstmbench.records.record import Record
+from lstmbench.runner.options import Options
+
+if TYPE_CHECKING:
+    import os
+
+    from pandas import DataFrame
+
+    from lstmbench.analysis.compare import Comparison
+    from lstmbench.analysis.tables import Row, Table
+
+T = TypeVar("T")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted; ``results`` holds what was recorded until then."""
+
+    def __init__(self, results: Results) -> None:
+        super().__init__("the run was interrupted; what was recorded is kept")
+        self.results = results
+
+
+class Results(Sequence[Record]):
+    """Records, and what is computed from them.
+
+    A sequence of :class:`lstmbench.records.record.Record`, one for each trial. ``paths`` are the
+    folders and files they are from. ``damaged`` has a line for each file that could not be read.
+    ``stopped`` is why sampling ended, where a stopping rule ended it; ``warnings`` are lines about
+    the run.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        paths: Sequence[Path] = (),
+        *,
+        damaged: Sequence[str] = (),
+        stopped: str | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self.records = tuple(records)
+        self.paths = tuple(paths)
+        self.damaged = tuple(damaged)
+        self.stopped = stopped
+        self.warnings = tuple(warnings)
+
+    @property
+    def path(self) -> Path:
+        """The folder of a run; raises :class:`UserError` for records of several paths."""
+        if len(self.paths) != 1:
+            raise UserError(f"these results are from {len(self.paths)} paths: see .paths")
+        return self.paths[0]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.records[index]
+
+    def __repr__(self) -> str:
+        labels = dict.fromkeys(record.trial.label for record in self.records)
+        return f"<Results: {len(self.records)} records of {', '.join(labels) or 'nothing'}>"
+
+    def tables(self, relative_to: str | None = None) -> list[Table]:
+        """One table for each set of conditions, as ``lstmbench report`` shows them.
+
+        With ``relative_to``, a backend or ``BACKEND:MODE``, rows know their speed relative to it;
+        raises :class:`UserError` if there is no such row.
+        """
+        from lstmbench.analysis.tables import tables_from
+
+        return tables_from(self.records, relative_to)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all tables; a row is the trials that differ only in repeat."""
+        return [row for table in self.tables() for row in table.rows]
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Every figure of each row at full precision, by the keys of ``--format json``.
+
+        Speeds are tokens per second with their 95 % interval (``tokens_per_second``, ``..._low``,
+        ``..._high``); a figure that is not known is ``None``.
+        """
+        return [
+            {**row.to_json(), "rank": rank}
+            for table in self.tables()
+            for row, rank in zip(table.rows, table.ranks, strict=True)
+        ]
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """The raw series: one entry for each epoch of each trial, seconds and nats as measured."""
+        return [
+            {
+                **_identity(record),
+                "epoch": number,
+                "seconds": seconds,
+                "nats": nats,
+                "tokens": tokens,
+            }
+            for record in self.records
+            for number, (seconds, nats, tokens) in enumerate(
+                zip(record.epochs.seconds, record.epochs.nats, record.epochs.tokens, strict=True),
+                start=1,
+            )
+        ]
+
+    def to_frame(self, of: str = "figures") -> DataFrame:
+        """``figures`` or ``epochs`` as a pandas DataFrame, a line for each of their entries.
+
+        Raises :class:`UserError` where pandas is not installed.
+        """
+        entries = {"figures": self.figures, "epochs": self.epochs}
+        if of not in entries:
+            raise UserError(f"to_frame({of!r}): there are: {', '.join(entries)}")
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError("to_frame() needs pandas: pip install pandas") from error
+        return pandas.DataFrame(entries[of]())
+
+    def only(self, backend: str) -> Results:
+        """The records of a backend, or of ``BACKEND:MODE``.
+
+        Raises :class:`UserError` if there are none.
+        """
+        from lstmbench.plugin.manager import unknown
+
+        found = [r for r in self if backend in (r.trial.label, r.trial.backend)]
+        if not found:
+            raise unknown(
+                "backend", backend, {n for r in self for n in (r.trial.label, r.trial.backend)}
+            )
+        return Results(found, self.paths)
+
+    def compare(self, a: str, b: str) -> list[Comparison]:
+        """Each figure of ``a`` relative to ``b``, both a backend or ``BACKEND:MODE``.
+
+        Ratios are ``a``'s value over ``b``'s, with their 95 % interval and a verdict for ``a``.
+        Raises :class:`UserError` if one is not there, or if they differ in more than backend and
+        mode.
+        """
+        return compare(self.only(a), self.only(b))
+
+
+def compare(a: Results, b: Results) -> list[Comparison]:
+    """As :meth:`Results.compare`, between any two sets of records, of different runs for example.
+
+    Each set must be of one backend and mode, and all of the same conditions.
+    """
+    from lstmbench.analysis import compare as analysis
+
+    for side in (a, b):
+        labels = sorted({record.trial.label for record in side})
+        if len(labels) != 1:
+            raise UserError(
+                f"one backend and mode is compared with another, not {', '.join(labels) or 'none'}"
+            )
+    different = analysis.differences(a.records, b.records)
+    for name, (ours, theirs) in different.items():
+        raise UserError(
+            f"A and B differ in {', '.join(different)} ({name}: {ours} against {theirs}): "
+            "nothing follows for the backends"
+        )
+    return analysis.compare(a.records, b.records)
+
+
+def run(
+    backends: str | Sequence[str] = Options.backends,
+    *,
+    modes: str | Sequence[str] = Options.modes,
+    devices: str | Sequence[str] = Options.devices,
+    protocol: str = Options.protocol,
+    epochs: int | Sequence[int] | None = None,
+    hidden_size: int | Sequence[int] | None = None,
+    batch_size: int | Sequence[int] | None = None,
+    steps: int | Sequence[int] | None = None,
+    learning_rate: float | Sequence[float] | None = None,
+    layers: int | Sequence[int] | None = None,
+    dtype: str = Options.dtype,
+    seed: int = Options.seed,
+    init: str = Options.init,
+    repeats: int | None = None,
+    precision: float | None = None,
+    budget: float | None = None,
+    yes: bool = False,
+    corpus: str | None = None,
+    corpus_file: str | os.PathLike[str] | None = None,
+    threads: int | Sequence[int] | None = None,
+    env: Mapping[str, str] | Sequence[str] = (),
+    interleave: bool = True,
+    timeout: float = Options.timeout,
+    prepare_timeout: float = Options.prepare_timeout,
+    store: str | os.PathLike[str] = Options.store,
+    progress: bool = False,
+) -> Results:
+    """Train each backend on each device and return what was recorded.
+
+    The arguments are the options of ``lstmbench run`` with the same defaults; where several names
+    or numbers can be given, a sequence gives them. Records and logs are in a new folder of
+    ``store``, the result's ``path``. With ``progress``, warnings and what happens are shown on
+    standard error; nothing is printed otherwise.
+
+    A trial that fails is a record that says so, not an exception. Raises :class:`UserError` for
+    what cannot be run at all, with the text of the command line, and :class:`Interrupted` (a
+    ``KeyboardInterrupt``) with what was recorded until then.
+    """
+    from lstmbench.runner.run import check, conduct
+
+    options = Options(
+        backends=_names(backends),
+        modes=_names(modes),
+        devices=_names(devices),
+        protocol=protocol,
+        epochs=_whole("epochs", epochs),
+        hidden_size=_whole("hidden_size", hidden_size),
+        batch_size=_whole("batch_size", batch_size),
+        steps=_whole("steps", steps),
+        learning_rate=_numbers("learning_rate", learning_rate),
+        layers=_whole("layers", layers),
+        dtype=dtype,
+        seed=_one("seed", seed),
+        init=init,
+        repeats=None if repeats is None else _one("repeats", repeats),
+        precision=precision,
+        budget=budget,
+        yes=yes,
+        corpus=corpus,
+        corpus_file=None if corpus_file is None else Path(corpus_file),
+        threads=_whole("threads", threads),
+        env=[f"{k}={v}" for k, v in env.items()] if isinstance(env, Mapping) else list(env),
+        no_interleave=not interleave,
+        timeout=timeout,
+        prepare_timeout=prepare_timeout,
+        store=Path(store),
+    )
+    done = conduct(check(options), options.store, progress=progress)
+    results = Results(done.records, [done.run.folder], stopped=done.stopped, warnings=done.warnings)
+    if not done.finished:
+        raise Interrupted(results)
+    return results
+
+
+def load(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Results:
+    """The records of runs, stores, published stores and bundles, whichever version wrote them.
+
+    Files that cannot be read are left out and named in ``damaged``. Raises :class:`UserError` for
+    a path that is none of these.
+    """
+    from lstmbench.records.store import load as load_records
+
+    several = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
+    places = [Path(path) for path in several]
+    loaded = load_records(places)
+    return Results(loaded.records, places, damaged=loaded.damaged)
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    trial = record.trial
+    return {
+        "backend": trial.backend,
+        "mode": trial.mode,
+        "device": trial.device,
+        "seed": trial.seed,
+        "repeat": trial.repeat,
+    }
+
+
+def _names(value: str | Sequence[str]) -> str:
+    return value if isinstance(value, str) else ",".join(value)
+
+
+def _several(value: T | Iterable[T]) -> list[T]:
+    alone = isinstance(value, str) or not isinstance(value, Iterable)
+    return [cast(T, value)] if alone else list(cast(Iterable[T], value))
+
+
+def _one(option: str, value: int) -> int:
+    try:
+        return operator.index(value)  # NumPy's integers too
+    except TypeError:
+        raise _wrong(option, value, "a whole number") from None
+
+
+def _whole(option: str, value: int | Sequence[int] | None) -> list[int] | None:
+    return None if value is None else [_one(option, number) for number in _several(value)]
+
+
+def _numbers(option: str, value: float | Sequence[float] | None) -> list[float] | None:
+    if value is None:
+        return None
+    found = _several(value)
+    for number in found:
+        if not isinstance(number, numbers.Real):
+            raise _wrong(option, number, "a number")
+    return [float(number) for number in found]
+
+
+def _wrong(option: str, value: object, expected: str) -> UserError:
+    return UserError(f"--{option.replace('_', '-')} {value!r}: expected {expected}")

@@ -1,0 +1,60 @@
+"""What a run may be asked for, by the command line and by Python alike, with the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of ``lstmbench run``; names and numbers are not checked yet.
+
+    Lists of names are one text with commas, as on the command line. Several values of a
+    hyper-parameter, or of ``threads``, make a sweep.
+    """
+
+    backends: str = "all"
+    modes: str = "default"
+    devices: str = "all"
+    protocol: str = "d2l"
+    epochs: Sequence[int] | None = None
+    hidden_size: Sequence[int] | None = None
+    batch_size: Sequence[int] | None = None
+    steps: Sequence[int] | None = None
+    learning_rate: Sequence[float] | None = None
+    layers: Sequence[int] | None = None
+    dtype: str = "float32"
+    seed: int = 0
+    init: str = "shared"
+    repeats: int | None = None
+    precision: float | None = None
+    budget: float | None = None
+    yes: bool = False
+    corpus: str | None = None
+    corpus_file: Path | None = None
+    threads: Sequence[int] | None = None
+    env: Sequence[str] = ()
+    no_interleave: bool = False
+    timeout: float = 300.0
+    prepare_timeout: float = 900.0
+    store: Path = Path("lstmbench-runs")
+
+    def command(self) -> list[str]:
+        """The command line that asks for the same; defaults are left out."""
+        words = ["lstmbench", "run"]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value == option.default:
+                continue
+            flag = f"--{option.name.replace('_', '-')}"
+            if value is True:
+                words.append(flag)
+            elif option.name == "env":
+                words += [word for assignment in value for word in (flag, assignment)]
+            elif isinstance(value, (str, Path, int, float)):
+                words += [flag, str(value)]
+            else:
+                words += [flag, ",".join(map(str, value))]
+        return words

@@ -1,0 +1,45 @@
+"""What a run shows when it has ended: its table, and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from lstmbench.analysis.tables import tables_from
+from lstmbench.messages import storable
+from lstmbench.records.record import Record, Status
+from lstmbench.records.store import write_atomically
+from lstmbench.report import text
+
+
+def show(records: Sequence[Record], folder: Path, stopped: str | None = None) -> None:
+    """Print the table; keep it and the plots in the run's folder."""
+    from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
+
+    tables = tables_from(records)
+    click.echo(text.render(tables, "plain"))
+    click.echo(f"\nRecords, logs, table and plots: {storable(str(folder))}")
+    if stopped:
+        click.echo(f"Sampling ended: {stopped}.")
+    write_atomically(folder / "table.md", text.render(tables, "github") + "\n")
+    for name, svg in all_svgs(tables).items():
+        write_atomically(folder / name, svg)
+
+
+def exit_code(records: Sequence[Record], *, named_backends: bool, named_devices: bool) -> int:
+    """1 if a trial failed, or if what the user named is available nowhere it was asked for."""
+    if any(record.status == Status.FAILED for record in records):
+        return 1
+    had = [record.trial for record in records if record.status != Status.UNAVAILABLE]
+    for record in records:
+        if record.status != Status.UNAVAILABLE:
+            continue
+        missing_backend = record.trial.backend not in {trial.backend for trial in had}
+        missing_device = record.trial.device not in {trial.device for trial in had}
+        if named_backends and (named_devices or missing_backend):
+            return 1
+        if named_devices and missing_device:
+            return 1
+    return 0
