@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 import click
 
@@ -12,9 +13,10 @@ _UNSTORABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def tell(lines: Iterable[str], prefix: str = "lstmbench: ") -> None:
-    """What the user should know, a line each, on standard error."""
+    """What the user should know, a line each, on standard error; lost where that is gone."""
     for line in lines:
-        click.echo(f"{prefix}{one_line(line)}", err=True)
+        with suppress(OSError):
+            click.echo(f"{prefix}{one_line(line)}", err=True)
 
 
 def error(message: str) -> None:

@@ -29,6 +29,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     from lstmbench.records.filters import only
     from lstmbench.records.parse import read_record
     from lstmbench.records.store import load
+    from lstmbench.runner.journal import recover
 
     path, at, label = text.rpartition("@")
     if not at or Path(text).exists():
@@ -36,6 +37,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     if Path(path).suffix == ".json" and Path(path).is_file():
         records = [read_record(Path(path))]
     else:
+        tell(recover([Path(path)]))
         loaded = load([Path(path)])
         tell(loaded.damaged)
         damaged += loaded.damaged

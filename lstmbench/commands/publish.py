@@ -77,6 +77,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     from lstmbench.publish import block, targets
     from lstmbench.records import filters
     from lstmbench.records.store import check_readable
+    from lstmbench.runner.journal import recover
 
     wanted = filters.parse(options["only"])
     into, summary, bundle = options["into"], options["summary"], options["bundle"]
@@ -88,6 +89,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     if chosen and to is None:
         raise UserError("--target takes a published store: name it with --to")
     check_readable(runs)
+    tell(recover(runs))
     page = block.Page(into, options["block"]) if into else None
     lines: dict[str, None] = {}  # each once, in order
     shown: Sequence[Path] = runs

@@ -19,9 +19,11 @@ def verify(path: Path) -> None:
     against itself. Prints "verified", or each mismatch with its file and field; then the exit code
     is 1.
     """
-    from lstmbench.messages import one_line
+    from lstmbench.messages import one_line, tell
+    from lstmbench.runner.journal import recover
     from lstmbench.verify.stores import verify as check
 
+    tell(recover([path]))
     report = check(path)
     for line in report.mismatches:
         click.echo(one_line(line))

@@ -6,9 +6,8 @@ not. How a group is led through its trials is in :mod:`lstmbench.runner.group`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +25,9 @@ from lstmbench.runner.channel import Executor
 from lstmbench.runner.context import Context, Limits, Observer, Outcome, Unbreakable
 from lstmbench.runner.group import Group
 from lstmbench.runner.interrupts import deferred_interrupts, interruptible, uninterruptible
+from lstmbench.runner.journal import KILLED, Journal
 from lstmbench.runner.plan import Plan
+from lstmbench.runner.scratch import ScratchFolder
 from lstmbench.runner.trial_state import TrialState
 from lstmbench.worker.messages import INTERFACE
 
@@ -81,6 +82,7 @@ class Conductor:
         self.records: list[Record] = []
         self.stopped: str | None = None
         self._states = {trial.name: self._state(trial) for trial in plan.trials}
+        self._journal = Journal(run)
         self._begun = set() if sampler else set(self._states)
         self._machine = Machine(
             digest=facts.digest(), facts=facts.facts(), versions=facts.versions()
@@ -92,8 +94,8 @@ class Conductor:
         False if it was interrupted. Every trial that was begun, and without a sampler every trial
         of the plan, has its record, whatever is raised.
         """
-        with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
-            tokens = Path(folder) / "tokens.npy"
+        with ScratchFolder() as folder, closing(self._journal):
+            tokens = folder / "tokens.npy"
             np.save(tokens, self.corpus.ids, allow_pickle=False)
             try:
                 with interruptible():
@@ -137,6 +139,8 @@ class Conductor:
             limits=self.limits,
             raw_environment=self.raw_environment,
             measure_peak=self.measure_peak,
+            journal=self._journal,
+            known=self._known,
             record=self._record,
         )
 
@@ -160,6 +164,9 @@ class Conductor:
         done = {record.trial.name for record in self.records}
         return [self._states[name] for name in self._states if name in self._begun - done]
 
+    def _known(self, state: TrialState) -> None:
+        self._journal.known(self._folded(state, Outcome(Status.INTERRUPTED, message=KILLED)))
+
     def _record(self, state: TrialState, outcome: Outcome) -> None:
         """Fold a state into its record and write it; never one that could not be read again."""
         try:
@@ -177,6 +184,7 @@ class Conductor:
             except Exception:
                 self.records.remove(record)
                 raise
+            self._journal.recorded(state.trial.name)
         self.observer.recorded(record)
 
     def _folded(self, state: TrialState, outcome: Outcome) -> Record:

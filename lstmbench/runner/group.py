@@ -154,6 +154,7 @@ class Group:
     def _prepare(self, state: TrialState) -> None:
         context, trial = self.context, state.trial
         context.observer.phase(trial, "loading")
+        context.known(state)
         spec = context.specs[trial.backend]
         environment = {**spec.environment, **context.raw_environment}
         channel = context.executor.start(Launch(state.log, trial.threads, environment))
@@ -169,6 +170,7 @@ class Group:
         state.loaded(channel.ask(load, context.limits.prepare))
         context.observer.phase(trial, "preparing")
         state.prepared(channel.ask(Prepare(), context.limits.prepare))
+        context.known(state)
         context.observer.phase(trial, "ready")
 
     def _ask(self, live: LiveTrial, request: Request[A]) -> A:
@@ -182,7 +184,9 @@ class Group:
         after = counter() if counter else None
         self._check_tokens(trial, "train", answer.tokens)
         joules = None if before is None or after is None else after - before
-        state.series.append(EpochResult(answer.seconds, answer.nats, answer.tokens, joules))
+        epoch = EpochResult(answer.seconds, answer.nats, answer.tokens, joules)
+        state.series.append(epoch)
+        self.context.journal.epoch(trial.name, epoch)
         done, every = len(state.series), trial.protocol.validate_every
         self.context.observer.epoch(
             trial,
@@ -212,15 +216,15 @@ class Group:
     def _evaluate(self, live: LiveTrial, split: str) -> None:
         answer = self._ask(live, Evaluate(split))
         self._check_tokens(live.trial, split, answer.tokens)
-        live.state.evaluations.append(
-            Evaluation(
-                split=split,
-                epoch=len(live.state.series),
-                nats=answer.nats,
-                tokens=answer.tokens,
-                floor=self._source_nats(live.trial, split),
-            )
+        evaluation = Evaluation(
+            split=split,
+            epoch=len(live.state.series),
+            nats=answer.nats,
+            tokens=answer.tokens,
+            floor=self._source_nats(live.trial, split),
         )
+        live.state.evaluations.append(evaluation)
+        self.context.journal.evaluation(live.trial.name, evaluation)
 
     def _check_tokens(self, trial: Trial, split: str, got: int) -> None:
         """Raise :class:`WorkerLost` unless every token of the split was counted."""

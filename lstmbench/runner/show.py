@@ -15,17 +15,19 @@ from lstmbench.report import text
 
 
 def show(records: Sequence[Record], folder: Path, stopped: str | None = None) -> None:
-    """Print the table; keep it and the plots in the run's folder."""
+    """Print the table; keep it and the plots in the run's folder, also where printing fails."""
     from lstmbench.report.plots import all_svgs  # matplotlib is slow to import
 
     tables = tables_from(records)
-    click.echo(text.render(tables, "plain"))
-    click.echo(f"\nRecords, logs, table and plots: {storable(str(folder))}")
-    if stopped:
-        click.echo(f"Sampling ended: {stopped}.")
-    write_atomically(folder / "table.md", text.render(tables, "github") + "\n")
-    for name, svg in all_svgs(tables).items():
-        write_atomically(folder / name, svg)
+    try:
+        click.echo(text.render(tables, "plain"))
+        click.echo(f"\nRecords, logs, table and plots: {storable(str(folder))}")
+        if stopped:
+            click.echo(f"Sampling ended: {stopped}.")
+    finally:
+        write_atomically(folder / "table.md", text.render(tables, "github") + "\n")
+        for name, svg in all_svgs(tables).items():
+            write_atomically(folder / name, svg)
 
 
 def exit_code(records: Sequence[Record], *, named_backends: bool, named_devices: bool) -> int:

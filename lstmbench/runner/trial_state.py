@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -91,12 +92,7 @@ class TrialState:
         machine: Machine,
     ) -> Record:
         """All that is known of the trial, without secrets and safe to store."""
-        epochs = self._epochs()
-        found = {
-            "disturbed": disturbed(self.system_load),
-            "suspect": suspect(epochs.nats, self.evaluations),
-            "unsettled": unsettled(epochs),
-        }
+        epochs = epochs_from(self.series)
         return Record(
             trial=self.trial,
             source=source,
@@ -106,12 +102,12 @@ class TrialState:
             status=status,
             reason=reason,
             message=_clean(" ".join(message[:MAX_MESSAGE].split())),
-            flags=[flag for flag, raised in found.items() if raised],
+            flags=raised_flags(epochs, self.evaluations, self.system_load),
             parity=self.parity,
             epochs=epochs,
             evaluations=self.evaluations,
             continuations=self.continuations,
-            log_tail=_clean(_tail(self.log)),
+            log_tail=log_tail(self.log),
             phases=self.phases,
             memory=self.memory,
             digests=self.digests,
@@ -124,16 +120,6 @@ class TrialState:
     def bare(self) -> TrialState:
         """The same trial with nothing but its log."""
         return TrialState(self.trial, self.log)
-
-    def _epochs(self) -> Epochs:
-        joules = [epoch.joules for epoch in self.series if epoch.joules is not None]
-        return Epochs(
-            seconds=[epoch.seconds for epoch in self.series],
-            nats=[epoch.nats for epoch in self.series],
-            tokens=[epoch.tokens for epoch in self.series],
-            # a counter that stopped counting has no figure
-            joules=joules if len(joules) == len(self.series) else [],
-        )
 
 
 @dataclass(eq=False)
@@ -149,15 +135,39 @@ class LiveTrial:
         return self.state.trial
 
 
+def epochs_from(series: Sequence[EpochResult]) -> Epochs:
+    """The series as records hold it."""
+    joules = [epoch.joules for epoch in series if epoch.joules is not None]
+    return Epochs(
+        seconds=[epoch.seconds for epoch in series],
+        nats=[epoch.nats for epoch in series],
+        tokens=[epoch.tokens for epoch in series],
+        # a counter that stopped counting has no figure
+        joules=joules if len(joules) == len(series) else [],
+    )
+
+
+def raised_flags(
+    epochs: Epochs, evaluations: Sequence[Evaluation], system_load: SystemLoad | None
+) -> list[str]:
+    """The flags of a record with these series."""
+    found = {
+        "disturbed": disturbed(system_load),
+        "suspect": suspect(epochs.nats, evaluations),
+        "unsettled": unsettled(epochs),
+    }
+    return [flag for flag, raised in found.items() if raised]
+
+
 def _clean(text: str) -> str:
     return storable(scrub(text))
 
 
-def _tail(log: Path) -> str:
-    """The end of a log, of which only the end is read."""
+def log_tail(log: Path) -> str:
+    """What a record keeps of a log; no more than that is read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_LOG_TAIL))
-            return file.read(MAX_LOG_TAIL).decode(errors="replace")
+            return _clean(file.read(MAX_LOG_TAIL).decode(errors="replace"))
     except OSError:
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from lstmbench.backend import INTERFACE, BackendSpec
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel
+from lstmbench.runner.scratch import ScratchFolder
 from lstmbench.testing.checks import CHECKS
 from lstmbench.worker.messages import Check, Checked, KitLoaded, LoadKit
 
@@ -102,8 +102,8 @@ def run_checks(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterato
 
 
 def _run(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterator[Outcome]:
-    with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
-        child = _Child(spec, device, mode, dtype, Path(folder) / "log")
+    with ScratchFolder() as folder:
+        child = _Child(spec, device, mode, dtype, folder / "log")
         try:
             yield from _all(child, spec)
         finally:
