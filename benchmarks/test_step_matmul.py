@@ -1,4 +1,4 @@
-"""A time step's matmul in both orders of its operands and a square matmul, in interleaved.
+"""A time step's matmul in both orders of its operands and a square matmul, interleaved.
 
 The step of the default protocol multiplies a state ``[32, 256]`` by a kernel ``[256, 1024]``; with
 the batch last it multiplies ``[1024, 256]`` by ``[256, 32]``. The arithmetic is the same.

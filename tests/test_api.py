@@ -322,6 +322,7 @@ def test_public_names_are_shown_and_importable() -> None:
         _ = lstmbench.no_such_name
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_documents_run(cli: Any, program: Any) -> None:
     text = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)

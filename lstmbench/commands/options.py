@@ -86,16 +86,6 @@ def store_option(command: Command) -> Command:
     )(command)
 
 
-def only_option(command: Command) -> Command:
-    """Which records are meant; the values are read by :func:`lstmbench.records.filters.parse`."""
-    return click.option(
-        "--only",
-        multiple=True,
-        metavar="FIELD=VALUE",
-        help="The trials with this protocol, init, seed, hidden_size, ...",
-    )(command)
-
-
 published_option = click.option(
     "--published",
     is_flag=True,

@@ -1,6 +1,6 @@
 """The list of checks, in the order in which a mistake should first show.
 
-A check raises ``AssertionError`` saying what was expected and what got. ``needs`` names the
+A check raises ``AssertionError`` that says what was expected and what it got. ``needs`` names the
 checks whose failure makes it meaningless: it is then blocked. The docstring's first line is what
 the check asserts, the second paragraph what the author does about a failure.
 """

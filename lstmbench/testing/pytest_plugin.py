@@ -35,7 +35,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def training_step(request: Any, tmp_path: Any) -> Iterator[Callable[[], None]]:
-    """One training step of the default protocol, of each installed backend in round.
+    """One training step of the default protocol, of each installed backend in turn.
 
     A call trains one window of 32 x 35 tokens in a worker process that has proven parity, and
     returns when the updated parameters exist; asking costs about a tenth of a millisecond. A call

@@ -284,7 +284,7 @@ class LoadProbe(Request[ProbeLoaded], name="load_probe"):
 
 @dataclass(frozen=True)
 class KitLoaded(Answer):
-    """Frameworks that got in with the plugin's package, before its backend was asked for."""
+    """Frameworks that the plugin's package imported, before its backend was asked for."""
 
     frameworks: list[str]
 
