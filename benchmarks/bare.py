@@ -9,16 +9,18 @@ from __future__ import annotations
 import sys
 import time
 
-import numpy as np
 import torch
 from torch import nn
 
 from lstmbench.backend import Task
-from lstmbench.batches import Batches, partition
+from lstmbench.batches import Batches
+from lstmbench.worker.arrays import read_batches
 from lstmbench.worker.idle import when_idle
 from lstmbench.worker.loop import Handlers, OutOfOrder, Session, main, set_cpus
 from lstmbench.worker.memory import resident
 from lstmbench.worker.messages import (
+    Build,
+    Built,
     EpochTrained,
     LoadTrial,
     TrainEpoch,
@@ -28,18 +30,15 @@ from lstmbench.worker.messages import (
 
 
 class BareLoop:
-    """The model, its text and its training."""
+    """The model and its training."""
 
-    def __init__(self, task: Task, ids: np.ndarray) -> None:
+    def __init__(self, task: Task) -> None:
         torch.set_num_threads(task.threads)
-        self.ids, self.training = ids, task.training
+        self.training = task.training
         self.size, self.hidden = task.model.vocabulary_size, task.model.hidden_size
         self.rnn = nn.LSTM(self.size, self.hidden)
         self.linear = nn.Linear(self.hidden, self.size)
         self.parameters = [*self.rnn.parameters(), *self.linear.parameters()]
-
-    def batches(self, offset: int) -> Batches:
-        return partition(self.ids, self.training.batch_size, self.training.steps, offset)
 
     def clip(self, theta: float) -> None:
         norm = torch.sqrt(sum(torch.sum(p.grad**2) for p in self.parameters))
@@ -71,25 +70,32 @@ class BareLoop:
 
 
 class BareSession(Session):
-    """Load, then epochs."""
+    """Load, build, then epochs."""
 
     def __init__(self) -> None:
         self._loop: BareLoop | None = None
 
     def handlers(self) -> Handlers:
-        return {LoadTrial: self.load, TrainEpoch: self.epoch, WaitUntilIdle: when_idle}
+        return {
+            LoadTrial: self.load,
+            Build: self.build,
+            TrainEpoch: self.epoch,
+            WaitUntilIdle: when_idle,
+        }
 
     def load(self, request: LoadTrial) -> TrialLoaded:
         set_cpus(request.cpus)
-        start, stop = request.splits["train"]
+        return TrialLoaded(0.0, resident())
+
+    def build(self, request: Build) -> Built:
         begin = time.perf_counter()
-        self._loop = BareLoop(request.task, np.load(request.tokens)[start:stop])
-        return TrialLoaded(time.perf_counter() - begin, resident())
+        self._loop = BareLoop(request.task)
+        return Built(time.perf_counter() - begin, 0.0)
 
     def epoch(self, request: TrainEpoch) -> EpochTrained:
         if self._loop is None:
-            raise OutOfOrder("the bare loop must be asked to load first")
-        batches = self._loop.batches(request.offset)
+            raise OutOfOrder("the bare loop must be asked to build first")
+        batches = read_batches(request.batches)
         begin = time.perf_counter()
         nats = self._loop.train(batches)
         return EpochTrained(time.perf_counter() - begin, nats, batches.tokens)

@@ -9,11 +9,12 @@ from typing import Any
 
 from lstmbench.analysis import intervals, series
 from lstmbench.batches import draw_offsets
+from lstmbench.machine import facts
 from lstmbench.plugin import manager
 from lstmbench.protocol import D2L
-from lstmbench.runner.channel import Channel
-from lstmbench.testing.bench import TIMEOUT, prepared_worker, start_worker
-from lstmbench.worker.messages import TrainEpoch, WaitUntilIdle
+from lstmbench.runner.live import LiveTrial
+from lstmbench.testing.bench import bundled, prepared_worker, start_worker
+from lstmbench.worker.messages import Build, LoadTrial, TrainEpoch, WaitUntilIdle
 
 PAIRS, ROUNDS, WARM_UP = 6, 35, 5
 
@@ -36,8 +37,9 @@ def test_torch_against_a_bare_loop(tmp_path: Path, benchmark: Any, monkeypatch: 
     benchmark.extra_info["share_of_a_round_spent_training"] = share.value
     benchmark.extra_info["share_interval"] = [share.low, share.high]
     spec = manager.find_backend(manager.load(), "torch")
-    with prepared_worker(spec, "eager", "cpu", D2L, tmp_path) as channel:
-        benchmark.pedantic(lambda: channel.ask(TrainEpoch(0), TIMEOUT), rounds=10, warmup_rounds=1)
+    with prepared_worker(spec, "eager", "cpu", D2L, tmp_path) as live:
+        request = TrainEpoch(live.give(bundled(D2L)))
+        benchmark.pedantic(lambda: live.ask(request), rounds=10, warmup_rounds=1)
 
 
 def pair(folder: Path) -> tuple[float, float]:
@@ -48,15 +50,20 @@ def pair(folder: Path) -> tuple[float, float]:
     with ExitStack() as stack:
         backend = stack.enter_context(prepared_worker(spec, "eager", "cpu", D2L, folder))
         bare = stack.enter_context(start_worker(spec, "eager", "cpu", D2L, folder, "bare"))
-        sides: list[tuple[str, Channel]] = [("bare", bare), ("backend", backend)]
+        start = bundled(D2L)
+        bare.ask(LoadTrial(spec.factory, [], "", facts.choose_cpus(bare.trial.threads)))
+        bare.ask(Build(bare.trial.task(bare.model.vocabulary_size), bare.give(start), None))
+        sides: list[tuple[str, LiveTrial]] = [("bare", bare), ("backend", backend)]
         for done, offset in enumerate(draw_offsets(0, ROUNDS, D2L.steps)):
-            for name, channel in sides[:: 1 if done % 2 else -1]:
+            batches = bundled(D2L, offset)
+            for name, live in sides[:: 1 if done % 2 else -1]:
+                request = TrainEpoch(live.give(batches))
                 begin = time.perf_counter()
-                answer = channel.ask(TrainEpoch(offset), TIMEOUT)
+                answer = live.ask(request)
                 if name == "backend":
                     asked.append(time.perf_counter() - begin)
                 seconds[name].append(answer.seconds)
-                channel.ask(WaitUntilIdle(), TIMEOUT)
+                live.ask(WaitUntilIdle())
 
     def faster(values: list[float]) -> float:
         return series.faster_half_mean(values[WARM_UP:]) or float("nan")

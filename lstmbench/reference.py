@@ -136,7 +136,7 @@ def _layer_backward(
     return flat.reshape(steps, batch, 4 * hidden), d_recurrent
 
 
-def _forward(
+def forward(
     parameters: Parameters, ids: np.ndarray, state: State
 ) -> tuple[np.ndarray, list[_Tape], State]:
     """Logits ``[T, B, V]`` of ids ``[B, T]``, the tapes, and the state after the last step."""
@@ -169,7 +169,7 @@ def gradients(
     their *mean* over the window's tokens, and the state to carry on (a constant for the next
     window).
     """
-    logits, tapes, state = _forward(parameters, inputs, state)
+    logits, tapes, state = forward(parameters, inputs, state)
     nats, d_logits = _cross_entropy(logits, targets)
     np.put_along_axis(
         d_logits,
@@ -231,7 +231,7 @@ def evaluate(parameters: Parameters, batches: Batches) -> EpochLoss:
     state = zero_state(parameters, batches.inputs.shape[1])
     total = 0.0
     for inputs, targets in batches:
-        logits, _, state = _forward(parameters, inputs, state)
+        logits, _, state = forward(parameters, inputs, state)
         total += _cross_entropy(logits, targets)[0]
     return EpochLoss(total, batches.tokens)
 
@@ -242,7 +242,7 @@ def generate(parameters: Parameters, prefix: Sequence[int], length: int) -> list
     state = zero_state(parameters, 1)
     out: list[int] = []
     for _ in range(length):
-        logits, _, state = _forward(parameters, ids, state)
+        logits, _, state = forward(parameters, ids, state)
         out.append(int(logits[-1, 0].argmax()))
         ids = np.asarray([[out[-1]]], dtype=np.int32)
     return out

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import lstmbench.audit
 import lstmbench.worker
 
 FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "keras", "cupy", "mxnet")
@@ -22,8 +23,9 @@ ROOT = Path(__file__).parents[1]
 LEAN = (
     *("", ".backend", ".batches", ".protocol", ".reference", ".errors"),
     *(
-        f".worker.{path.stem}"
-        for path in sorted(Path(lstmbench.worker.__path__[0]).glob("*.py"))
+        f".{folder.__name__.rpartition('.')[2]}.{path.stem}"
+        for folder in (lstmbench.worker, lstmbench.audit)
+        for path in sorted(Path(folder.__path__[0]).glob("*.py"))
         if path.stem != "__init__"
     ),
 )

@@ -8,40 +8,32 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from lstmbench.analysis import impossible
 from lstmbench.analysis.series import rates
-from lstmbench.records.record import Epochs, Evaluation, Flag, SystemLoad
+from lstmbench.records.record import Epochs, Flag, Record, Status
 
 #: Processors that others use, and share of time that is stolen, from which on a record is flagged:
 #: part of the record format.
 INTERFERING_PROCESSORS, STOLEN_SHARE = 0.1, 0.01
-#: Nats below those of the text's own source that chance reaches less than once in a million trials.
-CHANCE_NATS = math.log(1e6)
 #: Values at most between which the slopes of all pairs are looked at.
 MAX_SLOPES = 500
 
 
-def interference(load: SystemLoad | None) -> bool:
-    """Whether others took so much of the machine that speeds may be too low."""
-    return load is not None and (
+def interference(record: Record) -> bool:
+    """Whether others took so much of the machine, or stopped the trial, that it may be slow."""
+    load, activity = record.system_load, record.activity
+    busy = load is not None and (
         load.others >= INTERFERING_PROCESSORS or load.stolen >= STOLEN_SHARE
     )
+    return busy or (activity is not None and activity.stopped > 0)
 
 
-def suspect(nats: Sequence[float], evaluations: Sequence[Evaluation]) -> bool:
-    """Whether a result is too good to be true.
-
-    No loss is negative. And on text from a known source p, any model q fixed before has
-    E[q(text) / p(text)] <= 1, so that by Markov's inequality it spends t nats less than the source
-    with a probability of at most exp(-t) (Ville 1939; the spirit of MLPerf's reference
-    convergence points).
-    """
-    too_good = (
-        e.source_nats is not None and e.nats < e.source_nats - CHANCE_NATS for e in evaluations
-    )
-    return min(nats, default=0.0) < 0 or any(too_good)
+def suspect(record: Record) -> bool:
+    """Whether something in it cannot be true: :mod:`lstmbench.analysis.impossible` says what."""
+    return bool(impossible.reasons(record))
 
 
 def drifting(epochs: Epochs) -> bool:
@@ -63,8 +55,22 @@ def drifting(epochs: Epochs) -> bool:
     return bool(abs(slope) * len(medians) > 0.1 * statistics.median(steady))
 
 
-#: What a rule looks at: the epochs, the evaluations, and the load by others.
-Rule = Callable[[Epochs, Sequence[Evaluation], SystemLoad | None], bool]
+def unaudited(record: Record) -> bool:
+    """Whether nothing but the backend itself vouches for what it trained.
+
+    Records of versions that held no audit are not flagged: all of them would be.
+    """
+    audit = record.audit
+    if audit is None or record.status != Status.OK:
+        return False
+    judged = {part.what for part in audit.parts if part.allowed.keys() & {"parameters", "progress"}}
+    if any(impossible.slower_than_claimed(record)):
+        return True
+    return not {"segment", "challenge"} <= judged
+
+
+#: Whether a record is flagged.
+Rule = Callable[[Record], bool]
 
 
 @dataclass(frozen=True)
@@ -89,19 +95,24 @@ class FlagRule:
 RULES = (
     FlagRule(
         Flag.INTERFERENCE,
-        lambda epochs, evaluations, load: interference(load),
+        interference,
         "other programs kept a tenth of a processor busy, or a hundredth of the time was stolen",
         shared=True,
     ),
     FlagRule(
         Flag.SUSPECT,
-        lambda epochs, evaluations, load: suspect(epochs.nats, evaluations),
-        "a perplexity is too good to be true",
+        suspect,
+        "something in the record cannot be true",
         disqualifies=True,
     ),
     FlagRule(
+        Flag.UNAUDITED,
+        unaudited,
+        "nothing but the backend itself vouches for what it trained",
+    ),
+    FlagRule(
         Flag.DRIFTING,
-        lambda epochs, evaluations, load: drifting(epochs),
+        lambda record: drifting(record.epochs),
         "the steady epochs still drift",
         versioned=True,
     ),
@@ -109,11 +120,9 @@ RULES = (
 BY_NAME = {rule.name: rule for rule in RULES}
 
 
-def raised(
-    epochs: Epochs, evaluations: Sequence[Evaluation], load: SystemLoad | None
-) -> list[Flag]:
-    """The flags of a trial with this result."""
-    return [flag.name for flag in RULES if flag.rule(epochs, evaluations, load)]
+def raised(record: Record) -> list[Flag]:
+    """The flags of a record with these contents, whatever flags it has."""
+    return [flag.name for flag in RULES if flag.rule(record)]
 
 
 def disqualified(flags: Iterable[Flag]) -> bool:

@@ -12,7 +12,13 @@ from lstmbench.plugin.hookspecs import hookimpl
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-def verify(path: Path) -> None:
+@click.option(
+    "--replay",
+    is_flag=True,
+    help="Also train the first epochs of records with shared initial parameters again, by the "
+    "reference, and compare their losses: seconds to minutes for each distinct start.",
+)
+def verify(path: Path, replay: bool) -> None:
     """Check PATH: a published store, a bundle, a run or a store of runs.
 
     Every figure of every table is computed again from the raw series, and every record is checked
@@ -28,7 +34,7 @@ def verify(path: Path) -> None:
 
     try:
         with exits_raise():
-            report = check(path)
+            report = check(path, train_again=replay)
     except SystemExit as error:  # otherwise a plugin would choose the exit code
         raise UserError(
             f"{path} is not verified: code of a plugin tried to end lstmbench ({describe(error)}); "
@@ -48,7 +54,8 @@ def verify(path: Path) -> None:
         count = len(report.mismatches)
         click.echo(f"not verified: {count} mismatch{'es' * (count > 1)}")
         sys.exit(1)
-    click.echo(f"verified: {report.records} records{made}")
+    again = f"; losses of {report.trained_again} records trained again" if replay else ""
+    click.echo(f"verified: {report.records} records{made}{again}")
 
 
 @hookimpl

@@ -21,6 +21,8 @@ Seconds = Annotated[float, Field(ge=1e-9, le=MAX_SECONDS)]
 Duration = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 #: How many there are of something that is there.
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+#: How many there are of something that need not be there.
+Number = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 #: A size in bytes.
 Size = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Joules = Annotated[float, Field(ge=0, le=MAX_COUNT)]

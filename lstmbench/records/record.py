@@ -22,6 +22,7 @@ from lstmbench.records.ranges import (
     Duration,
     Joules,
     Nats,
+    Number,
     Seconds,
     Series,
     Share,
@@ -38,7 +39,9 @@ class Status(StrEnum):
 
 
 #: Why a trial is ``failed``.
-Reason = Literal["parity", "exception", "nan", "signal", "exit", "timeout", "memory", "interface"]
+Reason = Literal[
+    "parity", "audit", "exception", "nan", "signal", "exit", "timeout", "memory", "interface"
+]
 
 
 class Flag(StrEnum):
@@ -46,6 +49,7 @@ class Flag(StrEnum):
 
     INTERFERENCE = "interference"
     SUSPECT = "suspect"
+    UNAUDITED = "unaudited"
     DRIFTING = "drifting"
 
 
@@ -132,19 +136,25 @@ class Epochs(_Part):
     """The raw series of the training passes: seconds, summed nats and tokens of each epoch.
 
     ``joules`` is what the device's energy counter says, empty where there is none.
+    ``host_seconds`` are measured by the host, from its request to the answer;
+    ``processor_seconds`` are what the worker and all that it started computed meanwhile, empty
+    where the system does not tell.
     """
 
     seconds: Series[Seconds] = Field(default_factory=list)
     nats: Series[Nats] = Field(default_factory=list)
     tokens: Series[Count] = Field(default_factory=list)
     joules: Series[Joules] = Field(default_factory=list)
+    host_seconds: Series[Duration] = Field(default_factory=list)
+    processor_seconds: Series[Seconds] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_value_per_epoch(self) -> Self:
         count = len(self.seconds)
-        for name in ("nats", "tokens", "joules"):
+        optional = ("joules", "host_seconds", "processor_seconds")
+        for name in ("nats", "tokens", *optional):
             length = len(getattr(self, name))
-            if length != count and (length or name != "joules"):
+            if length != count and (length or name not in optional):
                 raise ValueError(f"expected {count} {name}, one for each epoch, got {length}")
         return self
 
@@ -181,6 +191,62 @@ class SystemLoad(_Part):
 
     others: FiniteFloat = Field(ge=0)
     stolen: Share
+
+
+class Activity(_Part):
+    """What the worker's processes did beside its own epochs, while its group trained.
+
+    ``processor_seconds``: what they computed in the ``seconds`` in which others trained. ``processes``: how many it started. ``stopped``: how often a signal stopped the worker.
+    ``remarks``: what it did to itself and to others that no trial may do.
+    """
+
+    seconds: Seconds
+    processor_seconds: Seconds
+    processes: Number = 0
+    stopped: Number = 0
+    remarks: list[str] = Field(default_factory=list)
+
+
+class Challenge(_Part):
+    """Epochs that cannot have been trained before, after the last one of training.
+
+    ``seconds`` of each, until the updated parameters were there; ``processor_seconds`` as in
+    :class:`Epochs`. ``load`` is what others took of the machine meanwhile, ``None`` if that was
+    not seen.
+    """
+
+    seconds: Series[Duration]
+    processor_seconds: Series[Seconds] = Field(default_factory=list)
+    load: SystemLoad | None = None
+
+
+class AuditPart(_Part):
+    """One claim, checked by the reference.
+
+    ``first`` and ``last`` are the epochs of a segment, counted from 1; ``last`` is the epoch after
+    which anything else was claimed. ``errors`` are relative; ``allowed`` is how large an honest one
+    may be, and has no entry for what rounding hides.
+    """
+
+    what: Literal["segment", "challenge", "evaluation", "text"]
+    first: Count | None = None
+    last: Count
+    errors: dict[str, float]
+    allowed: dict[str, float]
+
+
+class Audit(_Part):
+    """What was checked after training, in a process that never loaded a plugin.
+
+    ``nonce``: hexadecimal digits, made once the workers were ready, from which was drawn what to
+    ask for and what to check. ``bias_copies``: how many trained biases each layer has.
+    ``left_out``: what was not checked, and why.
+    """
+
+    nonce: str
+    bias_copies: Count = 1
+    parts: list[AuditPart] = Field(default_factory=list)
+    left_out: list[str] = Field(default_factory=list)
 
 
 class Evaluation(_Part):
@@ -257,7 +323,7 @@ class Record(_Part):
     trials of the same group.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     trial: Trial
     source: Source
     machine: Machine
@@ -278,6 +344,9 @@ class Record(_Part):
     peak: Peak | None = None
     interleaved_with: list[str] = Field(default_factory=list)
     system_load: SystemLoad | None = None
+    activity: Activity | None = None
+    challenge: Challenge | None = None
+    audit: Audit | None = None
     log_tail: str = ""
 
     @model_validator(mode="before")

@@ -95,7 +95,11 @@ class Trial:
         return repr((identity(self.protocol), *what, *mappings, self.seed, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:
-        """What the backend is built from."""
+        """What the backend is built from.
+
+        Its seed is for a framework's own initial parameters. It is another than the trial's, from
+        which the order of the text is drawn: no worker is told what follows.
+        """
         return Task(
             self.protocol.model(vocabulary_size),
             self.protocol.training,
@@ -103,8 +107,14 @@ class Trial:
             self.mode,
             self.dtype,
             self.threads,
-            self.seed,
+            initial_seed(self.seed),
         )
+
+
+def initial_seed(seed: int) -> int:
+    """For native initial parameters: below 2**31, which every framework takes."""
+    digest = hashlib.sha256(f"initial parameters {seed}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def digest(trial: Trial) -> str:

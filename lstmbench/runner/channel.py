@@ -8,22 +8,18 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lstmbench.records.record import Reason
-from lstmbench.worker.messages import A, Detail, Request
+from lstmbench.worker.messages import A, Request
 
 
 class WorkerLost(Exception):
     """The worker gave no usable answer and will give none.
 
-    ``reason`` is one of the record's, or that the backend cannot run here; ``detail`` is what else
-    the worker sent with it.
+    ``reason`` is one of the record's, or that the backend cannot run here.
     """
 
-    def __init__(
-        self, reason: Reason | Literal["unavailable"], message: str, detail: Detail | None = None
-    ) -> None:
+    def __init__(self, reason: Reason | Literal["unavailable"], message: str) -> None:
         super().__init__(message)
         self.reason: Reason | Literal["unavailable"] = reason
-        self.detail = detail or Detail()
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,15 @@ class Launch:
 
 
 class Channel(Protocol):
-    """One live worker: ask, read, close."""
+    """One live worker: ask, read, close.
+
+    ``folder`` is the worker's own, for the files that go to and fro. ``marker`` is ``NAME=value``
+    of a variable that this worker alone was given.
+    """
+
+    pid: int
+    folder: Path
+    marker: str
 
     def ask(self, request: Request[A], timeout: float) -> A:
         """Send a request and block until its answer; raises :class:`WorkerLost`."""

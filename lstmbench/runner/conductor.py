@@ -6,13 +6,10 @@ not. How a group is led through its trials is in :mod:`lstmbench.runner.group`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 from pydantic import ValidationError
 
 from lstmbench.analysis.precision import given_up
@@ -95,18 +92,15 @@ class Conductor:
         False if it was interrupted. Every trial that was begun, and without a sampler every trial
         of the plan, has its record, whatever is raised.
         """
-        with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
-            tokens = Path(folder) / "tokens.npy"
-            np.save(tokens, self.corpus.ids, allow_pickle=False)
-            try:
-                with interruptible():
-                    self._conduct(self._context(tokens))
-            except KeyboardInterrupt:
-                self._record_interrupted("interrupted")
-                return False
-            except BaseException as error:
-                self._record_interrupted(f"the run ended with {type(error).__name__}: {error}")
-                raise
+        try:
+            with interruptible():
+                self._conduct(self._context())
+        except KeyboardInterrupt:
+            self._record_interrupted("interrupted")
+            return False
+        except BaseException as error:
+            self._record_interrupted(f"the run ended with {type(error).__name__}: {error}")
+            raise
         return True
 
     def _conduct(self, context: Context) -> None:
@@ -129,12 +123,11 @@ class Conductor:
             self.stopped = self.sampler.should_stop(self.records, repeat)
         return self.stopped is not None
 
-    def _context(self, tokens: Path) -> Context:
+    def _context(self) -> Context:
         return Context(
             specs=self.specs,
             corpus=self.corpus,
-            tokens=tokens,
-            probe_log=self.run.log("probe"),
+            log=self.run.log,
             executor=self.executor,
             observer=self.observer,
             limits=self.limits,

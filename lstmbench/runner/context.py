@@ -69,15 +69,15 @@ class Outcome(NamedTuple):
 class Context:
     """The parts of a run that its groups share.
 
-    ``tokens`` is the file with the corpus's ids. ``raw_environment`` is what workers get, paths
-    and all; the trials' ``environment`` is what records show of it. Without ``measure_peak`` no
-    group measures what its device reaches. ``record`` takes every trial that has ended.
+    ``log`` gives the log of a process that is no trial's by its name. ``raw_environment`` is what
+    workers get, paths and all; the trials' ``environment`` is what records show of it. Without
+    ``measure_peak`` no group measures what its device reaches. ``record`` takes every trial that
+    has ended.
     """
 
     specs: Mapping[str, BackendSpec]
     corpus: Corpus
-    tokens: Path
-    probe_log: Path
+    log: Callable[[str], Path]
     executor: Executor
     observer: Observer
     limits: Limits

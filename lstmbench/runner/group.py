@@ -1,44 +1,55 @@
 """The trials of one group, from the start of their workers to their records.
 
 Epochs are interleaved between the workers of a group. Only one of them computes at any time; the
-others wait in a blocking read.
+others wait in a blocking read. What was claimed is audited when all are done.
 """
 
 from __future__ import annotations
 
+import signal
+import tempfile
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
-from lstmbench.analysis.series import perplexity
-from lstmbench.batches import draw_offsets, offsets_digest, window_count
+from lstmbench.analysis.series import faster_half_mean, perplexity
+from lstmbench.batches import Batches, draw_offsets, offsets_digest
 from lstmbench.corpora.corpus import source_nats
 from lstmbench.machine import energy
 from lstmbench.machine.load import CpuTimeDelta
+from lstmbench.machine.processes import Family
 from lstmbench.records.record import Continuation, Evaluation, Status, SystemLoad
 from lstmbench.records.trial import Trial
-from lstmbench.runner import advice
+from lstmbench.runner import advice, clocks
+from lstmbench.runner.account import open_account
+from lstmbench.runner.auditing import Auditor, GroupAudit
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.context import Context, Outcome
 from lstmbench.runner.interrupts import deferred_interrupts
+from lstmbench.runner.live import LiveTrial
 from lstmbench.runner.peaks import PeakProbe, Peaks
-from lstmbench.runner.requests import load_request
-from lstmbench.runner.trial_state import EpochResult, LiveTrial, TrialState
+from lstmbench.runner.proving import Prover
+from lstmbench.runner.trial_state import EpochResult, TrialState
 from lstmbench.worker.messages import (
     INTERFACE,
-    A,
     Evaluate,
     Finish,
     Generate,
-    Prepare,
-    Request,
+    LoadParameters,
     TrainEpoch,
     WaitUntilIdle,
 )
 
 T = TypeVar("T")
+
+#: Epochs of the challenge at most; it ends earlier for a trial that is as fast as it was.
+MAX_CHALLENGES = 8
+#: How much longer than a timed epoch one of the challenge may take, to end it.
+AS_FAST = 1.25
 
 
 def interleave_order(items: Sequence[T], done: int) -> list[T]:
@@ -59,68 +70,95 @@ class Group:
         self.context = context
         self._live: list[LiveTrial] = []
         self._counter = cache(energy.counter)
-        trial = states[0].trial
+        self._family = Family()
+        self._trial = trial = states[0].trial
+        self._offsets = draw_offsets(trial.seed, trial.protocol.epochs, trial.protocol.steps)
         self._peaks = Peaks(trial)
         self._probe = PeakProbe(
             self._peaks,
             context.executor,
-            Launch(
-                context.probe_log,
-                trial.threads,
-                context.raw_environment,
-                module="lstmbench.worker.probe",
-            ),
+            self._launch("lstmbench.worker.probe", "probe", trial.threads),
             context.limits.answer,
         )
+        self._auditor = Auditor(
+            context.executor,
+            self._launch("lstmbench.audit", "audit", 1),
+            trial.task(len(context.corpus.vocabulary)),
+            context.limits.prepare,
+            self._held,
+        )
+
+    def _launch(self, module: str, name: str, threads: int) -> Launch:
+        return Launch(self.context.log(name), threads, self.context.raw_environment, module)
 
     def run(self) -> None:
-        """Make all ready, then train epoch by epoch in rotating order, then end each."""
-        protocol, seed = self.states[0].trial.protocol, self.states[0].trial.seed
-        offsets = draw_offsets(seed, protocol.epochs, protocol.steps)
-        try:
-            self._prepare_all(offsets)
-            self._train(offsets)
-            for live in list(self._live):
-                self._end(live)
-        finally:
-            self.close()
+        """Make all ready, train epoch by epoch in rotating order, then end and audit each."""
+        with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
+            self._audit = GroupAudit(
+                self.context.corpus, self._offsets, self._auditor, Path(folder)
+            )
+            try:
+                self._prepare_all(Path(folder))
+                self._train()
+                self._end_all()
+            finally:
+                self.close()
 
     def close(self) -> None:
         """End every worker."""
         with deferred_interrupts():
             self._probe.close()
+            self._auditor.close()
             for live in self._live:
-                live.channel.close()
+                self._close(live)
             self._live.clear()
 
-    def _prepare_all(self, offsets: Sequence[int]) -> None:
-        digest = offsets_digest(offsets)
+    def _prepare_all(self, folder: Path) -> None:
+        digest = offsets_digest(self._offsets)
         names = [state.trial.name for state in self.states]
+        batches = self._audit.batches(self._trial, "train", 0)
+        prover = Prover(self._auditor, batches, folder, self.context.limits.prepare)
         for state in self.states:
             state.digests["offsets"] = digest
             state.peaks = self._peaks
             state.interleaved_with = [name for name in names if name != state.trial.name]
             with self._guarded(state):
-                self._prepare(state)
+                self._prepare(state, prover)
+        self._audit.draw([live.trial for live in self._live])
         if self._live and self.context.measure_peak:
             self._probe.start()
 
-    def _train(self, offsets: Sequence[int]) -> None:
+    def _train(self) -> None:
         others = CpuTimeDelta()
-        for done, offset in enumerate(offsets):
+        for live in self._live:
+            live.account.ready()
+        for done, offset in enumerate(self._offsets):
             before = len(self._live)
+            batches = self._audit.batches(self._trial, "train", offset)
             for live in interleave_order(self._live, done):
                 with self._guarded(live.state):
-                    self._epoch(live, offset)
+                    self._epoch(live, batches)
             if self.context.measure_peak and self._live and (done + 1) % self._peaks.every == 0:
                 self._measure_peak(done)
             if len(self._live) < before:
                 others = CpuTimeDelta()  # a lost worker's own time would count as that of others
-        load = others.so_far()
-        system_load = SystemLoad(others=load.others, stolen=load.stolen) if load else None
+        system_load = _load(others)
         self._probe.close()
         for live in self._live:
             live.state.system_load = system_load
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """No worker runs, nor anything that one has started."""
+        accounts = [live.account for live in self._live]
+        for account in accounts:
+            account.tree.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for account in accounts:
+                account.tree.signal(signal.SIGCONT)
+                account.forget_stops()
 
     @contextmanager
     def _guarded(self, state: TrialState) -> Iterator[None]:
@@ -128,7 +166,6 @@ class Group:
         try:
             yield
         except WorkerLost as lost:
-            state.failed(lost.detail)
             if lost.reason == "unavailable":
                 outcome = Outcome(Status.UNAVAILABLE, message=str(lost))
             else:
@@ -142,49 +179,71 @@ class Group:
             outcome = Outcome(Status.FAILED, "exception", message)
         else:
             return
-        self._leave(state, outcome)
-
-    def _leave(self, state: TrialState, outcome: Outcome) -> None:
-        """End a trial's worker and record the trial."""
         for live in [live for live in self._live if live.state is state]:
-            live.channel.close()
+            state.activity = live.account.activity()
+            self._close(live)
             self._live.remove(live)
         self.context.record(state, outcome)
 
-    def _prepare(self, state: TrialState) -> None:
+    def _close(self, live: LiveTrial) -> None:
+        live.account.tree.end()
+        live.channel.close()
+
+    def _prepare(self, state: TrialState, prover: Prover) -> None:
         context, trial = self.context, state.trial
         context.observer.phase(trial, "loading")
         spec = context.specs[trial.backend]
         environment = {**spec.environment, **context.raw_environment}
         channel = context.executor.start(Launch(state.log, trial.threads, environment))
-        self._live.append(LiveTrial(state, channel))
-        load = load_request(
-            trial,
-            spec,
-            tokens=context.tokens,
-            count=len(context.corpus.ids),
-            vocabulary_size=len(context.corpus.vocabulary),
-            cpus=context.executor.cpus(trial.threads),
-        )
-        state.loaded(channel.ask(load, context.limits.prepare))
+        account = open_account(channel.pid, channel.marker, self._family, trial.label)
+        task = trial.task(len(context.corpus.vocabulary))
+        live = LiveTrial(state, channel, account, task.model, context.limits.answer)
+        self._live.append(live)
+        prover.load(live, spec, context.executor.cpus(trial.threads))
         context.observer.phase(trial, "preparing")
-        state.prepared(channel.ask(Prepare(), context.limits.prepare))
+        prover.prove(live)
+        shared = self._audit.initial_parameters(trial) if trial.init == "shared" else None
+        saved = prover.rebuild(live, task, shared)
+        kept = live.keep(saved, self._audit.place(trial, "0"))
+        self._audit.evidence(trial).snapshots[0] = kept
+        state.digests["parameters"] = live.digest(kept)
+        if shared is not None and trial.dtype != "bfloat16":
+            expected = shared.astype(trial.dtype).digest()
+            if state.digests["parameters"] != expected:
+                raise WorkerLost(INTERFACE, "load_parameters kept other parameters than it got")
         context.observer.phase(trial, "ready")
 
-    def _ask(self, live: LiveTrial, request: Request[A]) -> A:
-        return live.channel.ask(request, self.context.limits.answer)
-
-    def _epoch(self, live: LiveTrial, offset: int) -> None:
+    def _epoch(self, live: LiveTrial, batches: Batches) -> None:
         state, trial = live.state, live.trial
+        live.account.begin()
+        if live.account.between.is_work:
+            spent = live.account.between.spent
+            raise WorkerLost(INTERFACE, f"computed for {spent:.1f} s while others trained")
+        path = live.give(batches)
+        request_seconds = live.request_seconds(path)
         counter = self._counter(trial.device)
         before = counter() if counter else None
-        answer = self._ask(live, TrainEpoch(offset))
+        spent = live.account.lap()
+        begin = time.perf_counter()
+        answer = live.ask(TrainEpoch(path))
+        host_seconds = time.perf_counter() - begin
+        spent = live.account.lap() - spent
         after = counter() if counter else None
-        self._check_tokens(trial, "train", answer.tokens)
+        self._check_tokens(batches, answer.tokens)
         joules = None if before is None or after is None else after - before
         if joules is not None and joules < 0:  # the counter was reset
             joules = None
-        state.series.append(EpochResult(answer.seconds, answer.nats, answer.tokens, joules))
+        state.series.append(
+            EpochResult(
+                answer.seconds,
+                answer.nats,
+                answer.tokens,
+                joules,
+                host_seconds,
+                spent,
+                request_seconds,
+            )
+        )
         done, every = len(state.series), trial.protocol.validate_every
         self.context.observer.epoch(
             trial,
@@ -192,9 +251,25 @@ class Group:
             perplexity=perplexity(answer.nats, answer.tokens),
             rate=answer.tokens / answer.seconds,
         )
+        if self._audit.asks(trial, done):
+            self._ask_for_parameters(live, done)
         if every and done % every == 0:
             self._evaluate(live, "validation")
-        self._ask(live, WaitUntilIdle())
+        self._rest(live)
+
+    def _ask_for_parameters(self, live: LiveTrial, done: int) -> None:
+        saved = live.save()
+        if self._audit.keeps(live.trial, done):
+            kept = live.keep(saved, self._audit.place(live.trial, str(done)))
+            self._audit.evidence(live.trial).snapshots[done] = kept
+
+    def _rest(self, live: LiveTrial) -> None:
+        """The others are next: nothing may be left to compute, and none may have been changed."""
+        live.ask(WaitUntilIdle())
+        live.account.rest()
+        accounts = [other.account for other in self._live]
+        for account in accounts:
+            account.look(live.account, accounts)
 
     def _measure_peak(self, done: int) -> None:
         """A round of matmuls by every worker that offers some."""
@@ -206,14 +281,20 @@ class Group:
         self._peaks.end_round()
 
     def _matmul(self, live: LiveTrial) -> None:
-        answer = self._ask(live, self._peaks.request)
+        live.account.begin()
+        answer = live.ask(self._peaks.request)
         live.offers_matmul = answer.seconds is not None
-        self._peaks.add(live.trial.label, answer.seconds)
-        self._ask(live, WaitUntilIdle())
+        if answer.seconds and (times := self._peaks.beyond_belief(answer.seconds)):
+            live.offers_matmul = False
+            live.account.remark(f"offers a matmul {times:,.0f} times as fast as NumPy's")
+        else:
+            self._peaks.add(live.trial.label, answer.seconds)
+        self._rest(live)
 
     def _evaluate(self, live: LiveTrial, split: str) -> None:
-        answer = self._ask(live, Evaluate(split))
-        self._check_tokens(live.trial, split, answer.tokens)
+        batches = self._audit.batches(live.trial, split, 0)
+        answer = live.ask(Evaluate(live.give(batches)))
+        self._check_tokens(batches, answer.tokens)
         live.state.evaluations.append(
             Evaluation(
                 split=split,
@@ -224,14 +305,10 @@ class Group:
             )
         )
 
-    def _check_tokens(self, trial: Trial, split: str, got: int) -> None:
-        """Raise :class:`WorkerLost` unless every token of the split was counted."""
-        protocol = trial.protocol
-        part = protocol.splits(len(self.context.corpus.ids))[split]
-        windows = window_count(part.stop - part.start, protocol.batch_size, protocol.steps)
-        expected = windows * protocol.batch_size * protocol.steps
-        if got != expected:
-            raise WorkerLost(INTERFACE, f"expected {expected} tokens of {split}, got {got}")
+    def _check_tokens(self, batches: Batches, got: int) -> None:
+        """Raise :class:`WorkerLost` unless every token was counted."""
+        if got != batches.tokens:
+            raise WorkerLost(INTERFACE, f"expected {batches.tokens} tokens, got {got}")
 
     def _source_nats(self, trial: Trial, split: str) -> float | None:
         """What the text's own source spends on the tokens that an evaluation predicts."""
@@ -241,17 +318,44 @@ class Group:
         part = protocol.splits(len(corpus.ids))[split]
         return source_nats(corpus.surprisal, part, protocol.batch_size, protocol.steps)
 
+    def _end_all(self) -> None:
+        """What follows training, the challenge, and, once no worker is left, the audit."""
+        for live in list(self._live):
+            with self._guarded(live.state):
+                self._end(live)
+        self._challenge_all()
+        for live in list(self._live):
+            with self._guarded(live.state):
+                live.state.finished(live.ask(Finish()))
+        finished = [live.state for live in self._live]
+        for live in self._live:
+            live.state.activity = live.account.activity()
+            self._close(live)
+        self._live.clear()
+        while finished:
+            try:
+                self.context.observer.phase(finished[0].trial, "auditing")
+                difference = self._audit.judge(finished[0])
+            except KeyboardInterrupt:
+                with deferred_interrupts():
+                    for state in finished:
+                        self._audit.interrupted(state)
+                        self.context.record(state, Outcome(Status.OK))
+                raise
+            outcome = Outcome(Status.OK)
+            if difference:
+                outcome = Outcome(Status.FAILED, "audit", difference)
+            self.context.record(finished.pop(0), outcome)
+
     def _end(self, live: LiveTrial) -> None:
         state, protocol = live.state, live.trial.protocol
-        with self._guarded(state):
-            self.context.observer.phase(live.trial, "ending")
-            if protocol.test_fraction and protocol.train_tokens is None:
-                self._evaluate(live, "test")
-            if protocol.prefixes:
-                self._generate(live)
-            state.finished(self._ask(live, Finish()))
-        if live in self._live:
-            self._leave(state, Outcome(Status.OK))
+        self.context.observer.phase(live.trial, "ending")
+        if fault := clocks.fault(state.series):
+            raise WorkerLost(INTERFACE, fault)
+        if protocol.test_fraction and protocol.train_tokens is None:
+            self._evaluate(live, "test")
+        if protocol.prefixes:
+            self._generate(live)
 
     def _generate(self, live: LiveTrial) -> None:
         protocol, vocabulary = live.trial.protocol, self.context.corpus.vocabulary
@@ -260,8 +364,55 @@ class Group:
             length=protocol.continuation,
             vocabulary_size=len(vocabulary),
         )
-        answer = self._ask(live, request)
+        answer = live.ask(request)
         live.state.phases["generate"] = answer.seconds
+        self._audit.evidence(live.trial).ids = answer.continuations
         for prefix, ids in zip(protocol.prefixes, answer.continuations, strict=True):
             text = vocabulary.decode(ids)
             live.state.continuations.append(Continuation(prefix=prefix, text=text))
+
+    def _challenge_all(self) -> None:
+        """Epochs that cannot have been trained before, until each trial is as fast as it was."""
+        others = CpuTimeDelta()
+        for number in range(MAX_CHALLENGES):
+            slow = [live for live in self._live if not _is_as_fast(live.state)]
+            if not slow:
+                break
+            for live in interleave_order(slow, number):
+                with self._guarded(live.state):
+                    self._challenge(live, number)
+        load = _load(others)
+        for live in self._live:
+            live.state.challenge_load = load
+
+    def _challenge(self, live: LiveTrial, number: int) -> None:
+        start, batches = self._audit.challenge(live.trial, number)
+        live.ask(LoadParameters(live.give_parameters(start)))
+        path = live.give(batches)
+        live.account.begin()
+        begin = time.perf_counter()
+        answer = live.ask(TrainEpoch(path))
+        saved = live.save()
+        trained = time.perf_counter()
+        live.save()
+        again = time.perf_counter()
+        # until the updated parameters are there, without what it takes to write them
+        seconds = max(1e-9, (trained - begin) - (again - trained))
+        live.state.challenges.append((seconds, live.account.lap()))
+        self._check_tokens(batches, answer.tokens)
+        if number == 0:
+            kept = live.keep(saved, self._audit.place(live.trial, "challenge"))
+            self._audit.evidence(live.trial).challenge = answer.nats, kept
+        self._rest(live)
+
+
+def _is_as_fast(state: TrialState) -> bool:
+    """Whether the challenge has shown the speed of the epochs that were timed."""
+    trained = clocks.typical_seconds(state.series)
+    challenged = faster_half_mean([seconds for seconds, _ in state.challenges])
+    return trained is None or (challenged is not None and challenged <= AS_FAST * trained)
+
+
+def _load(others: CpuTimeDelta) -> SystemLoad | None:
+    load = others.so_far()
+    return SystemLoad(others=load.others, stolen=load.stolen) if load else None

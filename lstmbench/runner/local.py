@@ -45,6 +45,8 @@ class LocalChannel:
 
     def __init__(self, launch: Launch) -> None:
         self._scratch = tempfile.mkdtemp(prefix="lstmbench-")
+        self.folder = Path(self._scratch)
+        self.marker = f"HOME={self._scratch}"
         self._kills = out_of_memory_kills()
         self._buffer = b""
         self._number = 0
@@ -61,6 +63,7 @@ class LocalChannel:
                     env=worker_environment(launch, self._scratch),
                     start_new_session=True,
                 )
+            self.pid = self._process.pid
         except BaseException:
             os.close(self._requests)
             os.close(self._replies)
@@ -86,7 +89,7 @@ class LocalChannel:
             raise WorkerLost(INTERFACE, message) from None
         if isinstance(reply, Failure):
             self.close()
-            raise WorkerLost(reply.reason, reply.message, reply.detail)
+            raise WorkerLost(reply.reason, reply.message)
         return reply
 
     def _read_line(self, deadline: float, timeout: float) -> bytes:

@@ -6,6 +6,7 @@ and trials see the same machine, and the share that a trial reaches does not dep
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,10 @@ from lstmbench.records.record import Copy, Matmul, Peak
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch
 from lstmbench.worker import messages
+
+
+#: BLAS libraries that are tuned for the processor, and how much faster another may be.
+TUNED, MAX_TIMES = ("openblas", "mkl", "blis"), 4.0
 
 
 @dataclass
@@ -40,6 +45,21 @@ class Peaks:
         """Keep an answer to :attr:`request`; ``None`` where there is no such offer."""
         if seconds:
             self.offers.setdefault(who, []).extend(seconds)
+
+    def beyond_belief(self, seconds: Sequence[float]) -> float | None:
+        """How many times as fast as NumPy's an offer is, where no library can be that much faster.
+
+        On Apple's processors some libraries reach matrix units that others do not.
+        """
+        numpy = [
+            min(times)
+            for who, times in self.offers.items()
+            if who.startswith("numpy ") and any(blas in who for blas in TUNED)
+        ]
+        if not numpy or sys.platform == "darwin":
+            return None
+        times = min(numpy) / min(seconds)
+        return times if times > MAX_TIMES else None
 
     def end_round(self) -> None:
         """The first round makes operands and compiles: it does not count."""

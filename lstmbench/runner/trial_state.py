@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lstmbench.analysis import flags
+from lstmbench.audit.messages import Proof
 from lstmbench.machine.redact import scrub
 from lstmbench.messages import storable
 from lstmbench.records.record import (
+    Activity,
+    Audit,
+    Challenge,
     Continuation,
     Epochs,
     Evaluation,
@@ -23,21 +27,28 @@ from lstmbench.records.record import (
     SystemLoad,
 )
 from lstmbench.records.trial import Trial
-from lstmbench.runner.channel import Channel
 from lstmbench.runner.peaks import Peaks
-from lstmbench.worker.messages import Detail, Finished, ParityProof, Prepared, TrialLoaded
+from lstmbench.worker.messages import Finished, TrialLoaded
 
 #: Characters that a record keeps of a log, from its end, and of a message.
 MAX_LOG_TAIL, MAX_MESSAGE = 4000, 2000
 
 
 class EpochResult(NamedTuple):
-    """One epoch of training; ``joules`` is ``None`` where there is no counter."""
+    """One epoch of training.
+
+    ``joules`` is ``None`` where there is no counter; ``host_seconds`` are by the host's clock;
+    ``processor_seconds`` those of the worker and all that it started; ``request_seconds`` what a
+    request cost that asked for nothing.
+    """
 
     seconds: float
     nats: float
     tokens: int
     joules: float | None
+    host_seconds: float
+    processor_seconds: float
+    request_seconds: float
 
 
 @dataclass
@@ -57,28 +68,28 @@ class TrialState:
     peaks: Peaks | None = None
     interleaved_with: list[str] = field(default_factory=list)
     system_load: SystemLoad | None = None
+    activity: Activity | None = None
+    challenges: list[tuple[float, float]] = field(default_factory=list)
+    challenge_load: SystemLoad | None = None
+    audit: Audit | None = None
 
     def loaded(self, answer: TrialLoaded) -> None:
         self.phases["import"] = answer.import_seconds
         self.memory["imported"] = answer.imported_bytes
 
-    def prepared(self, answer: Prepared) -> None:
-        self.phases.update(answer.phases)
-        self.digests["parameters"] = answer.parameters_digest
-        self._proven(answer.parity)
-
     def finished(self, answer: Finished) -> None:
         self.runtime.update(answer.runtime)
         self.memory.update(answer.memory)
 
-    def failed(self, detail: Detail) -> None:
-        """Take over what a worker knew when it failed."""
-        self.phases.update(detail.phases)
-        if detail.parity is not None:
-            self._proven(detail.parity)
-
-    def _proven(self, proof: ParityProof) -> None:
-        self.parity = Parity(**asdict(proof))
+    def proven(self, proof: Proof) -> None:
+        self.parity = Parity(
+            worst=proof.worst,
+            tolerance=proof.tolerance,
+            errors=proof.errors,
+            allowed=proof.allowed,
+            shape=proof.shape,
+            cut=proof.cut,
+        )
 
     def record(
         self,
@@ -94,7 +105,6 @@ class TrialState:
 
         Raises pydantic's ``ValidationError`` where that is no record.
         """
-        epochs = self._epochs()
         fields: dict[str, Any] = {
             "trial": self.trial,
             "source": source,
@@ -104,9 +114,8 @@ class TrialState:
             "status": status,
             "reason": reason,
             "message": _clean(" ".join(message[:MAX_MESSAGE].split())),
-            "flags": flags.raised(epochs, self.evaluations, self.system_load),
             "parity": self.parity,
-            "epochs": epochs,
+            "epochs": self._epochs(),
             "evaluations": self.evaluations,
             "continuations": self.continuations,
             "log_tail": _clean(_tail(self.log)),
@@ -117,8 +126,12 @@ class TrialState:
             "peak": self.peaks.best() if self.peaks else None,
             "interleaved_with": self.interleaved_with,
             "system_load": self.system_load,
+            "activity": self.activity,
+            "challenge": self._challenge(),
+            "audit": self.audit,
         }
-        return Record.model_validate(fields)
+        record = Record.model_validate(fields)
+        return record.model_copy(update={"flags": flags.raised(record)})
 
     def bare(self) -> TrialState:
         """The same trial with nothing but its log."""
@@ -132,20 +145,19 @@ class TrialState:
             tokens=[epoch.tokens for epoch in self.series],
             # a counter that stopped counting has no figure
             joules=joules if len(joules) == len(self.series) else [],
+            host_seconds=[epoch.host_seconds for epoch in self.series],
+            processor_seconds=[epoch.processor_seconds for epoch in self.series],
         )
 
-
-@dataclass(eq=False)
-class LiveTrial:
-    """A trial whose worker is running."""
-
-    state: TrialState
-    channel: Channel
-    offers_matmul: bool = True
-
-    @property
-    def trial(self) -> Trial:
-        return self.state.trial
+    def _challenge(self) -> Challenge | None:
+        if not self.challenges:
+            return None
+        seconds, processor_seconds = zip(*self.challenges, strict=True)
+        return Challenge(
+            seconds=list(seconds),
+            processor_seconds=list(processor_seconds),
+            load=self.challenge_load,
+        )
 
 
 def _clean(text: str) -> str:

@@ -6,32 +6,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from lstmbench.backend import BackendSpec
+from lstmbench import reference
+from lstmbench.backend import BackendSpec, Task
+from lstmbench.batches import Batches, partition
 from lstmbench.corpora import corpus
 from lstmbench.machine import facts
+from lstmbench.machine.processes import Family
 from lstmbench.protocol import Protocol
-from lstmbench.runner.channel import Channel, Launch
+from lstmbench.records.trial import Trial
+from lstmbench.runner.account import open_account
+from lstmbench.runner.auditing import Auditor
+from lstmbench.runner.channel import Launch
+from lstmbench.runner.live import LiveTrial
 from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.plan import Selection, make_plan
-from lstmbench.runner.requests import load_request
-from lstmbench.worker.messages import Prepare
+from lstmbench.runner.proving import Prover
+from lstmbench.runner.trial_state import TrialState
 
 #: Seconds for any answer.
 TIMEOUT = 900.0
 
 
-@contextmanager
-def start_worker(
-    spec: BackendSpec,
-    mode: str,
-    device: str,
-    protocol: Protocol,
-    folder: Path,
-    module: str = "lstmbench.worker",
-) -> Iterator[Channel]:
-    """A worker that has been told its trial on the bundled text."""
+def bundled(protocol: Protocol, offset: int = 0) -> Batches:
+    """One epoch of a protocol on the bundled text."""
+    ids = corpus.resolve(corpus.BUNDLED).ids
+    return partition(
+        ids[protocol.splits(len(ids))["train"]], protocol.batch_size, protocol.steps, offset
+    )
+
+
+def _trial(spec: BackendSpec, mode: str, device: str, protocol: Protocol) -> tuple[Trial, Task]:
     text = corpus.resolve(corpus.BUNDLED)
     selection = Selection(
         backends=[(spec, mode)],
@@ -47,23 +51,26 @@ def start_worker(
         environment={},
     )
     (trial,) = make_plan(selection).trials
-    tokens = folder / "tokens.npy"
-    np.save(tokens, text.ids, allow_pickle=False)
-    executor = LocalExecutor()
-    launch = Launch(folder / "log", trial.threads, trial.backend_environment, module)
-    channel = executor.start(launch)
+    return trial, trial.task(len(text.vocabulary))
+
+
+@contextmanager
+def start_worker(
+    spec: BackendSpec,
+    mode: str,
+    device: str,
+    protocol: Protocol,
+    folder: Path,
+    module: str = "lstmbench.worker",
+) -> Iterator[LiveTrial]:
+    """The process of a trial, which has not been asked for anything."""
+    trial, task = _trial(spec, mode, device, protocol)
+    state = TrialState(trial, folder / "log")
+    launch = Launch(state.log, trial.threads, trial.backend_environment, module)
+    channel = LocalExecutor().start(launch)
     try:
-        cpus = executor.cpus(trial.threads)
-        load = load_request(
-            trial,
-            spec,
-            tokens=tokens,
-            count=len(text.ids),
-            vocabulary_size=len(text.vocabulary),
-            cpus=cpus,
-        )
-        channel.ask(load, TIMEOUT)
-        yield channel
+        account = open_account(channel.pid, channel.marker, Family(), trial.label)
+        yield LiveTrial(state, channel, account, task.model, TIMEOUT)
     finally:
         channel.close()
 
@@ -71,11 +78,20 @@ def start_worker(
 @contextmanager
 def prepared_worker(
     spec: BackendSpec, mode: str, device: str, protocol: Protocol, folder: Path
-) -> Iterator[Channel]:
-    """A worker that has proven parity and compiled; it trains on the bundled text.
+) -> Iterator[LiveTrial]:
+    """A worker that has proven parity and compiled for windows as :func:`bundled` cuts them.
 
     Raises :class:`lstmbench.runner.channel.WorkerLost` if it does not get that far.
     """
-    with start_worker(spec, mode, device, protocol, folder) as channel:
-        channel.ask(Prepare(), TIMEOUT)
-        yield channel
+    _, task = _trial(spec, mode, device, protocol)
+    executor = LocalExecutor()
+    auditor = Auditor(executor, Launch(folder / "audit", 1, {}, "lstmbench.audit"), task, TIMEOUT)
+    try:
+        with start_worker(spec, mode, device, protocol, folder) as live:
+            prover = Prover(auditor, bundled(protocol), folder, TIMEOUT)
+            prover.load(live, spec, executor.cpus(task.threads))
+            prover.prove(live)
+            prover.rebuild(live, task, reference.draw_parameters(task.model, 0))
+            yield live
+    finally:
+        auditor.close()

@@ -49,17 +49,18 @@ def training_step(request: Any, tmp_path: Any) -> Iterator[Callable[[], None]]:
 
     from lstmbench.protocol import D2L
     from lstmbench.runner.channel import WorkerLost
-    from lstmbench.testing.bench import TIMEOUT, prepared_worker
+    from lstmbench.testing.bench import bundled, prepared_worker
     from lstmbench.worker.messages import TrainEpoch
 
     spec, mode, device = request.param
     # so many tokens make one window at every offset
     window = replace(D2L, train_tokens=(D2L.batch_size + 1) * D2L.steps + 1)
     try:
-        with prepared_worker(spec, mode, device, window, tmp_path) as channel:
+        with prepared_worker(spec, mode, device, window, tmp_path) as live:
+            request = TrainEpoch(live.give(bundled(window)))
 
             def step() -> None:
-                channel.ask(TrainEpoch(0), TIMEOUT)
+                live.ask(request)
 
             yield step
     except WorkerLost as lost:

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """``mismatches`` name file and field; ``notes`` say what could not be checked."""
+    """``mismatches`` name file and field; ``notes`` say what could not be checked.
 
+    ``trained_again`` counts the records whose first losses the reference has computed too.
+    """
+
+    train_again: bool = False
+    trained_again: int = 0
     records: int = 0
     files: int = 0
     mismatches: list[str] = field(default_factory=list)

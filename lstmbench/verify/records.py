@@ -20,6 +20,7 @@ from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
 from lstmbench.records.record import Parity, Record, Status
+from lstmbench.verify import audits
 from lstmbench.verify.known import (
     ReferenceData,
     drawn_offsets_digest,
@@ -53,6 +54,10 @@ def _faults(stored: Stored, known: ReferenceData) -> Iterator[Fault]:
             yield from check(stored.record, known)
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             yield check.__name__.strip("_"), f"cannot be checked: {error}"
+    try:
+        yield from audits.faults(stored)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        yield "audit", f"cannot be checked: {error}"
 
 
 def _schema(stored: Stored) -> Iterator[Fault]:
@@ -232,7 +237,7 @@ def _flags(record: Record, known: ReferenceData) -> Iterator[Fault]:
     for flag in flags.RULES:
         if flag.versioned and not own_version:
             continue
-        raised = flag.rule(record.epochs, record.evaluations, record.system_load)
+        raised = flag.rule(record)
         if raised != (flag.name in record.flags):
             stated = "not stated" if raised else "stated"
             yield "flags", f"{flag.name} is {stated}, but the record says otherwise"

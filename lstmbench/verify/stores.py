@@ -17,9 +17,9 @@ from lstmbench.records import canonical
 from lstmbench.records.bundle import read_bundle
 from lstmbench.records.files import MAX_FILE_BYTES, is_file, read_regular
 from lstmbench.records.parse import Stored, parse
-from lstmbench.records.record import Record
+from lstmbench.records.record import Flag, Record, Status
 from lstmbench.records.store import MANIFEST, PLAN, Run, open_runs
-from lstmbench.verify import generated
+from lstmbench.verify import audits, generated, replay
 from lstmbench.verify.findings import Report
 from lstmbench.verify.known import ReferenceData
 from lstmbench.verify.records import faults
@@ -28,9 +28,12 @@ from lstmbench.verify.records import faults
 Trials = dict[tuple[str, str], str]
 
 
-def verify(path: Path) -> Report:
-    """Check whatever ``path`` is. Raises :class:`UserError` if it is nothing that can be."""
-    report = Report()
+def verify(path: Path, *, train_again: bool = False) -> Report:
+    """Check whatever ``path`` is. Raises :class:`UserError` if it is nothing that can be.
+
+    ``train_again``: compute the first losses of records that start from shared parameters.
+    """
+    report = Report(train_again=train_again)
     known = _known()
     if is_file(path):
         trials: Trials = {}
@@ -56,7 +59,20 @@ def _record(report: Report, known: ReferenceData, file: str, stored: Stored) -> 
     report.records += 1
     for where, what in faults(stored, known):
         report.wrong(file, f"{where}: {what}")
+    if report.train_again:
+        _train_again(report, known, file, stored.record)
     _limits(report, known, stored.record)
+
+
+def _train_again(report: Report, known: ReferenceData, file: str, record: Record) -> None:
+    spec = known.specs.get(record.trial.corpus)
+    try:
+        for where, what in replay.faults(record, spec):
+            report.wrong(file, f"{where}: {what}")
+    except replay.NotReplayed as error:
+        report.note(f"losses not trained again: {error}")
+    else:
+        report.trained_again += bool(record.epochs.nats)
 
 
 def _twins(report: Report, trials: Trials, file: str, stored: Stored) -> None:
@@ -79,6 +95,13 @@ def _limits(report: Report, known: ReferenceData, record: Record) -> None:
         report.note(f"corpus {trial.corpus!r} is not known here: digest and tokens not compared")
     if (version := record.machine.versions.get("lstmbench")) != __version__:
         report.note(f"measured by lstmbench {version}, this is {__version__}: drift not judged")
+    if record.status == Status.OK and record.audit is None:
+        report.note(
+            f"not vouched for: no audit in schema versions before {audits.FIRST_VERSION}, so that "
+            "losses and times are the backend's word"
+        )
+    elif record.audit is not None and Flag.UNAUDITED in record.flags:
+        report.note(f"not vouched for: {'; '.join(record.audit.left_out) or 'nothing was judged'}")
     if trial.init != "shared":
         report.note(f"{trial.init} initial parameters are the framework's: digest not recomputed")
 

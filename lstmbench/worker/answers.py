@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lstmbench.backend import EpochLoss, Parameters
+import numpy as np
+
+from lstmbench.backend import EpochLoss, ModelConfig, Parameters
 from lstmbench.batches import Batches
-from lstmbench.worker.messages import INTERFACE, Detail, WorkerReason
+from lstmbench.worker.arrays import parameter_shapes
+from lstmbench.worker.messages import INTERFACE, WorkerReason
 
 
 class InvalidAnswer(Exception):
-    """The trial cannot go on; ``detail`` is what is known of it all the same."""
+    """The trial cannot go on."""
 
-    def __init__(self, reason: WorkerReason, message: str, detail: Detail | None = None) -> None:
+    def __init__(self, reason: WorkerReason, message: str) -> None:
         super().__init__(message)
         self.reason: WorkerReason = reason
-        self.detail = detail or Detail()
 
 
 def check_loss(loss: Any, batches: Batches) -> EpochLoss:
@@ -36,10 +38,18 @@ def check_loss(loss: Any, batches: Batches) -> EpochLoss:
     return loss
 
 
-def check_parameters(parameters: Any) -> Parameters:
-    """The parameters; :class:`InvalidAnswer` if they are none."""
+def check_parameters(parameters: Any, model: ModelConfig | None = None) -> Parameters:
+    """The parameters; :class:`InvalidAnswer` if they are none, or not those of ``model``."""
     if not isinstance(parameters, Parameters):
         raise InvalidAnswer(INTERFACE, f"expected Parameters, got {type(parameters).__name__}")
+    if model is None:
+        return parameters
+    got = {name: np.shape(array) for name, array in parameters.items()}
+    expected = parameter_shapes(model)
+    for name in [*expected, *got]:
+        if got.get(name) != expected.get(name):
+            shapes = f"expected shape {expected.get(name)}, got {got.get(name)}"
+            raise InvalidAnswer(INTERFACE, f"parameters: {name}: {shapes}")
     return parameters
 
 

@@ -74,7 +74,7 @@ def _execute(
 def failure_of(error: Exception) -> Failure:
     """What an exception means for the trial; an unexpected one leaves its traceback in the log."""
     if isinstance(error, InvalidAnswer):
-        return Failure(error.reason, str(error), error.detail)
+        return Failure(error.reason, str(error))
     if isinstance(error, (OutOfOrder, InvalidMessage)):
         return Failure(INTERFACE, str(error))
     if isinstance(error, Unavailable):

@@ -1,9 +1,11 @@
 """What host and worker say to each other: typed requests and answers, one JSON line each.
 
 The host sends ``{"number": N, "request": NAME, "fields": {...}}``. The worker replies
-``{"number": N, "answer": {...}}`` or ``{"number": N, "error": {"reason", "message", "detail"}}``.
-The number of a reply is that of its request. :data:`REQUESTS` lists every request; each side
-checks what arrives against the types below, for a plugin may write into the pipe too.
+``{"number": N, "answer": {...}}`` or ``{"number": N, "error": {"reason", "message"}}``.
+The number of a reply is that of its request. Arrays are handed over in files, as
+:mod:`lstmbench.worker.arrays` writes them; messages name the files. :data:`REQUESTS` lists every
+request; each side checks what arrives against the types below, for a plugin may write into the
+pipe too.
 Needs the standard library only.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from types import UnionType
 from typing import (
@@ -34,7 +36,7 @@ from lstmbench.backend import Task
 #: The reason of a trial whose backend, or whatever writes in its worker, breaks the interface.
 INTERFACE: Final = "interface"
 #: Why a worker cannot go on; ``unavailable`` is no failure.
-WorkerReason = Literal["parity", "exception", "nan", "memory", "interface", "unavailable"]
+WorkerReason = Literal["exception", "nan", "memory", "interface", "unavailable"]
 
 
 class InvalidMessage(ValueError):
@@ -82,32 +84,11 @@ class Request(Generic[A]):
 
 
 @dataclass(frozen=True)
-class ParityProof:
-    """The relative errors that were found; ``shape`` is ``(windows, batch, steps)``."""
-
-    worst: float
-    tolerance: float
-    errors: dict[str, float]
-    allowed: dict[str, float]
-    shape: tuple[int, int, int]
-    cut: bool
-
-
-@dataclass(frozen=True)
-class Detail:
-    """What a worker knows when it fails; ``phases`` are seconds by name."""
-
-    phases: dict[str, Duration] = field(default_factory=dict)
-    parity: ParityProof | None = None
-
-
-@dataclass(frozen=True)
 class Failure:
     """The reply of a worker that cannot go on."""
 
     reason: WorkerReason
     message: str
-    detail: Detail = field(default_factory=Detail)
 
 
 @dataclass(frozen=True)
@@ -123,6 +104,16 @@ class WaitUntilIdle(Request[Idle], name="wait_until_idle"):
 
 
 @dataclass(frozen=True)
+class Done(Answer):
+    """What was asked is done."""
+
+
+@dataclass(frozen=True)
+class Ping(Request[Done], name="ping"):
+    """Answer at once: what a request costs that asks for nothing."""
+
+
+@dataclass(frozen=True)
 class TrialLoaded(Answer):
     """Seconds of the import, and the resident bytes after it."""
 
@@ -132,34 +123,57 @@ class TrialLoaded(Answer):
 
 @dataclass(frozen=True)
 class LoadTrial(Request[TrialLoaded], name="load"):
-    """Import the plugin and read the tokens.
+    """Import the plugin.
 
     ``factory`` is ``module:attribute``; ``imports`` and ``install`` say what a missing framework
-    is and how to get it. ``tokens`` is a ``.npy`` file of ids, ``splits`` their ranges by name.
+    is and how to get it.
     """
 
     factory: str
     imports: list[str]
     install: str
-    task: Task
-    init: str
     cpus: list[int] | None
-    tokens: str
-    splits: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Prepared(Answer):
-    """Seconds by phase, the proof of parity, and the digest of the initial parameters."""
+class Built(Answer):
+    """Seconds of building an instance, its parameters included, and of preparing it."""
 
-    phases: dict[str, Duration]
-    parity: ParityProof
-    parameters_digest: str
+    build_seconds: Duration
+    prepare_seconds: Duration
 
 
 @dataclass(frozen=True)
-class Prepare(Request[Prepared], name="prepare"):
-    """Prove parity on an instance that is thrown away, then build the one that is timed."""
+class Build(Request[Built], name="build"):
+    """Build an instance in place of the one before and prepare it for ``batches``.
+
+    ``parameters`` are loaded first; ``None`` leaves it the framework's own.
+    """
+
+    task: Task
+    batches: str
+    parameters: str | None
+
+
+@dataclass(frozen=True)
+class Prepare(Request[Done], name="prepare"):
+    """Prepare the instance for other ``batches``."""
+
+    batches: str
+
+
+@dataclass(frozen=True)
+class LoadParameters(Request[Done], name="load_parameters"):
+    """Replace the instance's parameters by those of a file."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class SaveParameters(Request[Done], name="save_parameters"):
+    """Write the instance's parameters to a file."""
+
+    path: str
 
 
 @dataclass(frozen=True)
@@ -173,9 +187,9 @@ class EpochTrained(Answer):
 
 @dataclass(frozen=True)
 class TrainEpoch(Request[EpochTrained], name="epoch"):
-    """Train one epoch on windows that begin at ``offset``."""
+    """Train one epoch on ``batches``."""
 
-    offset: int
+    batches: str
 
 
 @dataclass(frozen=True)
@@ -214,7 +228,7 @@ def _check_count(seconds: list[float] | None, count: int) -> None:
 
 @dataclass(frozen=True)
 class Evaluated(Answer):
-    """The summed loss of a split."""
+    """The summed loss."""
 
     nats: Nats
     tokens: Count
@@ -222,9 +236,9 @@ class Evaluated(Answer):
 
 @dataclass(frozen=True)
 class Evaluate(Request[Evaluated], name="evaluate"):
-    """The loss on a split, from zero state at offset 0, without training."""
+    """The loss on ``batches``, from zero state, without training."""
 
-    split: str
+    batches: str
 
 
 @dataclass(frozen=True)
@@ -319,8 +333,12 @@ class Check(Request[Checked], name="check"):
 #: Every request there is, in the order of a trial; the probe's and the kit's own at the end.
 REQUESTS: tuple[type[Request[Any]], ...] = (
     LoadTrial,
+    Build,
     Prepare,
+    LoadParameters,
+    SaveParameters,
     TrainEpoch,
+    Ping,
     Matmul,
     WaitUntilIdle,
     Evaluate,

@@ -1,7 +1,8 @@
 """One trial inside its worker process.
 
-The clock is here: an epoch's seconds start when its NumPy arrays exist and end when
-``train_epoch`` returns, so conversion and transfer to the device are inside.
+Whatever is trained here is told when it is due, and what was trained is judged elsewhere. The clock
+is here: an epoch's seconds start when its NumPy arrays exist and end when ``train_epoch`` returns,
+so conversion and transfer to the device are inside. The host has a clock of its own.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from lstmbench import reference
 from lstmbench.backend import Backend, Task
-from lstmbench.batches import Batches, partition
 from lstmbench.errors import Unavailable
-from lstmbench.worker import parity
 from lstmbench.worker.answers import InvalidAnswer, check_ids, check_loss, check_parameters
+from lstmbench.worker.arrays import read_batches, read_parameters, write_parameters
 from lstmbench.worker.idle import when_idle
 from lstmbench.worker.loop import Handlers, OutOfOrder, Session, set_cpus
 from lstmbench.worker.memory import peak_memory, resident, restart_peak
 from lstmbench.worker.messages import (
     INTERFACE,
-    Detail,
+    Build,
+    Built,
+    Done,
     EpochTrained,
     Evaluate,
     Evaluated,
@@ -34,11 +33,12 @@ from lstmbench.worker.messages import (
     Finished,
     Generate,
     Generated,
+    LoadParameters,
     LoadTrial,
     Matmul,
-    ParityProof,
+    Ping,
     Prepare,
-    Prepared,
+    SaveParameters,
     Timed,
     TrainEpoch,
     TrialLoaded,
@@ -49,25 +49,12 @@ from lstmbench.worker.timing import Stopwatch, time_calls
 Factory = Callable[[Task], Backend]
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What is known once the plugin is imported."""
-
-    factory: Factory
-    task: Task
-    init: str
-    splits: dict[str, np.ndarray]
-
-    def batches(self, split: str, offset: int) -> Batches:
-        training = self.task.training
-        return partition(self.splits[split], training.batch_size, training.steps, offset)
-
-
 @dataclass
-class Ready:
-    """The instance that is timed; ``peak_name`` says what the process's peak memory includes."""
+class Instance:
+    """The instance that trains; ``peak_name`` says what the process's peak memory includes."""
 
     backend: Backend
+    task: Task
     peak_name: str
     _memory: dict[str, int] = field(default_factory=dict)
 
@@ -82,17 +69,21 @@ class Ready:
 
 
 class TrialSession(Session):
-    """Load, then prepare, then the rest in any order; anything else is :class:`OutOfOrder`."""
+    """Load, then build, then the rest in any order; anything else is :class:`OutOfOrder`."""
 
     def __init__(self) -> None:
-        self._loaded: Loaded | None = None
-        self._ready: Ready | None = None
+        self._factory: Factory | None = None
+        self._instance: Instance | None = None
 
     def handlers(self) -> Handlers:
         return {
             LoadTrial: self.load,
+            Build: self.build,
             Prepare: self.prepare,
+            LoadParameters: self.load_parameters,
+            SaveParameters: self.save_parameters,
             TrainEpoch: self.epoch,
+            Ping: lambda request: Done(),
             Matmul: self.matmul,
             WaitUntilIdle: when_idle,
             Evaluate: self.evaluate,
@@ -101,53 +92,72 @@ class TrialSession(Session):
         }
 
     @property
-    def loaded(self) -> Loaded:
-        if self._loaded is None:
+    def factory(self) -> Factory:
+        if self._factory is None:
             raise OutOfOrder("the worker must be asked to load first")
-        return self._loaded
+        return self._factory
 
     @property
-    def ready(self) -> Ready:
-        if self._ready is None:
-            raise OutOfOrder("the worker must be asked to load and to prepare first")
-        return self._ready
+    def instance(self) -> Instance:
+        self.factory  # noqa: B018 - what comes first is named first
+        if self._instance is None:
+            raise OutOfOrder("the worker must be asked to load and to build first")
+        return self._instance
 
     def load(self, request: LoadTrial) -> TrialLoaded:
-        """Import the plugin and read the tokens."""
+        """Import the plugin."""
         set_cpus(request.cpus)
-        ids = np.load(request.tokens, allow_pickle=False)
-        splits = {name: ids[start:stop] for name, (start, stop) in request.splits.items()}
         begin = time.perf_counter()
-        factory = import_factory(request.factory, request.imports, request.install)
+        self._factory = import_factory(request.factory, request.imports, request.install)
         seconds = time.perf_counter() - begin
-        self._loaded = Loaded(factory, request.task, request.init, splits)
         return TrialLoaded(seconds, resident())
 
-    def prepare(self, request: Prepare) -> Prepared:
-        """Prove parity on a throw-away instance, then build the one that is timed.
-
-        Phases ``build`` and ``prepare`` are the first instance's, when nothing is compiled yet;
-        ``rebuild`` is all of the second's.
-        """
-        loaded = self.loaded
-        batches = loaded.batches("train", 0)
-        phases, proof = prove(loaded, batches)
+    def build(self, request: Build) -> Built:
+        """An instance in place of the one before, whose memory is not counted."""
+        factory = self.factory
+        batches = read_batches(request.batches)
+        start = None
+        if request.parameters is not None:
+            start = read_parameters(request.parameters, request.task.model)
+        self._instance = None
         gc.collect()
         peak_name = "peak" if restart_peak() else "peak_with_parity"
-        clock = Stopwatch(phases)
-        backend = loaded.factory(loaded.task)
-        if loaded.init == "shared":
-            initial = reference.draw_parameters(loaded.task.model, loaded.task.seed)
-            backend.load_parameters(initial.astype(loaded.task.dtype))
+        clock = Stopwatch()
+        backend = factory(request.task)
+        if not isinstance(backend, Backend):
+            made = type(backend).__name__
+            raise InvalidAnswer(INTERFACE, f"factory made a {made}, not a Backend")
+        if start is not None:
+            backend.load_parameters(start.astype(request.task.dtype))
+        clock.lap("build")
         backend.prepare(batches)
-        clock.lap("rebuild")
-        digest = check_parameters(backend.parameters()).digest()
-        self._ready = Ready(backend, peak_name)
-        return Prepared(phases, proof, digest)
+        clock.lap("prepare")
+        self._instance = Instance(backend, request.task, peak_name)
+        return Built(clock.laps["build"], clock.laps["prepare"])
+
+    def prepare(self, request: Prepare) -> Done:
+        """Compile for batches of another shape."""
+        self.instance.backend.prepare(read_batches(request.batches))
+        return Done()
+
+    def load_parameters(self, request: LoadParameters) -> Done:
+        """Start from other parameters."""
+        instance = self.instance
+        parameters = read_parameters(request.path, instance.task.model)
+        instance.backend.load_parameters(parameters.astype(instance.task.dtype))
+        return Done()
+
+    def save_parameters(self, request: SaveParameters) -> Done:
+        """Show what was trained so far."""
+        instance = self.instance
+        parameters = check_parameters(instance.backend.parameters(), instance.task.model)
+        write_parameters(request.path, parameters)
+        return Done()
 
     def epoch(self, request: TrainEpoch) -> EpochTrained:
-        """Train one epoch at an offset."""
-        batches, backend = self.loaded.batches("train", request.offset), self.ready.backend
+        """Train one epoch."""
+        backend = self.instance.backend
+        batches = read_batches(request.batches)
         begin = time.perf_counter()
         loss = backend.train_epoch(batches)
         seconds = time.perf_counter() - begin
@@ -159,11 +169,11 @@ class TrialSession(Session):
 
         Their operands are not the trial's: what memory it took is read before.
         """
-        ready = self.ready
-        ready.memory()
+        instance = self.instance
+        instance.memory()
         try:
             return Timed(
-                time_calls(lambda: ready.backend.matrix_product(request.side), request.count)
+                time_calls(lambda: instance.backend.matrix_product(request.side), request.count)
             )
         except NotImplementedError:
             pass
@@ -172,14 +182,15 @@ class TrialSession(Session):
         return Timed(None)
 
     def evaluate(self, request: Evaluate) -> Evaluated:
-        """The loss on a split, from zero state at offset 0."""
-        batches = self.loaded.batches(request.split, 0)
-        loss = check_loss(self.ready.backend.evaluate(batches), batches)
+        """The loss on held-out windows, from zero state."""
+        backend = self.instance.backend
+        batches = read_batches(request.batches)
+        loss = check_loss(backend.evaluate(batches), batches)
         return Evaluated(loss.nats, loss.tokens)
 
     def generate(self, request: Generate) -> Generated:
         """Greedy continuations of each prefix."""
-        clock, backend = Stopwatch(), self.ready.backend
+        clock, backend = Stopwatch(), self.instance.backend
         length, size = request.length, request.vocabulary_size
         continuations = [
             check_ids(backend.generate(prefix, length), length, size) for prefix in request.prefixes
@@ -189,42 +200,8 @@ class TrialSession(Session):
 
     def finish(self, request: Finish) -> Finished:
         """Facts about the trial that only this process knows."""
-        facts = {str(k): str(v) for k, v in self.ready.backend.runtime().items()}
-        return Finished(facts, self.ready.memory())
-
-
-def prove(loaded: Loaded, batches: Batches) -> tuple[dict[str, float], ParityProof]:
-    """Seconds by phase and the proof of parity, by an instance that is gone afterwards.
-
-    Raises :class:`InvalidAnswer` with the proof if the instance computes something else.
-    """
-    clock = Stopwatch()
-    setting = parity.choose_setting(loaded.task, batches)
-    clock.lap("parity")
-    instance = loaded.factory(setting.task)
-    if not isinstance(instance, Backend):
-        raise InvalidAnswer(INTERFACE, f"factory made a {type(instance).__name__}, not a Backend")
-    clock.lap("build")
-    instance.prepare(batches)
-    clock.lap("prepare")
-    result = parity.check(instance, setting)
-    clock.lap("parity")
-    proof = ParityProof(
-        worst=result.worst,
-        tolerance=result.tolerance,
-        errors=result.errors,
-        allowed=result.allowed,
-        shape=result.shape,
-        cut=result.cut,
-    )
-    if name := result.worst_difference:
-        raise InvalidAnswer(
-            "parity",
-            f"{name} differs from the reference by {result.errors[name]:.1e}, "
-            f"allowed is {result.allowance(name):.0e}",
-            Detail(clock.laps, proof),
-        )
-    return clock.laps, proof
+        facts = {str(k): str(v) for k, v in self.instance.backend.runtime().items()}
+        return Finished(facts, self.instance.memory())
 
 
 def import_factory(name: str, imports: Sequence[str], install: str) -> Factory:

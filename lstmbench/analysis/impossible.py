@@ -1,0 +1,173 @@
+"""Figures that no honest trial can have, whatever the machine did meanwhile.
+
+Each rule looks at one record and says in a sentence what cannot be. Noise makes a machine slower,
+never faster than it is; where a rule compares two measurements, its margin is what noise on both
+can do, and stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+
+from lstmbench.analysis import roofline
+from lstmbench.analysis.series import faster_half_mean, warm_up
+from lstmbench.records.record import Record
+
+#: Nats below those of the text's own source that chance reaches less than once in a million trials.
+CHANCE_NATS = math.log(1e6)
+#: Share of the measured peak. Both are means over faster halves, measured between the epochs; the
+#: peak is the best of several offers, which a busy machine lowers a little more than the trial.
+MAX_PEAK_SHARE = 1.2
+#: The same of one processor second: on fewer threads a processor's clock may run faster.
+MAX_PROCESSOR_SHARE = 2.0
+#: Seconds of the shortest call that does anything: starting one takes longer.
+MIN_EPOCH_SECONDS = 1e-6
+#: Epochs from which on durations are asked to differ: clocks count nanoseconds.
+MANY_EPOCHS = 5
+#: The second instance finds everything loaded and compiled: times the first one's seconds, and
+#: seconds, that it may take all the same.
+REBUILD_FACTOR, REBUILD_SECONDS = 3.0, 1.0
+#: Resident sizes may shrink a little when the system takes back pages that hold files.
+MIN_MEMORY_SHARE = 0.9
+#: dtypes in which every implementation rounds in its own way.
+ROUNDED = ("float32", "float16", "bfloat16")
+#: Of what the host saw, that a worker may leave out, and seconds: how long a busy machine lets an
+#: answer wait, once the faster half is looked at. Runs judge by what requests were seen to cost.
+CLOCK_SHARE, CLOCK_SECONDS = 0.25, 0.005
+#: Processors in use per thread, and seconds, for the system counts what leads to an epoch too.
+PROCESSORS_PER_THREAD, PROCESSOR_SECONDS = 1.1, 0.1
+#: Of a worker's own processor seconds, and seconds, that it may spend while others train.
+BETWEEN_SHARE, BETWEEN_SECONDS = 0.05, 0.2
+#: How much longer an epoch of the challenge may take than one that was timed, each by the mean over
+#: the faster half, and seconds; and the least share of its processor seconds that those spent.
+CHALLENGE_FACTOR, CHALLENGE_SECONDS, CHALLENGE_SPENT = 1.5, 0.002, 0.5
+#: Processors of others from which on a challenge tells nothing of speed.
+CHALLENGE_LOAD = 0.1
+
+
+def reasons(record: Record) -> list[str]:
+    """What is impossible in a record, a sentence each; empty for what can be true."""
+    return [reason for rule in RULES for reason in rule(record)]
+
+
+def _losses(record: Record) -> Iterator[str]:
+    """No loss is negative. And on text from a known source p, any model q fixed before has
+    E[q(text) / p(text)] <= 1, so that by Markov's inequality it spends t nats less than the source
+    with a probability of at most exp(-t) (Ville 1939; the spirit of MLPerf's reference
+    convergence points)."""
+    if min(record.epochs.nats, default=0.0) < 0:
+        yield "a loss is negative"
+    for evaluation in record.evaluations:
+        source = evaluation.source_nats
+        if source is not None and evaluation.nats < source - CHANCE_NATS:
+            yield f"knows the {evaluation.split} text better than the source that it comes from"
+
+
+def _peak(record: Record) -> Iterator[str]:
+    share = roofline.peak_share(record)
+    if share is not None and share > MAX_PEAK_SHARE:
+        yield f"trains at {share:.0%} of the fastest matmul"
+
+
+def _memory(record: Record) -> Iterator[str]:
+    imported, peak = record.memory.imported, record.memory.peak
+    if imported and peak is not None and peak < MIN_MEMORY_SHARE * imported:
+        yield f"its peak of memory is {peak / imported:.0%} of what it had when it was imported"
+
+
+def _clock(record: Record) -> Iterator[str]:
+    seconds = record.epochs.seconds
+    if seconds and min(seconds) < MIN_EPOCH_SECONDS:
+        yield f"an epoch took {min(seconds):.1g} s, less than a call takes"
+    if len(seconds) >= MANY_EPOCHS and 2 * len(set(seconds)) <= len(seconds):
+        yield f"{len(seconds)} epochs took only {len(set(seconds))} different times"
+
+
+def _rebuild(record: Record) -> Iterator[str]:
+    phases = record.phases
+    if phases.build is None or phases.prepare is None or phases.rebuild is None:
+        return
+    first = phases.build + phases.prepare
+    if phases.rebuild > REBUILD_FACTOR * first + REBUILD_SECONDS:
+        yield (
+            f"building it again took {phases.rebuild:.1f} s, the first time {first:.1f} s: "
+            "it may have trained ahead"
+        )
+
+
+def _parity(record: Record) -> Iterator[str]:
+    proof = record.parity
+    if proof is not None and record.trial.dtype in ROUNDED and proof.errors and proof.worst == 0:
+        yield f"differs from float64 by nothing at all, though it computes in {record.trial.dtype}"
+
+
+def _clocks(record: Record) -> Iterator[str]:
+    claimed = faster_half_mean(record.epochs.seconds)
+    seen = faster_half_mean(record.epochs.host_seconds)
+    if claimed is None or seen is None:
+        return
+    if seen - claimed > CLOCK_SHARE * seen + CLOCK_SECONDS:
+        yield f"claims {claimed:.2g} s for an epoch where the host saw {seen:.2g} s"
+    if claimed > seen:
+        yield f"claims {claimed:.2g} s for an epoch that was over for the host after {seen:.2g} s"
+
+
+def _processors(record: Record) -> Iterator[str]:
+    epochs, threads = record.epochs, record.trial.threads
+    spent, seconds = sum(epochs.processor_seconds), sum(epochs.host_seconds)
+    if spent > PROCESSORS_PER_THREAD * threads * seconds + PROCESSOR_SECONDS:
+        yield f"computed on {spent / seconds:.2g} processors, with --threads {threads}"
+
+
+def _work(record: Record) -> Iterator[str]:
+    """Of no work at all there is nothing to say: the system may not tell, or count coarsely."""
+    epochs, peak = record.epochs, roofline.peak(record)
+    spent = sum(epochs.processor_seconds)
+    if peak is None or not spent or record.trial.device_kind != "cpu":
+        return
+    rate = sum(epochs.tokens) * roofline.record_cost(record).operations / spent
+    share = rate * record.trial.threads / peak
+    if share > MAX_PROCESSOR_SHARE:
+        yield f"its processor seconds suffice for {1 / share:.0%} of the work"
+
+
+def _between(record: Record) -> Iterator[str]:
+    activity = record.activity
+    if activity is None:
+        return
+    own = sum(record.epochs.processor_seconds)
+    if activity.processor_seconds > max(BETWEEN_SECONDS, BETWEEN_SHARE * own):
+        yield f"computed for {activity.processor_seconds:.1f} s while others trained"
+    yield from activity.remarks
+
+
+def _challenge(record: Record) -> Iterator[str]:
+    load = record.challenge.load if record.challenge else None
+    if load is None or load.others < CHALLENGE_LOAD:
+        yield from slower_than_claimed(record)
+
+
+def slower_than_claimed(record: Record) -> Iterator[str]:
+    """An epoch that cannot be known shows how long the work takes, unless others slow it down."""
+    challenge, epochs = record.challenge, record.epochs
+    if challenge is None or not challenge.seconds or not epochs.seconds:
+        return
+    steady = slice(warm_up(len(epochs.seconds)), None)
+    typical = faster_half_mean(epochs.seconds[steady]) or min(epochs.seconds)
+    took = faster_half_mean(challenge.seconds) or 0.0
+    if took > CHALLENGE_FACTOR * typical + CHALLENGE_SECONDS:
+        yield (
+            f"took {took:.2g} s for an epoch that it had never seen, {typical:.2g} s for those "
+            "that were timed"
+        )
+    spent, least = epochs.processor_seconds[steady], challenge.processor_seconds
+    if spent and least and statistics.median(spent) < CHALLENGE_SPENT * min(least):
+        yield "computed less in the epochs that were timed than in one that it had never seen"
+
+
+RULES = (
+    *(_losses, _peak, _work, _memory, _clock, _clocks, _rebuild, _parity),
+    *(_processors, _between, _challenge),
+)

@@ -1,0 +1,108 @@
+"""What an audit asks of the reference: one trial's parameters, losses and text, judged."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstmbench import reference
+from lstmbench.audit.comparison import Comparison, allowances, compare, rounding_dtype
+from lstmbench.audit.replay import Trained, train
+from lstmbench.backend import Parameters, TrainingConfig
+from lstmbench.batches import Batches
+
+#: Trainings that are remembered: trials of a group share their start, if not their parameters.
+REMEMBERED = 3
+#: A symbol is as good as the likeliest if its logit is so little less, relative to the largest.
+TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 1e-1}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A comparison, and with how many trained biases per layer it was made."""
+
+    comparison: Comparison
+    bias_copies: int
+
+
+class Auditor:
+    """The reference at one trial's hyper-parameters. Remembers what it has trained."""
+
+    def __init__(self, training: TrainingConfig, dtype: str) -> None:
+        self.training = training
+        self.dtype = dtype
+        self._remembered: OrderedDict[tuple[object, ...], tuple[Trained, Trained]] = OrderedDict()
+
+    def segment(
+        self,
+        start: Parameters,
+        epochs: Sequence[Batches],
+        claimed: Trained,
+        bias_copies: Sequence[int] = (1,),
+    ) -> Verdict:
+        """Train ``epochs`` again and compare.
+
+        With the first number of ``bias_copies`` that explains what is claimed, else with the one
+        that is nearest.
+        """
+        verdicts = []
+        for copies in bias_copies:
+            exact, rounded = self._train(start, epochs, copies)
+            verdicts.append(Verdict(compare(start, claimed, exact, rounded, self.dtype), copies))
+            if not verdicts[-1].comparison.beyond:
+                return verdicts[-1]
+        return min(verdicts, key=lambda v: v.comparison.errors["parameters"])
+
+    def evaluation(self, parameters: Parameters, batches: Batches, nats: float) -> Comparison:
+        """The claimed loss of a pass that trains nothing."""
+        exact = reference.evaluate(parameters.astype(np.float64), batches).nats
+        rounded = reference.evaluate(parameters.astype(np.float32), batches).nats
+        allowed = allowances({"loss": abs(rounded / exact - 1)}, self.dtype)
+        return Comparison({"loss": abs(nats / exact - 1)}, allowed)
+
+    def continuation(
+        self, parameters: Parameters, prefix: Sequence[int], ids: Sequence[int]
+    ) -> Comparison:
+        """Whether each of ``ids`` is the likeliest symbol after those before it, or nearly.
+
+        The error is how much less its logit is than the largest, over the spread of the logits.
+        """
+        exact = parameters.astype(np.float64)
+        logits = _logits(exact, [*prefix, *ids[:-1]])[len(prefix) - 1 :]
+        chosen = np.take_along_axis(logits, np.asarray(ids)[:, None], axis=1)[:, 0]
+        spread = np.maximum(np.ptp(logits, axis=1), np.finfo(float).tiny)
+        worst = float(np.max((logits.max(axis=1) - chosen) / spread, initial=0.0))
+        return Comparison({"text": worst}, {"text": TIE[self.dtype]})
+
+    def _train(
+        self, start: Parameters, epochs: Sequence[Batches], copies: int
+    ) -> tuple[Trained, Trained]:
+        """Exactly and rounded, at the same time: NumPy computes on one thread each."""
+        key = (start.digest(), copies, *(_digest(batches) for batches in epochs))
+        if key not in self._remembered:
+            with ThreadPoolExecutor(2) as pool:
+                exact, rounded = pool.map(
+                    lambda dtype: train(start, epochs, self.training, copies, dtype),
+                    ("float64", rounding_dtype(self.dtype)),
+                )
+            self._remembered[key] = exact, rounded
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(key)
+        return self._remembered[key]
+
+
+def _digest(batches: Batches) -> int:
+    return hash((batches.inputs.tobytes(), batches.targets.tobytes()))
+
+
+def _logits(parameters: Parameters, ids: Sequence[int]) -> np.ndarray:
+    """After each of ``ids``, read from zero state: ``[len(ids), V]``."""
+    logits, _, _ = reference.forward(
+        parameters, np.asarray([ids], np.int32), reference.zero_state(parameters, 1)
+    )
+    return logits[:, 0]

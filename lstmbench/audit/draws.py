@@ -1,0 +1,87 @@
+"""What is audited, drawn from a nonce that the host makes once a run has begun.
+
+Every trial is asked for its parameters again and again, one to :data:`MAX_SEGMENT_EPOCHS` epochs after
+the last time, so that whatever a backend has been asked so far, the epoch that it is about to train
+may belong to a segment, from one question to the next, that is trained again. Which of the segments
+are, no one outside the host knows before the end. The draws can be made again from the nonce.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstmbench import reference
+from lstmbench.backend import ModelConfig, Parameters
+from lstmbench.batches import Batches, partition
+
+#: Epochs between two questions for parameters, at most.
+MAX_SEGMENT_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Epochs ``first`` to ``last``, counted from 1, between two questions for parameters."""
+
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first + 1
+
+
+def _generator(nonce: str, *what: object) -> np.random.Generator:
+    digest = hashlib.sha256(":".join([nonce, *map(str, what)]).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def segments(nonce: str, trial: str, epochs: int) -> tuple[Segment, ...]:
+    """All epochs of a trial of that name, in segments; the first is the same for every trial.
+
+    Parameters are asked for before the first epoch and after the last one of each segment.
+    """
+    shared, own = _generator(nonce, "first"), _generator(nonce, "segments", trial)
+    found: list[Segment] = []
+    done = 0
+    while done < epochs:
+        draw = own if found else shared
+        last = min(epochs, done + int(draw.integers(1, MAX_SEGMENT_EPOCHS + 1)))
+        found.append(Segment(done + 1, last))
+        done = last
+    return tuple(found)
+
+
+def order(nonce: str, trial: str, drawn: tuple[Segment, ...]) -> Iterator[Segment]:
+    """Segments in the order in which they are audited, until enough was spent on it.
+
+    The first, whose start the host chose; the last, whose loss is in every table; then
+    any.
+    """
+    ends = drawn[:1] + drawn[1:][-1:]
+    yield from ends
+    between = [segment for segment in drawn if segment not in ends]
+    for index in _generator(nonce, "order", trial).permutation(len(between)):
+        yield between[index]
+
+
+def challenge(
+    nonce: str, number: int, ids: np.ndarray, model: ModelConfig, batch: int, steps: int
+) -> tuple[Parameters, Batches]:
+    """Parameters and one epoch that cannot have been trained before.
+
+    Parameters and biases as in the proof of parity, of a size at which mistakes show; the ids of
+    the training split cut at any offset, with symbols exchanged at random. All targets of one
+    window are one symbol, so that clipping acts.
+    """
+    draw = _generator(nonce, "challenge", number)
+    scale = 0.1 if model.hidden_size <= 256 else 1 / np.sqrt(model.hidden_size)
+    seed = int(draw.integers(2**63))
+    start = reference.draw_parameters(model, seed, scale=scale, bias_scale=scale)
+    symbols = draw.permutation(model.vocabulary_size).astype(np.int32)
+    batches = partition(symbols[ids], batch, steps, int(draw.integers(steps + 1)))
+    batches.targets[draw.integers(batches.windows)] = draw.integers(model.vocabulary_size)
+    return start, batches

@@ -1,0 +1,131 @@
+"""What the host asks the auditor. Arrays are in files, named with the digest of what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstmbench.backend import Task
+from lstmbench.worker.messages import Answer, Done, Nats, Request
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it was when its writer had just written it."""
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> File:
+        return cls(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@dataclass(frozen=True)
+class LoadAudit(Request[Done], name="load_audit"):
+    """The trials that will be audited differ from ``task`` in mode and seed only."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
+class ProofPass:
+    """One epoch that parity asks for: from these parameters, on these batches."""
+
+    label: str
+    parameters: File
+    batches: File
+
+
+@dataclass(frozen=True)
+class ProofMade(Answer):
+    """What parity asks of an instance for ``task``; ``unprovable`` is why it asks for nothing."""
+
+    task: Task
+    passes: list[ProofPass]
+    cut: bool
+    unprovable: str | None = None
+
+
+@dataclass(frozen=True)
+class MakeProof(Request[ProofMade], name="make_proof"):
+    """Compute the reference's part of parity on a trial's own ``batches``; files go to ``folder``.
+
+    Asked again, it is not computed again.
+    """
+
+    batches: File
+    folder: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a backend made of one epoch."""
+
+    parameters: File
+    nats: Nats
+
+
+@dataclass(frozen=True)
+class Proof(Answer):
+    """The relative errors that were found; ``shape`` is ``(windows, batch, steps)``.
+
+    ``difference`` names the quantity that differs most, if any differs.
+    """
+
+    worst: float
+    tolerance: float
+    errors: dict[str, float]
+    allowed: dict[str, float]
+    shape: tuple[int, int, int]
+    cut: bool
+    difference: str | None
+
+
+@dataclass(frozen=True)
+class JudgeProof(Request[Proof], name="judge_proof"):
+    """Hold a backend's answer to every pass against the reference's."""
+
+    claims: list[Claim]
+
+
+@dataclass(frozen=True)
+class Audited(Answer):
+    """Relative errors by quantity, and how large an honest one may be."""
+
+    errors: dict[str, float]
+    allowed: dict[str, float]
+    bias_copies: int = 1
+
+
+@dataclass(frozen=True)
+class AuditSegment(Request[Audited], name="audit_segment"):
+    """Train ``epochs`` again from ``start``; compare with the claimed losses and end.
+
+    ``bias_copies``: the numbers of trained biases per layer that may explain it.
+    """
+
+    start: File
+    epochs: list[File]
+    nats: list[Nats]
+    end: File
+    bias_copies: list[int]
+
+
+@dataclass(frozen=True)
+class AuditEvaluation(Request[Audited], name="audit_evaluation"):
+    """Evaluate ``parameters`` again and compare with the claimed loss."""
+
+    parameters: File
+    batches: File
+    nats: Nats
+
+
+@dataclass(frozen=True)
+class AuditText(Request[Audited], name="audit_text"):
+    """Whether each of ``ids`` is the likeliest symbol after ``prefix`` and those before it."""
+
+    parameters: File
+    prefix: list[int]
+    ids: list[int]

@@ -1,0 +1,151 @@
+"""The process that audits: it has never loaded a plugin, and reads nothing that was changed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+
+from lstmbench.audit.auditor import Auditor
+from lstmbench.audit.comparison import Comparison
+from lstmbench.audit.messages import (
+    Audited,
+    AuditEvaluation,
+    AuditSegment,
+    AuditText,
+    File,
+    JudgeProof,
+    LoadAudit,
+    MakeProof,
+    Proof,
+    ProofMade,
+    ProofPass,
+)
+from lstmbench.audit.replay import Trained
+from lstmbench.backend import EpochLoss, Parameters, Task
+from lstmbench.batches import Batches
+from lstmbench.worker import parity
+from lstmbench.worker.arrays import read_batches, read_parameters, write_batches, write_parameters
+from lstmbench.worker.loop import Handlers, OutOfOrder, Session
+from lstmbench.worker.messages import Done, Finish, Finished, InvalidMessage
+
+
+class AuditSession(Session):
+    """Load, then any number of questions."""
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+        self._auditor: Auditor | None = None
+        self._probe: parity.Probe | None = None
+        self._made: ProofMade | None = None
+
+    def handlers(self) -> Handlers:
+        return {
+            LoadAudit: self.load,
+            MakeProof: self.make_proof,
+            JudgeProof: self.judge_proof,
+            AuditSegment: self.segment,
+            AuditEvaluation: self.evaluation,
+            AuditText: self.text,
+            Finish: lambda request: Finished({}, {}),
+        }
+
+    @property
+    def task(self) -> Task:
+        if self._task is None:
+            raise OutOfOrder("the auditor must be asked to load first")
+        return self._task
+
+    @property
+    def auditor(self) -> Auditor:
+        if self._auditor is None:
+            self._auditor = Auditor(self.task.training, self.task.dtype)
+        return self._auditor
+
+    def load(self, request: LoadAudit) -> Done:
+        self._task = request.task
+        return Done()
+
+    def make_proof(self, request: MakeProof) -> ProofMade:
+        """The reference's part of parity."""
+        if self._made is None:
+            self._made = self._make_proof(self._batches(request.batches), Path(request.folder))
+        return self._made
+
+    def _make_proof(self, batches: Batches, folder: Path) -> ProofMade:
+        setting = parity.choose_setting(self.task, batches)
+        try:
+            self._probe = parity.make_probe(setting)
+        except parity.Unprovable as error:
+            return ProofMade(setting.task, [], setting.cut, str(error))
+        passes = []
+        for asked in self._probe.passes:
+            paths = [folder / f"{asked.label}-{what}.npy" for what in ("parameters", "batches")]
+            write_parameters(paths[0], asked.start)
+            write_batches(paths[1], asked.batches)
+            passes.append(ProofPass(asked.label, *map(File.of, paths)))
+        return ProofMade(self._probe.setting.task, passes, self._probe.setting.cut)
+
+    def judge_proof(self, request: JudgeProof) -> Proof:
+        """Compare."""
+        if self._probe is None:
+            raise OutOfOrder("the auditor must be asked to make a proof first")
+        setting, errors = self._probe.setting, dict[str, float]()
+        for asked, claim in zip(self._probe.passes, request.claims, strict=True):
+            loss = EpochLoss(claim.nats, asked.batches.tokens)
+            errors |= asked.errors(loss, self._parameters(claim.parameters))
+        shape: tuple[int, int, int] = setting.batches.inputs.shape
+        tolerance = parity.TOLERANCE[setting.task.dtype]
+        result = parity.ParityResult(errors, self._probe.allowed, tolerance, shape, setting.cut)
+        return Proof(
+            worst=result.worst,
+            tolerance=result.tolerance,
+            errors=result.errors,
+            allowed=result.allowed,
+            shape=result.shape,
+            cut=result.cut,
+            difference=result.worst_difference,
+        )
+
+    def segment(self, request: AuditSegment) -> Audited:
+        """Some epochs of training."""
+        claimed = Trained(self._parameters(request.end), tuple(request.nats))
+        verdict = self.auditor.segment(
+            self._parameters(request.start),
+            [self._batches(file) for file in request.epochs],
+            claimed,
+            request.bias_copies,
+        )
+        return _audited(verdict.comparison, verdict.bias_copies)
+
+    def evaluation(self, request: AuditEvaluation) -> Audited:
+        """A pass over held-out text."""
+        parameters = self._parameters(request.parameters)
+        batches = self._batches(request.batches)
+        return _audited(self.auditor.evaluation(parameters, batches, request.nats))
+
+    def text(self, request: AuditText) -> Audited:
+        """What the model writes."""
+        parameters = self._parameters(request.parameters)
+        return _audited(self.auditor.continuation(parameters, request.prefix, request.ids))
+
+    def _parameters(self, file: File) -> Parameters:
+        return read_parameters(_unchanged(file), self.task.model)
+
+    def _batches(self, file: File) -> Batches:
+        return read_batches(_unchanged(file))
+
+
+def _unchanged(file: File) -> io.BytesIO:
+    """The content; :class:`InvalidMessage` if it is not what the host has seen."""
+    content = Path(file.path).read_bytes()
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise InvalidMessage(f"{Path(file.path).name} was changed after it was written")
+    return io.BytesIO(content)
+
+
+def _audited(comparison: Comparison, bias_copies: int = 1) -> Audited:
+    errors = {name: float(np.float64(error)) for name, error in comparison.errors.items()}
+    return Audited(errors, dict(comparison.allowed), bias_copies)

@@ -1,0 +1,341 @@
+"""Has a group's trials audited: draws what is asked for, keeps it, and lets the auditor judge."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from lstmbench import reference
+from lstmbench.audit.draws import Segment, challenge, order, segments
+from lstmbench.audit.messages import (
+    Audited,
+    AuditEvaluation,
+    AuditSegment,
+    AuditText,
+    File,
+    LoadAudit,
+)
+from lstmbench.backend import Parameters, Task
+from lstmbench.batches import Batches, partition
+from lstmbench.corpora.corpus import Corpus
+from lstmbench.records.record import Audit, AuditPart
+from lstmbench.records.trial import Trial
+from lstmbench.runner.channel import Channel, Executor, Launch, WorkerLost
+from lstmbench.runner.trial_state import TrialState
+from lstmbench.worker.arrays import write_batches, write_parameters
+from lstmbench.worker.messages import A, Request
+
+#: Segments of a trial that are kept for the audit, at most.
+MAX_SEGMENTS = 6
+#: Files of parameters that a trial may have before one more is kept for a validation.
+MAX_SHOWN = 8
+#: The share of a group's time so far that auditing more than the first segments may take.
+SHARE = 0.06
+#: Seconds that any question may take without asking whether it is affordable.
+FREE_SECONDS = 0.3
+#: Seconds that one question may take the reference; beyond it is left out.
+MAX_SECONDS = 120.0
+#: Operations per second that the reference reaches at least, in float64 on one core.
+OPERATIONS_PER_SECOND = 1e10
+
+
+class AuditorLost(Exception):
+    """The auditor is gone, and starting it again has not helped."""
+
+
+class Auditor:
+    """The auditor's process, started when it is needed and again if it is lost.
+
+    ``hold`` keeps everybody else from running: once an auditor was lost, the next one works under
+    it, for the first may have been killed.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        launch: Launch,
+        task: Task,
+        timeout: float,
+        hold: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._executor, self._launch = executor, launch
+        self._task, self._timeout, self._hold = task, timeout, hold
+        self._channel: Channel | None = None
+
+    def ask(self, request: Request[A], before: Request[Any] | None = None) -> A:
+        """The answer to a request; a new process is asked ``before`` first.
+
+        Raises :class:`AuditorLost`.
+        """
+        try:
+            return self._ask(request, before)
+        except WorkerLost:
+            self.close()
+        with self._hold():
+            try:
+                return self._ask(request, before)
+            except WorkerLost as lost:
+                self.close()
+                raise AuditorLost(str(lost)) from None
+
+    def _ask(self, request: Request[A], before: Request[Any] | None) -> A:
+        if self._channel is None:
+            self._channel = self._executor.start(self._launch)
+            self._channel.ask(LoadAudit(self._task), self._timeout)
+        if before is not None:
+            self._channel.ask(before, self._timeout)
+        return self._channel.ask(request, self._timeout)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+@dataclass
+class Evidence:
+    """What a trial has shown: its parameters after some epochs, and after the first challenge."""
+
+    segments: tuple[Segment, ...]
+    snapshots: dict[int, File] = field(default_factory=dict)
+    challenge: tuple[float, File] | None = None
+    ids: list[list[int]] = field(default_factory=list)
+
+
+class Question(NamedTuple):
+    """What is asked of the auditor about which epochs.
+
+    ``seconds`` are the reference's, roughly; what is not ``needed`` is asked while it costs little.
+    """
+
+    what: Literal["segment", "challenge", "evaluation", "text"]
+    first: int | None
+    last: int
+    request: Request[Audited]
+    seconds: float
+    needed: bool = True
+
+    @property
+    def name(self) -> str:
+        if self.what == "challenge":
+            return self.what
+        if self.what != "segment":
+            return f"{self.what} after epoch {self.last}"
+        one = self.first == self.last
+        return f"epoch {self.last}" if one else f"epochs {self.first} to {self.last}"
+
+
+class GroupAudit:
+    """The audit of one group: the nonce, the draws, the files, the questions.
+
+    ``offsets`` are those of the group's epochs. Files are kept in ``folder``, which workers are not
+    told of.
+    """
+
+    def __init__(
+        self, corpus: Corpus, offsets: Sequence[int], auditor: Auditor, folder: Path
+    ) -> None:
+        self.nonce = ""
+        self._corpus, self._offsets = corpus, offsets
+        self._auditor, self._folder = auditor, folder
+        self._began = time.monotonic()
+        self._spent = 0.0
+        self._evidence: dict[str, Evidence] = {}
+        self._challenges: dict[int, tuple[Parameters, Batches]] = {}
+
+    def draw(self, trials: Sequence[Trial]) -> None:
+        """Decide what will be audited, now that every worker is ready."""
+        self.nonce = secrets.token_hex(16)
+        for trial in trials:
+            drawn = segments(self.nonce, trial.name, trial.protocol.epochs)
+            self._evidence[trial.name].segments = drawn
+
+    def evidence(self, trial: Trial) -> Evidence:
+        return self._evidence.setdefault(trial.name, Evidence(()))
+
+    def asks(self, trial: Trial, epoch: int) -> bool:
+        """Whether parameters are asked for after so many epochs."""
+        return any(segment.last == epoch for segment in self.evidence(trial).segments)
+
+    def keeps(self, trial: Trial, epoch: int) -> bool:
+        """Whether they may be needed."""
+        last = trial.protocol.epochs
+        every = trial.protocol.validate_every
+        validated = every and epoch % every == 0
+        return (
+            epoch in {0, last}
+            or (validated and len(self.evidence(trial).snapshots) < MAX_SHOWN)
+            or any(
+                epoch in (segment.first - 1, segment.last) for segment in self._candidates(trial)
+            )
+        )
+
+    def place(self, trial: Trial, what: str) -> Path:
+        """Where a file of a trial is kept."""
+        return self._folder / f"{trial.name}-{what}.npy"
+
+    def _candidates(self, trial: Trial) -> Iterator[Segment]:
+        drawn = self.evidence(trial).segments
+        return islice(order(self.nonce, trial.name, drawn), MAX_SEGMENTS)
+
+    def challenge(self, trial: Trial, number: int) -> tuple[Parameters, Batches]:
+        """Parameters and windows that are new, the same for all trials of the group."""
+        if number not in self._challenges:
+            protocol = trial.protocol
+            model = protocol.model(len(self._corpus.vocabulary))
+            ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))["train"]]
+            self._challenges = {
+                number: challenge(
+                    self.nonce, number, ids, model, protocol.batch_size, protocol.steps
+                )
+            }
+        return self._challenges[number]
+
+    def judge(self, state: TrialState) -> str | None:
+        """Audit one trial. Returns what differs, if anything does."""
+        trial = state.trial
+        parts: list[AuditPart] = []
+        left_out: list[str] = []
+        copies = 1
+        difference = None
+        for question in self._questions(state):
+            if question.seconds > MAX_SECONDS:
+                why = f"the reference would take {question.seconds:.0f} s"
+                left_out.append(f"{question.name}: {why}")
+                continue
+            if not question.needed and not self._affordable(question.seconds):
+                continue
+            begin = time.monotonic()
+            try:
+                answer = self._auditor.ask(question.request)
+            except AuditorLost as lost:
+                left_out.append(f"{question.name}: the auditor was lost: {lost}")
+                break
+            self._spent += time.monotonic() - begin
+            part = AuditPart(
+                what=question.what,
+                first=question.first,
+                last=question.last,
+                errors=answer.errors,
+                allowed=answer.allowed,
+            )
+            parts.append(part)
+            copies = max(copies, answer.bias_copies)
+            if difference := _difference(question.name, part):
+                break
+        state.audit = Audit(nonce=self.nonce, bias_copies=copies, parts=parts, left_out=left_out)
+        self._forget(trial)
+        return difference
+
+    def interrupted(self, state: TrialState) -> None:
+        """The run was interrupted before this trial's audit."""
+        state.audit = Audit(nonce=self.nonce, left_out=["everything: the run was interrupted"])
+
+    def _affordable(self, seconds: float) -> bool:
+        elapsed = time.monotonic() - self._began
+        return seconds <= FREE_SECONDS or self._spent + seconds <= SHARE * elapsed
+
+    def _forget(self, trial: Trial) -> None:
+        for file in self.evidence(trial).snapshots.values():
+            with suppress(OSError):
+                Path(file.path).unlink()
+
+    def _questions(self, state: TrialState) -> Iterator[Question]:
+        """The cheap and the telling ones first."""
+        trial, evidence = state.trial, self.evidence(state.trial)
+        protocol = trial.protocol
+        done = len(state.series)
+        model = protocol.model(len(self._corpus.vocabulary))
+        operations = 6 * model.parameter_count / OPERATIONS_PER_SECOND
+        epoch_seconds = operations * (state.series[0].tokens if state.series else 0)
+        if evidence.challenge is not None:
+            start, batches = self.challenge(trial, 0)
+            nats, end = evidence.challenge
+            again = AuditSegment(
+                self._parameters("challenge", start, trial.dtype),
+                [self._batches("challenge", batches)],
+                [nats],
+                end,
+                [1],
+            )
+            yield Question("challenge", None, done, again, epoch_seconds)
+        final = evidence.snapshots.get(done)
+        if final is not None:
+            for prefix, ids in zip(self._prefixes(trial), evidence.ids, strict=True):
+                yield Question("text", None, done, AuditText(final, prefix, ids), 0.0)
+        for evaluation in state.evaluations:
+            shown = evidence.snapshots.get(evaluation.epoch)
+            if shown is not None:
+                seconds = operations / 3 * evaluation.tokens
+                held_out = self._batches(evaluation.split, self.batches(trial, evaluation.split, 0))
+                passed = AuditEvaluation(shown, held_out, evaluation.nats)
+                yield Question("evaluation", None, evaluation.epoch, passed, seconds)
+        for index, segment in enumerate(self._candidates(trial)):
+            before = evidence.snapshots.get(segment.first - 1)
+            after = evidence.snapshots.get(segment.last)
+            if before is None or after is None:
+                continue
+            epochs = range(segment.first - 1, segment.last)
+            request = AuditSegment(
+                before,
+                [
+                    self._batches(f"epoch{e}", self.batches(trial, "train", self._offsets[e]))
+                    for e in epochs
+                ],
+                [state.series[e].nats for e in epochs],
+                after,
+                [1] if trial.init == "shared" else [1, 2],
+            )
+            seconds = epoch_seconds * segment.length
+            yield Question("segment", segment.first, segment.last, request, seconds, index == 0)
+
+    def batches(self, trial: Trial, split: str, offset: int) -> Batches:
+        """Windows of a split of the text."""
+        protocol = trial.protocol
+        ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))[split]]
+        return partition(ids, protocol.batch_size, protocol.steps, offset)
+
+    def initial_parameters(self, trial: Trial) -> Parameters:
+        """The shared ones, as the trial's dtype holds them."""
+        model = trial.protocol.model(len(self._corpus.vocabulary))
+        return _in(trial.dtype, reference.draw_parameters(model, trial.seed))
+
+    def _prefixes(self, trial: Trial) -> list[list[int]]:
+        return [self._corpus.vocabulary.encode(p).tolist() for p in trial.protocol.prefixes]
+
+    def _batches(self, name: str, batches: Batches) -> File:
+        path = self._folder / f"{name}-batches.npy"
+        write_batches(path, batches)
+        return File.of(path)
+
+    def _parameters(self, name: str, parameters: Parameters, dtype: str) -> File:
+        path = self._folder / f"{name}-parameters.npy"
+        write_parameters(path, _in(dtype, parameters))
+        return File.of(path)
+
+
+def _in(dtype: str, parameters: Parameters) -> Parameters:
+    """What a backend holds that was given float32 parameters."""
+    from lstmbench.worker.parity_setting import rounded
+
+    return parameters.astype(np.float64) if dtype == "float64" else rounded(parameters, dtype)
+
+
+def _difference(name: str, part: AuditPart) -> str | None:
+    """The quantity that is furthest beyond what is allowed."""
+    beyond = [q for q, allowed in part.allowed.items() if not part.errors[q] <= allowed]
+    if not beyond:
+        return None
+    worst = max(beyond, key=lambda q: part.errors[q] / max(part.allowed[q], 1e-300))
+    return (
+        f"{name}: {worst} differs from the reference by {part.errors[worst]:.1e}, "
+        f"allowed is {part.allowed[worst]:.0e}"
+    )

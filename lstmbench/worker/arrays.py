@@ -1,0 +1,60 @@
+"""Arrays that processes hand to each other as ``.npy`` files.
+
+Parameters are one vector, tensor after tensor in the order of ``Parameters.items``; batches are one
+array ``[2, windows, batch, steps]`` of int32, inputs and then targets. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from lstmbench.backend import ModelConfig, Parameters
+from lstmbench.batches import Batches
+
+
+def parameter_shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """By the names and in the order of ``Parameters.items``."""
+    hidden, vocabulary = model.hidden_size, model.vocabulary_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(model.layers):
+        shapes[f"layer{layer}.input_kernel"] = (model.input_size(layer), 4 * hidden)
+        shapes[f"layer{layer}.recurrent_kernel"] = (hidden, 4 * hidden)
+        shapes[f"layer{layer}.bias"] = (4 * hidden,)
+    return {**shapes, "output_kernel": (hidden, vocabulary), "output_bias": (vocabulary,)}
+
+
+def write_parameters(path: Path | str, parameters: Parameters) -> None:
+    """A dtype that NumPy has no name for, such as bfloat16, is written as float32."""
+    vector = np.concatenate([np.ravel(array) for _, array in parameters.items()])
+    if vector.dtype.kind != "f" or vector.dtype.name not in ("float16", "float32", "float64"):
+        vector = vector.astype(np.float32)
+    np.save(path, vector, allow_pickle=False)
+
+
+def read_parameters(path: Path | str | IO[bytes], model: ModelConfig) -> Parameters:
+    """Raises ``ValueError`` if the file does not hold parameters of that model."""
+    vector = np.load(path, allow_pickle=False)
+    if vector.shape != (model.parameter_count,) or vector.dtype.kind != "f":
+        expected = f"{model.parameter_count} floating-point numbers"
+        raise ValueError(f"expected {expected}, got shape {vector.shape} of {vector.dtype}")
+    arrays, begin = [], 0
+    for shape in parameter_shapes(model).values():
+        size = int(np.prod(shape))
+        arrays.append(vector[begin : begin + size].reshape(shape))
+        begin += size
+    return Parameters.from_arrays(arrays)
+
+
+def write_batches(path: Path | str, batches: Batches) -> None:
+    np.save(path, np.stack([batches.inputs, batches.targets]), allow_pickle=False)
+
+
+def read_batches(path: Path | str | IO[bytes]) -> Batches:
+    """Raises ``ValueError`` if the file holds no batches."""
+    both = np.load(path, allow_pickle=False)
+    if both.ndim != 4 or len(both) != 2 or both.dtype != np.int32:
+        raise ValueError(f"expected int32 [2, windows, batch, steps], got {both.shape}")
+    return Batches(both[0], both[1])

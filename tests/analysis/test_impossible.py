@@ -1,0 +1,69 @@
+"""Each rule names what cannot be, and leaves alone what noise can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lstmbench.analysis import impossible, roofline
+from lstmbench.records.record import Epochs, Matmul, Memory, Parity, Peak, Phases
+
+
+def epochs(*seconds: float) -> Epochs:
+    return Epochs(seconds=list(seconds), nats=[100.0] * len(seconds), tokens=[8960] * len(seconds))
+
+
+def proof(worst: float) -> Parity:
+    errors = {"text: loss": worst}
+    return Parity(worst=worst, tolerance=1e-4, errors=errors, shape=(8, 32, 35), cut=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"memory": Memory(imported=100, peak=80)}, "80%"),
+        ({"epochs": epochs(0.1, 5e-7)}, "less than a call"),
+        ({"epochs": epochs(*[0.1] * 6)}, "6 epochs took only 1"),
+        ({"phases": Phases(build=1.0, prepare=1.0, rebuild=7.5)}, "trained ahead"),
+        ({"parity": proof(0.0)}, "nothing at all"),
+        ({"parity": proof(0.0), "dtype": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_the_impossible_is_named(
+    make_record: Callable[..., Any], changes: dict[str, Any], words: str
+) -> None:
+    assert impossible.reasons(make_record()) == []
+    (reason,) = impossible.reasons(make_record(**changes))
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory": Memory(imported=100, peak=95)},
+        {"memory": Memory(imported=100)},
+        {"epochs": epochs(*[0.1] * 4)},
+        {"epochs": epochs(0.1, 0.1, 0.11, 0.12, 0.13)},
+        {"phases": Phases(build=0.001, prepare=0.0, rebuild=0.9)},
+        {"parity": proof(0.0), "dtype": "float64"},
+        {"parity": None},
+    ],
+)
+def test_what_can_be_true_is_left_alone(
+    make_record: Callable[..., Any], changes: dict[str, Any]
+) -> None:
+    assert impossible.reasons(make_record(**changes)) == []
+
+
+@pytest.mark.parametrize(("share", "named"), [(1.15, False), (1.3, True)])
+def test_nothing_trains_faster_than_the_hardware_multiplies(
+    make_record: Callable[..., Any], share: float, named: bool
+) -> None:
+    record = make_record()
+    seconds = 2 * 1024**3 * share / roofline.achieved(record)
+    matmul = Matmul(library="a", side=1024, dtype="float32", seconds=[seconds] * 8)
+    found = impossible.reasons(make_record(peak=Peak(matmul=matmul)))
+    assert bool(found) == named
+    assert all("130%" in reason for reason in found)
