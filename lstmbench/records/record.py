@@ -146,7 +146,7 @@ class Epochs(_Part):
     tokens: Series[Count] = Field(default_factory=list)
     joules: Series[Joules] = Field(default_factory=list)
     host_seconds: Series[Duration] = Field(default_factory=list)
-    processor_seconds: Series[Seconds] = Field(default_factory=list)
+    processor_seconds: Series[Duration] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_value_per_epoch(self) -> Self:
@@ -196,12 +196,13 @@ class SystemLoad(_Part):
 class Activity(_Part):
     """What the worker's processes did beside its own epochs, while its group trained.
 
-    ``processor_seconds``: what they computed in the ``seconds`` in which others trained. ``processes``: how many it started. ``stopped``: how often a signal stopped the worker.
+    ``processor_seconds``: what they computed in the ``seconds`` in which others trained.
+    ``processes``: how many it started. ``stopped``: how often a signal stopped the worker.
     ``remarks``: what it did to itself and to others that no trial may do.
     """
 
-    seconds: Seconds
-    processor_seconds: Seconds
+    seconds: Duration
+    processor_seconds: Duration
     processes: Number = 0
     stopped: Number = 0
     remarks: list[str] = Field(default_factory=list)
@@ -216,7 +217,7 @@ class Challenge(_Part):
     """
 
     seconds: Series[Duration]
-    processor_seconds: Series[Seconds] = Field(default_factory=list)
+    processor_seconds: Series[Duration] = Field(default_factory=list)
     load: SystemLoad | None = None
 
 
