@@ -248,9 +248,18 @@ def _facts(record: Record) -> dict[str, Any]:
         "threads": trial.threads,
         "environment": dict(trial.environment),
         "machine": record.machine.digest,
-        "versions": record.machine.versions,
+        "versions": _versions(record),
         "commit": record.source.commit,
     }
+
+
+def _versions(record: Record) -> dict[str, str]:
+    """The versions that were installed; a plugin of a repository of its own has a commit, too."""
+    source, versions = record.source, dict(record.machine.versions)
+    for plugin in source.plugins:
+        if plugin.commit and plugin.commit != source.commit:
+            versions[plugin.distribution] = f"{plugin.version} (commit {plugin.commit[:8]})"
+    return versions
 
 
 def _distinguished(tables: Sequence[Table]) -> list[Table]:

@@ -27,7 +27,8 @@ MAX_NAMED = 3
 class Origin:
     """Where the code of an installed distribution comes from.
 
-    ``packages`` are the folders, or files, that are loaded. ``changes`` since ``commit``, or since
+    ``packages`` are the folders, or files, that are loaded; ``installed`` is all code that pip lists
+    of it, by name, such as a compiled module beside the package. ``changes`` since ``commit``, or since
     it was installed; ``elsewhere``: where it is loaded from, if that is not where it is installed;
     ``unknown``: why there is no commit.
     """
@@ -39,6 +40,7 @@ class Origin:
     changes: tuple[str, ...] = ()
     elsewhere: Path | None = None
     unknown: str = ""
+    installed: tuple[tuple[str, Path], ...] = ()
 
     @property
     def dirty(self) -> bool:
@@ -46,14 +48,23 @@ class Origin:
         return bool(self.changes or self.elsewhere)
 
     @cached_property
-    def digest(self) -> str:
-        """SHA-256 over names and contents of all files that are loaded from."""
+    def digest(self) -> str | None:
+        """SHA-256 over names and contents of all files that are loaded from, or were installed.
+
+        ``None`` if there are none, or if one of them cannot be read.
+        """
+        found = dict(self.installed)
+        for place in self.packages:
+            files = [place] if place.is_file() else _sources(place)
+            found |= {file.relative_to(place.parent).as_posix(): file for file in files}
         total = hashlib.sha256()
-        for place in sorted(self.packages):
-            for file in sorted([place] if place.is_file() else _sources(place)):
-                name = file.relative_to(place.parent).as_posix()
-                total.update(f"{hashlib.sha256(file.read_bytes()).hexdigest()} {name}\n".encode())
-        return total.hexdigest()
+        try:
+            for name, file in sorted(found.items()):
+                own = hashlib.sha256(file.read_bytes()).hexdigest()
+                total.update(f"{own} {name}\n".encode(errors="surrogateescape"))
+        except OSError:
+            return None
+        return total.hexdigest() if found else None
 
 
 def _sources(folder: Path) -> Iterator[Path]:
@@ -117,7 +128,9 @@ def plugins() -> tuple[Origin, ...]:
 
 def _origin(distribution: importlib.metadata.Distribution, modules: Iterable[str]) -> Origin:
     places = _places(modules)
-    origin = Origin(distribution.name, distribution.version, places)
+    origin = Origin(
+        distribution.name, distribution.version, places, installed=_installed(distribution)
+    )
     source, pip_s_commit = _installed_from(distribution)
     homes = [Path(str(distribution.locate_file(""))), *([source] if source else [])]
     for place in places:
@@ -178,6 +191,18 @@ def _installed_from(
     if url.scheme == "file" and not fetched and folder.is_dir():
         return folder, None
     return None, str(fetched) if fetched else None
+
+
+def _installed(
+    distribution: importlib.metadata.Distribution,
+) -> tuple[tuple[str, Path], ...]:
+    """The files of a distribution that code is loaded from; of an editable one there are none."""
+    found = []
+    for file in distribution.files or ():
+        own = file.parts[0].endswith((".dist-info", ".egg-info")) or file.suffix == ".pth"
+        if not own and ".." not in file.parts and "__pycache__" not in file.parts:
+            found.append((file.as_posix(), Path(str(distribution.locate_file(file)))))
+    return tuple(found)
 
 
 def _was_changed(distribution: importlib.metadata.Distribution) -> bool:

@@ -61,8 +61,8 @@ def _entry(stored: Stored) -> tuple[str, Entry]:
 
 def unclean(record: Record) -> str | None:
     """Why a record is not for publication, or ``None``."""
-    if record.source.dirty or record.source.commit is None:
-        return "made by code that is no clean commit"
+    if why := record.source.unclean:
+        return why
     if record.status == Status.OK and not _proven(record):
         return "ok without having shown parity"
     return None

@@ -50,7 +50,7 @@ def text(value: object) -> str:
 def _warnings(entries: Entries) -> list[str]:
     reasons = [why for entry in entries.values() if (why := unclean(entry.record))]
     return [
-        f"**Not for publication: {reasons.count(why)} of the records are {why}.**"
+        f"**Not for publication: {reasons.count(why)} of the records are {text(why)}.**"
         for why in sorted(set(reasons))
     ]
 

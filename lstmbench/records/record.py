@@ -82,8 +82,24 @@ class StoppingRule(_Part):
     seconds: FiniteFloat = Field(gt=0)
 
 
+class PluginCode(_Part):
+    """The code of a plugin that was installed.
+
+    ``digest``: SHA-256 over names and contents of the files that it is loaded from, ``None`` where
+    they were not found. ``commit``: of its checkout, or that it was fetched at, if there is one.
+    ``dirty``: it is not what was committed, or not what was installed.
+    """
+
+    distribution: str
+    version: str
+    digest: str | None
+    commit: str | None
+    dirty: bool
+
+
 class Source(_Part):
-    """Where a record comes from. ``dirty``: the checkout had changes outside ``results/``.
+    """Where a record comes from. ``dirty``: the checkout had changes outside ``results/``, or one
+    of the ``plugins`` is dirty.
 
     ``interleaved``: the group's trials were trained one epoch each in rotating order, not one
     trial after the other.
@@ -96,6 +112,21 @@ class Source(_Part):
     dirty: bool | None
     interleaved: bool
     stopping_rule: StoppingRule | None = None
+    plugins: list[PluginCode] = Field(default_factory=list)
+
+    @property
+    def unclean(self) -> str | None:
+        """Which code was no clean commit, or ``None`` if all was."""
+        for plugin in self.plugins:
+            # of those in the host's own checkout it is not known which file changed
+            if plugin.dirty and (plugin.commit is None or plugin.commit != self.commit):
+                return (
+                    f"made with {plugin.distribution} {plugin.version}, which was changed since it "
+                    "was committed or installed"
+                )
+        if self.dirty or self.commit is None or any(plugin.dirty for plugin in self.plugins):
+            return "made by code that is no clean commit"
+        return None
 
     @property
     def short_commit(self) -> str:

@@ -138,6 +138,5 @@ def _messages(table: Table) -> list[str]:
 
 
 def _commit_notes(records: list[Record]) -> list[str]:
-    if any(record.source.dirty or record.source.commit is None for record in records):
-        return ["Made by code that is no clean commit: not for publication."]
-    return []
+    found = sorted({why for record in records if (why := record.source.unclean)})
+    return [f"{why[0].upper()}{why[1:]}: not for publication." for why in found]

@@ -18,7 +18,7 @@ from lstmbench.messages import storable, tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDABLE
 from lstmbench.records.parse import first_fault, unreadable
-from lstmbench.records.record import Machine, Record, Source, Status
+from lstmbench.records.record import Machine, PluginCode, Record, Source, Status
 from lstmbench.records.store import Run
 from lstmbench.runner import advice, estimate, selection
 from lstmbench.runner.conductor import Conductor, Sampler
@@ -126,6 +126,17 @@ def check(options: Options) -> Work:
     )
 
 
+def plugin_code(origin: provenance.Origin) -> PluginCode:
+    """What a record says of an installed plugin."""
+    return PluginCode(
+        distribution=storable(origin.distribution),
+        version=storable(origin.version),
+        digest=origin.digest,
+        commit=storable(origin.commit) if origin.commit else None,
+        dirty=origin.dirty,
+    )
+
+
 def check_recordable(plan: Plan, vocabulary_size: int) -> None:
     """Raise :class:`UserError` for a trial whose record or log could not be written or read again.
 
@@ -187,6 +198,7 @@ def conduct(
         dirty=dirty,
         interleaved=plan.interleave,
         stopping_rule=plan.stopping_rule,
+        plugins=[plugin_code(origin) for origin in provenance.plugins()],
     )
     with observe(plan, shown=progress) as observer:
         conductor = Conductor(

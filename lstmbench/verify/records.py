@@ -34,6 +34,7 @@ Check = Callable[[Record, ReferenceData], Iterator[Fault]]
 #: Faults of one record that are named; the rest is counted.
 MAX_FAULTS = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def faults(stored: Stored, known: ReferenceData) -> list[Fault]:
@@ -263,10 +264,18 @@ def _source(record: Record, known: ReferenceData) -> Iterator[Fault]:
     facts = digest_of(machine.facts)
     if machine.digest != facts:
         yield "machine.digest", f"the facts give {facts}"
-    if source.commit is not None and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", source.commit):
+    if source.commit is not None and not _COMMIT.fullmatch(source.commit):
         yield "source.commit", f"{source.commit!r} is no commit"
     if (source.commit is None) != (source.dirty is None):
         yield "source.dirty", f"{source.dirty}, though the commit is {source.commit}"
+    for index, plugin in enumerate(source.plugins):
+        place = f"source.plugins.{index}"
+        if plugin.digest is not None and not _DIGEST.fullmatch(plugin.digest):
+            yield f"{place}.digest", "is no SHA-256"
+        if plugin.commit is not None and not _COMMIT.fullmatch(plugin.commit):
+            yield f"{place}.commit", f"{plugin.commit!r:.60} is no commit"
+        if plugin.dirty and source.dirty is False:
+            yield "source.dirty", f"false, though {plugin.distribution} was changed"
     try:
         datetime.fromisoformat(source.started)
     except ValueError:

@@ -339,6 +339,29 @@ def test_a_plugin_s_digest_is_of_what_is_loaded(site: Site, tmp_path: Path) -> N
     assert provenance.plugins()[0].digest != first
 
 
+def test_a_plugin_s_digest_is_of_what_pip_installed_beside_it(site: Site) -> None:
+    """A compiled module, for one."""
+    info = install_plugin(site, site.folder, {"url": "https://x.org/mine-0.1.0.whl"})
+    compiled = site.folder / "_mine.so"
+    compiled.write_bytes(b"fast")
+    lines = [recorded("_mine.so", b"fast"), recorded("lstmbench_mine/__init__.py", b"pass\n")]
+    (info / "RECORD").write_text("".join([*lines, "../../bin/mine,,\n"]))
+    first = provenance.plugins()[0]
+    assert (first.commit, first.dirty) == (None, False)
+    digest = first.digest
+    compiled.write_bytes(b"faster")
+    provenance.plugins.cache_clear()
+    second = provenance.plugins()[0]
+    assert second.digest != digest
+    assert second.dirty
+
+
+def test_a_plugin_that_is_not_found_has_no_digest(site: Site, tmp_path: Path) -> None:
+    install_plugin(site, tmp_path / "mine")
+    site.loaded.clear()
+    assert provenance.plugins()[0].digest is None
+
+
 @pytest.mark.parametrize("noted", ["not json", "[]", '{"url": 5}', '{"vcs_info": []}'])
 def test_notes_that_pip_did_not_write(site: Site, noted: str) -> None:
     site.package("lstmbench", site.folder)
