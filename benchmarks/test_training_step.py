@@ -6,6 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 
-def test_training_step(training_step: Callable[[], None], benchmark: Any) -> None:
+def test_training_step(lstmbench_training_step: Callable[[], None], benchmark: Any) -> None:
     benchmark.group = "one training step of d2l"
-    benchmark.pedantic(training_step, rounds=60, warmup_rounds=10)
+    benchmark.pedantic(lstmbench_training_step, rounds=60, warmup_rounds=10)

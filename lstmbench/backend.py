@@ -31,7 +31,7 @@ class BackendSpec:
     same for dtypes, the default where a kind is missing being ``float32``. ``environment`` is
     set before the worker starts. ``out_of_all`` is the reason why ``--backends all`` leaves
     the backend out, or ``None``. ``expected_failures`` maps conformance checks that are known to
-    fail to the reason.
+    fail, ``"check"`` or ``"mode:check"``, to the reason.
     """
 
     name: str
@@ -244,5 +244,10 @@ class Backend(ABC):
         return None
 
     def runtime(self) -> dict[str, str]:
-        """Facts for the record: versions, the kernel path really taken, threads in force."""
+        """Facts for the record, as strings.
+
+        ``kernel`` (the path really taken), ``threads`` (those in force), ``tf32`` (on or off),
+        ``biases`` (how many per layer, which are trained) and ``parameters`` (trained scalars, as
+        the framework counts them) are required; others, such as versions, are free.
+        """
         return {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -147,40 +147,79 @@ class BiasTwice(Open):
         return replace(moved, layers=(layer, *moved.layers[1:]))
 
 
-class ReturnsEarly(NumpyBackend):
-    """Leaves a thread working: the new parameters come when they come."""
+class Deferred(NumpyBackend):
+    """Knows the last window's loss and leaves its backward pass and update to the next call."""
 
-    _work: threading.Thread | None = None
+    _rest: Callable[[], None] | None = None
 
-    def _wait(self) -> None:
-        if self._work:
-            self._work.join()
+    def _finish(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest:
+            rest()
+
+    def _leave(self, work: Callable[[], None]) -> None:
+        self._rest = work
 
     def train_epoch(self, batches: Batches) -> EpochLoss:
-        self._wait()
-        begin, before = time.perf_counter(), self._parameters
-        loss = super().train_epoch(batches)
-        after, self._parameters = self._parameters, before
+        self._finish()
+        total, state = 0.0, reference.zero_state(self._parameters, batches.inputs.shape[1])
+        for index, (inputs, targets) in enumerate(batches):
+            if index == batches.windows - 1:
+                total += self._last(inputs, targets, state)
+            else:
+                nats, gradient, state = reference.gradients(
+                    self._parameters, inputs, targets, state
+                )
+                self._step(gradient)
+                total += nats
+        return EpochLoss(total, batches.tokens)
 
-        def work(seconds: float) -> None:
-            time.sleep(seconds)
-            self._parameters = after
+    def _last(self, inputs: np.ndarray, targets: np.ndarray, state: reference.State) -> float:
+        """The loss of the last window."""
+        logits, _, _ = reference._forward(self._parameters, inputs, state)
 
-        self._work = threading.Thread(target=work, args=(9 * (time.perf_counter() - begin),))
-        self._work.start()
-        return loss
+        def rest() -> None:
+            self._step(reference.gradients(self._parameters, inputs, targets, state)[1])
+
+        self._leave(rest)
+        return reference._cross_entropy(logits, targets)[0]
+
+    def _step(self, gradient: Parameters) -> None:
+        self._parameters = reference.sgd_step(self._parameters, gradient, self.task.training)
 
     def parameters(self) -> Parameters:
-        self._wait()
+        self._finish()
         return super().parameters()
 
     def load_parameters(self, parameters: Parameters) -> None:
-        self._wait()
+        self._finish()
         super().load_parameters(parameters)
 
     def evaluate(self, batches: Batches) -> EpochLoss:
-        self._wait()
+        self._finish()
         return super().evaluate(batches)
+
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        self._finish()
+        return super().generate(prefix, length)
+
+
+class Dispatched(Deferred):
+    """Hands the same work to a thread, as an asynchronous framework does, and returns."""
+
+    def _leave(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        self._rest = thread.join
+
+
+class StepDeferred(Deferred):
+    """Takes the last gradient, and leaves only the cheap rest: clipping and the update."""
+
+    def _last(self, inputs: np.ndarray, targets: np.ndarray, state: reference.State) -> float:
+        nats, gradient, _ = reference.gradients(self._parameters, inputs, targets, state)
+        self._leave(lambda: self._step(gradient))
+        return nats
 
 
 class TrainsOnEvaluation(NumpyBackend):
@@ -228,6 +267,29 @@ class SecondLayerUntrained(Open):
     def step(self, gradient: Parameters) -> Parameters:
         moved = super().step(gradient)
         return replace(moved, layers=(moved.layers[0], *self._parameters.layers[1:]))
+
+
+class SumForMean(Open):
+    """Takes the gradient of the summed loss, and clips nothing."""
+
+    def step(self, gradient: Parameters) -> Parameters:
+        tokens = self.task.training.batch_size * self.task.training.steps
+        whole = Parameters.from_arrays([tokens * slope for _, slope in gradient.items()])
+        free = replace(self.task.training, clip_norm=float("inf"))
+        return reference.sgd_step(self._parameters, whole, free)
+
+
+class BiasTwiceAndStateLost(BiasTwice, StateNeverCarried):
+    """Two mistakes."""
+
+
+class TargetsReread(NumpyBackend):
+    """Flattens targets of [batch, steps] beside predictions of [steps, batch]."""
+
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        windows, batch, steps = batches.targets.shape
+        targets = batches.targets.reshape(windows, steps, batch).transpose(0, 2, 1)
+        return super().evaluate(Batches(batches.inputs, targets))
 
 
 class Samples(NumpyBackend):
@@ -398,6 +460,64 @@ class MiscountsParameters(NumpyBackend):
 class DiesInTraining(NumpyBackend):
     def train_epoch(self, batches: Batches) -> EpochLoss:
         os._exit(1)
+
+
+class Crashes(NumpyBackend):
+    """Uses a name that nothing has, in the method that the environment names."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._compute("__init__")
+
+    def _compute(self, method: str) -> None:
+        if os.environ.get("CRASH_IN") == method:
+            undefined_name  # type: ignore[name-defined]  # noqa: B018, F821
+
+    def prepare(self, batches: Batches) -> None:
+        self._compute("prepare")
+
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        self._compute("train_epoch")
+        return super().train_epoch(batches)
+
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        self._compute("evaluate")
+        return super().evaluate(batches)
+
+    def generate(self, prefix: Sequence[int], length: int) -> list[int]:
+        self._compute("generate")
+        return super().generate(prefix, length)
+
+    def runtime(self) -> dict[str, str]:
+        self._compute("runtime")
+        return super().runtime()
+
+
+class Asserts(NumpyBackend):
+    def __init__(self, task: Task) -> None:
+        assert task.model.hidden_size % 2, f"{task.model.hidden_size} is odd"
+        super().__init__(task)
+
+
+class Prints(NumpyBackend):
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        print("training")
+        print("to stderr", file=sys.stderr)
+        return super().train_epoch(batches)
+
+
+class Hangs(NumpyBackend):
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        threading.Event().wait()
+        return super().train_epoch(batches)
+
+    def evaluate(self, batches: Batches) -> EpochLoss:
+        return self.train_epoch(batches)
+
+
+class LossIsNan(NumpyBackend):
+    def train_epoch(self, batches: Batches) -> EpochLoss:
+        return EpochLoss(float("nan"), super().train_epoch(batches).tokens)
 
 
 class NowhereToRun(NumpyBackend):

@@ -31,6 +31,7 @@ BUILTINS = (
     "lstmbench.commands.list",
     "lstmbench.commands.plugins",
     "lstmbench.commands.check",
+    "lstmbench.commands.debug",
     "lstmbench.commands.compare",
     "lstmbench.commands.new",
     "lstmbench.commands.noise",

@@ -11,7 +11,7 @@ from lstmbench.errors import UserError
 MAX_LISTED = 20
 MAX_NEAREST = 5
 #: How alike two names are, from 0 to 1, if one is taken for the other.
-ALIKE = 0.5
+ALIKE = 0.6
 
 
 def nearest(name: str, names: Collection[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""The plugin that ``lstmbench new`` writes: the NumPy example under another name."""
+"""The plugin that ``lstmbench new`` writes: the example under other names and in its own words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import keyword
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
@@ -25,9 +26,10 @@ build-backend = "hatchling.build"
 [project]
 name = "lstmbench-$name"
 version = "0.1.0"
-description = "$name as an lstmbench backend"
+description = "LSTM training with $name, as an lstmbench backend"
 readme = "README.md"
 requires-python = ">=3.11"
+# add your framework
 dependencies = ["lstmbench>=$version", "numpy>=1.26"]
 
 [project.optional-dependencies]
@@ -50,8 +52,9 @@ A backend for [lstmbench](https://pypi.org/project/lstmbench/).
     lstmbench run --backends $name
 
 `$package/__init__.py` tells lstmbench what there is, without importing a framework;
-`$package/backend.py` computes. Replace the calls of `reference` by your own, and let
-`lstmbench check $name` tell you which part is not right yet.
+`$package/backend.py` computes. It passes every check as it is, since it calls the reference.
+Replace the calls of `reference` one method at a time; `lstmbench check $name` says which part is
+not right yet, `lstmbench debug $name` by how much. Every line to change is marked with TODO.
 """)
 
 TEST = Template("""\
@@ -79,16 +82,45 @@ def check_name(name: str) -> None:
     raise UserError(f"the distribution lstmbench-{name} is installed already: choose another name")
 
 
-def _adapted(source: str, name: str, title: str, package: str) -> str:
-    """The example's code under the new names."""
-    changes = {
-        EXAMPLE: package,
-        "NumpyBackend": f"{title}Backend",
-        'name="numpy"': f'name="{name}"',
-        "pip install ./plugins/numpy": f"pip install lstmbench-{name}",
-    }
-    for old, new in changes.items():
-        source = source.replace(old, new)
+#: What the example's modules say, and what the new plugin's say instead.
+WORDING = {
+    "__init__.py": {
+        '"""The NumPy reference as a backend: the worked example for plugin authors."""': (
+            '"""What lstmbench is told of $name; read at every start, so without a framework."""'
+        ),
+        'name="numpy",': 'name="$name",',
+        'summary="the reference equations in NumPy",': (
+            'summary="LSTM training with $name",  # TODO: with which layer or kernel'
+        ),
+        "lstmbench_numpy.backend:NumpyBackend": "$package.backend:${title}Backend",
+        'imports=("numpy",),': "imports=(),  # TODO: your framework's top-level module",
+        "pip install ./plugins/numpy": "pip install lstmbench-$name",
+        'modes={"cpu": ("eager",)},': (
+            'modes={"cpu": ("eager",)},  # TODO: for each device, the default first'
+        ),
+    },
+    "backend.py": {
+        '"""The reference of ``lstmbench.reference`` behind the backend interface."""': (
+            '"""LSTM training with $name. TODO: your framework for each call of ``reference``."""'
+        ),
+        "class NumpyBackend(Backend):": "class ${title}Backend(Backend):",
+        '"""Every method is one call: the equations are in ``lstmbench.reference``."""': (
+            '"""The docstrings of :class:`lstmbench.Backend` say what each method returns."""'
+        ),
+        "NumPy computes on the cpu": "$name computes on the cpu",
+        '"numpy": np.__version__,': '"$name": "0.1.0",  # TODO: your framework\'s version',
+        '"kernel": "NumPy\'s BLAS, one matmul per time step",': (
+            '"kernel": "the reference",  # TODO: the path really taken'
+        ),
+    },
+}
+
+
+def _adapted(module: str, source: str, names: Mapping[str, str]) -> str:
+    """The example's module in the new plugin's words."""
+    for old, new in WORDING[module].items():
+        assert source.count(old) == 1, f"the example's {module} does not say {old!r}"
+        source = source.replace(old, Template(new).substitute(names))
     return source
 
 
@@ -114,7 +146,7 @@ def write_plugin(name: str, into: Path) -> Path:
     }
     for module in ("__init__.py", "backend.py"):
         source = example.joinpath(module).read_text("utf-8")
-        files[f"{package}/{module}"] = _adapted(source, name, title, package)
+        files[f"{package}/{module}"] = _adapted(module, source, names)
     try:
         # made aside and moved, so that a full disk leaves nothing half-written
         into.mkdir(parents=True, exist_ok=True)

@@ -89,5 +89,5 @@ def explanation(trial: Trial, reason: str) -> str:
         return ""
     options = {"device": (trial.device, "cpu"), "dtype": (trial.dtype, "float32")}
     given = [f" --{name} {value}" for name, (value, usual) in options.items() if value != usual]
-    check = f"lstmbench check {trial.backend} --mode {trial.mode}{''.join(given)}"
-    return f"; see which check fails: {check}"
+    command = f"lstmbench debug {trial.backend}:{trial.mode}{''.join(given)}"
+    return f"; see which quantity differs first: {command}"

@@ -9,7 +9,9 @@ import pytest
 
 from lstmbench.machine import facts
 from lstmbench.plugin import manager
-from lstmbench.testing.runner import NAMES, SKIPPED, Outcome, nothing_checked, run_checks
+from lstmbench.testing.outcome import NOT_CHECKED, SKIPPED, Outcome, nothing_checked
+from lstmbench.testing.pytest_plugin import all_modes
+from lstmbench.testing.runner import NAMES, run_checks
 
 
 @cache
@@ -19,9 +21,10 @@ def _outcomes(backend: str, device: str, mode: str, dtype: str) -> Mapping[str, 
 
 
 class Conformance:
-    """Subclass and name the ``backend``; ``--all-modes`` tests more than the default modes.
+    """Subclass and name the ``backend``.
 
-    Devices are those of this machine that the backend has modes for.
+    Tested are the default modes, or all of them with ``--lstmbench-all-modes``, on the devices of
+    this machine that the backend has modes for. ``pytest -s`` shows what the backend prints.
     """
 
     backend: str
@@ -38,26 +41,28 @@ class Conformance:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "check" in metafunc.fixturenames:
-            all_modes = bool(metafunc.config.getoption("--all-modes", default=False))
             cases = [
                 pytest.param(device, mode, name, id=f"{device}-{mode}-{name}")
-                for device, mode in self.cases(all_modes)
+                for device, mode in self.cases(all_modes(metafunc.config))
                 for name in NAMES
             ]
             metafunc.parametrize(("device", "mode", "check"), cases)
 
     def test_check(self, device: str, mode: str, check: str) -> None:
         outcome = _outcomes(self.backend, device, mode, "float32")[check]
-        if outcome.outcome == SKIPPED:
+        print(outcome.output, end="")
+        if outcome.outcome in (SKIPPED, NOT_CHECKED):
             pytest.skip(outcome.detail)
-        assert outcome.acceptable, f"{outcome.outcome}: {outcome.detail}. {outcome.advice}"
+        if not outcome.acceptable:
+            told = f"{outcome.outcome}: {outcome.detail}. {outcome.advice}"
+            # the kit's own frames say nothing of the backend
+            pytest.fail("\n".join([told, *outcome.lines]), pytrace=False)
 
     def test_not_everything_was_skipped(self, request: pytest.FixtureRequest) -> None:
         """Being unavailable everywhere is no proof of anything."""
-        cases = self.cases(bool(request.config.getoption("--all-modes", default=False)))
         outcomes = [
             outcome
-            for device, mode in cases
+            for device, mode in self.cases(all_modes(request.config))
             for outcome in _outcomes(self.backend, device, mode, "float32").values()
         ]
         why = outcomes[-1].detail if outcomes else "it has no mode for any device here"

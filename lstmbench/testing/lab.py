@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from lstmbench import reference
-from lstmbench.backend import Backend, ModelConfig, Parameters, Task, TrainingConfig
+from lstmbench.backend import (
+    Backend,
+    EpochLoss,
+    ModelConfig,
+    Parameters,
+    Task,
+    TrainingConfig,
+)
 from lstmbench.batches import Batches
+from lstmbench.testing.differences import Difference, Mismatch, difference
 from lstmbench.worker import parity
 from lstmbench.worker.parity_setting import rarest_targets
 
@@ -107,24 +116,76 @@ class CheckContext:
         instance.load_parameters((start or self.start(task)).astype(task.dtype))
         return instance
 
-    def close(self, got: float, expected: float, what: str) -> None:
+    def close(
+        self, got: float, expected: float, what: str, explanation: Sequence[str] = ()
+    ) -> None:
         """Assert a relative error within the dtype's tolerance."""
         error = abs(got - expected) / max(abs(expected), 1e-30)
-        assert error <= self.tolerance, (
-            f"{what}: expected {expected:.9g}, got {got:.9g} (relative error {error:.1e}, "
-            f"allowed {self.tolerance:.0e})"
-        )
+        if not error <= self.tolerance:
+            raise Mismatch(
+                f"{what}: expected {expected:.9g}, got {got:.9g} (relative error {error:.1e}, "
+                f"allowed {self.tolerance:.0e})",
+                explanation,
+            )
 
     def agrees(self, task: Task, batches: Batches, what: str) -> None:
         """Train one epoch and compare loss and every tensor's change with the reference."""
         asked = parity.Pass.compute(what, batches, self.start(task), task.training)
-        errors = asked.errors(*asked.ask(self.backend(task, batches)))
-        wrong = {k: v for k, v in errors.items() if not v <= self.tolerance}
-        assert not wrong, (
-            f"{next(iter(wrong))}: expected the reference's change, got one with relative error "
-            f"{next(iter(wrong.values())):.1e} (allowed {self.tolerance:.0e}); "
-            f"differing: {len(wrong)} of {len(errors)} quantities"
+        differences = asked_differences(asked, *asked.ask(self.backend(task, batches)))
+        wrong = [each for each in differences if not each.error <= self.tolerance]
+        if wrong:
+            worst = max(wrong, key=lambda each: each.error)
+            raise Mismatch(
+                f"{what}: {len(wrong)} of {len(differences)} quantities differ from the "
+                f"reference's by more than {self.tolerance:.0e}, most of all {worst}",
+                map(str, wrong),
+            )
+
+    def finished(self, batch: int, steps: int, hidden: int, most: float) -> None:
+        """Assert that work left behind by ``train_epoch`` on one window is no such share of it.
+
+        Left is what reading the parameters takes longer than reading fresh ones does. Both by the
+        clock and in processor time, which other processes do not change; and the least of several.
+        """
+        batches = random_batches(1, batch, steps)
+        task = dataclasses.replace(
+            self.base,
+            model=ModelConfig(VOCABULARY, hidden, 1),
+            training=TrainingConfig(0.1, 1.0, batch, steps),
         )
+        backend = self.backend(task, batches)
+        backend.train_epoch(batches)
+        start, shares = backend.parameters(), []
+        for _ in range(5):
+            backend.load_parameters(start)
+            backend.evaluate(batches)
+            reading = _timed(backend.parameters)
+            training = _timed(lambda: backend.train_epoch(batches))
+            left = _timed(backend.parameters) - reading
+            shares.append(left / (training + left))
+        clock, processor = np.min(shares, axis=0)
+        assert max(clock, processor) < most, (
+            f"reading the parameters took {max(clock, processor):.0%} of the epoch, "
+            f"at most {most:.0%} is honest: the work was not done"
+        )
+
+
+def _timed(call: Callable[[], object]) -> np.ndarray:
+    """Seconds that a call takes, by the clock and of this process's processors."""
+    clocks = (time.perf_counter, time.process_time)
+    begin = [clock() for clock in clocks]
+    call()
+    return np.array([clock() - start for clock, start in zip(clocks, begin, strict=True)])
+
+
+def asked_differences(asked: parity.Pass, loss: EpochLoss, after: Parameters) -> list[Difference]:
+    """The loss and every tensor's change against a pass's."""
+    change = parity.difference(after, asked.start)
+    pairs = zip(change.items(), asked.change.items(), strict=True)
+    return [
+        difference("loss", np.array(loss.nats / loss.tokens), np.array(asked.loss)),
+        *(difference(name, got, expected) for (name, got), (_, expected) in pairs),
+    ]
 
 
 def same_parameters(before: Parameters, after: Parameters, what: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lstmbench.backend import INTERFACE, BackendSpec
@@ -12,12 +14,21 @@ from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel
 from lstmbench.testing.checks import CHECKS
-from lstmbench.worker.messages import Check, Checked, KitLoaded, LoadKit
+from lstmbench.testing.messages import Check, KitLoaded, LoadKit
+from lstmbench.testing.outcome import (
+    BLOCKED,
+    EXPECTED,
+    FAILED,
+    NOT_CHECKED,
+    PASSED,
+    SKIPPED,
+    SPEC_CHECK,
+    TOO_SLOW,
+    UNEXPECTED,
+    Outcome,
+)
+from lstmbench.worker.messages import A, Request
 
-PASSED, FAILED, BLOCKED, SKIPPED = "passed", "failed", "blocked", "skipped"
-EXPECTED, UNEXPECTED = "expected failure", "unexpected pass"
-#: Asked of the specification itself, before any backend is built.
-SPEC_CHECK = "spec_imports_no_framework"
 NAMES = (SPEC_CHECK, *CHECKS)
 SPEC_ADVICE = (
     "Keep the package's __init__ to the BackendSpec; import the framework in the module that "
@@ -26,28 +37,44 @@ SPEC_ADVICE = (
 IMPORT_ADVICE = "Make the spec's factory, 'module:attribute', importable in a fresh process."
 #: For one check, compilation included.
 SECONDS = 300.0
+SLOW_ADVICE = (
+    "It may only be slow: --timeout SECONDS gives each check longer. The stack below says where it "
+    "was then."
+)
+#: Of a check's seconds: then the child's stack goes to the log, before the child is killed.
+STACK_AFTER = 0.95
+#: Of the log of a child that died, shown with the failure.
+LAST_LINES = 20
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How one check ended; ``detail`` says what was expected and what it got."""
+class Settings:
+    """How to check: only the checks named (all if none is), so many seconds for each.
 
-    check: str
-    outcome: str
-    detail: str = ""
-    advice: str = ""
+    ``environment`` is set for the child on top of the spec's. ``log`` keeps what the backend
+    prints; without one it goes with the scratch folder.
+    """
+
+    only: tuple[str, ...] = ()
+    seconds: float = SECONDS
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log: Path | None = None
 
     @property
-    def acceptable(self) -> bool:
-        return self.outcome in (PASSED, SKIPPED, EXPECTED)
+    def names(self) -> tuple[str, ...]:
+        """The checks that are run, in their order."""
+        return tuple(name for name in NAMES if not self.only or name in (*self.only, SPEC_CHECK))
 
 
-class _Child:
-    """A child that is started anew after a check that killed it."""
+class Child:
+    """A child that is started anew after a request that killed it."""
 
-    def __init__(self, spec: BackendSpec, device: str, mode: str, dtype: str, log: Path) -> None:
+    def __init__(
+        self, spec: BackendSpec, device: str, mode: str, dtype: str, settings: Settings, log: Path
+    ) -> None:
         threads = facts.default_threads()
-        self._launch = Launch(log, threads, spec.environment, module="lstmbench.testing.child")
+        environment = {**spec.environment, **settings.environment}
+        self._launch = Launch(log, threads, environment, module="lstmbench.testing.child")
         self._load = LoadKit(
             factory=spec.factory,
             imports=list(spec.imports),
@@ -57,25 +84,42 @@ class _Child:
             dtype=dtype,
             threads=threads,
         )
+        self._seconds = settings.seconds
         self._channel: LocalChannel | None = None
+        self._shown = log.stat().st_size if log.exists() else 0
 
     def load(self) -> KitLoaded:
         """Start and import. Raises :class:`WorkerLost`."""
         self.close()
         return self._start()[1]
 
-    def check(self, name: str) -> Checked:
-        """Ask one check. Raises :class:`WorkerLost`; the next one gets a new child."""
+    @property
+    def stack_after(self) -> float:
+        """Seconds after which a child that still computes writes its stack to the log."""
+        return STACK_AFTER * self._seconds
+
+    def ask(self, request: Request[A]) -> A:
+        """Ask something of a loaded child. Raises :class:`WorkerLost`; the next one gets a new."""
         try:
             channel = self._channel or self._start()[0]
-            return channel.ask(Check(name), SECONDS)
+            return channel.ask(request, self._seconds)
         except WorkerLost:
             self.close()
             raise
 
     def _start(self) -> tuple[LocalChannel, KitLoaded]:
         self._channel = LocalChannel(self._launch)
-        return self._channel, self._channel.ask(self._load, SECONDS)
+        return self._channel, self._channel.ask(self._load, self._seconds)
+
+    def output(self) -> str:
+        """What was printed since this was last asked."""
+        if not self._launch.log.exists():
+            return ""
+        with self._launch.log.open("rb") as log:
+            log.seek(self._shown)
+            new = log.read()
+        self._shown += len(new)
+        return new.decode(errors="replace")
 
     def close(self) -> None:
         if self._channel is not None:
@@ -83,77 +127,130 @@ class _Child:
             self._channel = None
 
 
-def nothing_checked(outcomes: Iterable[Outcome]) -> bool:
-    """Whether no backend was ever asked: the specification alone proves nothing."""
-    return all(o.outcome == SKIPPED for o in outcomes if o.check != SPEC_CHECK)
-
-
-def run_checks(
-    spec: BackendSpec, device: str, mode: str, dtype: str
-) -> Generator[Outcome, None, None]:
-    """Outcomes in the order of the list; those expected to fail are named in the spec."""
-    for outcome in _run(spec, device, mode, dtype):
-        reason = spec.expected_failures.get(outcome.check)
-        if reason is not None and outcome.outcome == FAILED:
-            yield Outcome(outcome.check, EXPECTED, reason)
-        elif reason is not None and outcome.outcome == PASSED:
-            advice = "Take it out of the spec's expected_failures."
-            yield Outcome(outcome.check, UNEXPECTED, f"expected to fail: {reason}", advice)
-        else:
-            yield outcome
-
-
-def _run(spec: BackendSpec, device: str, mode: str, dtype: str) -> Iterator[Outcome]:
+@contextmanager
+def child_of(
+    spec: BackendSpec, device: str, mode: str, dtype: str, settings: Settings
+) -> Iterator[Child]:
+    """A child, not yet loaded."""
     with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
-        child = _Child(spec, device, mode, dtype, Path(folder) / "log")
+        log = settings.log or Path(folder) / "log"
+        child = Child(spec, device, mode, dtype, settings, log)
         try:
-            yield from _all(child, spec)
+            yield child
         finally:
             child.close()
 
 
-def _all(child: _Child, spec: BackendSpec) -> Iterator[Outcome]:
-    unusable: dict[str, str] = {}  # checks that failed or are blocked
-    try:
-        dragged_in = child.load().frameworks
-    except WorkerLost as lost:
-        if lost.reason == "unavailable":
-            yield from (Outcome(name, SKIPPED, str(lost)) for name in NAMES)
-            return
-        yield Outcome(SPEC_CHECK, FAILED, str(lost), IMPORT_ADVICE)
-        yield from (Outcome(name, BLOCKED, f"builds on {SPEC_CHECK}") for name in CHECKS)
-        return
-    if spec.interface != INTERFACE:
-        wrong = f"expected interface {INTERFACE}, got {spec.interface}"
-        yield Outcome(SPEC_CHECK, FAILED, wrong, "Write for the interface of this lstmbench.")
-    elif no_checks := sorted(set(spec.expected_failures) - set(NAMES)):
-        wrong = f"expected_failures names {', '.join(no_checks)}: there is no such check"
-        yield Outcome(SPEC_CHECK, FAILED, wrong, f"The checks are: {', '.join(NAMES)}.")
-    elif dragged_in:
-        wrong = f"expected no framework at registration, got {', '.join(dragged_in)}"
-        yield Outcome(SPEC_CHECK, FAILED, wrong, SPEC_ADVICE)
-    else:
-        yield Outcome(SPEC_CHECK, PASSED)
-    unavailable = ""
-    for name, check in CHECKS.items():
-        blockers = [need for need in check.needs if need in unusable]
-        if unavailable:
-            yield Outcome(name, SKIPPED, unavailable)
-            continue
-        if blockers:
-            unusable[name] = BLOCKED
-            yield Outcome(name, BLOCKED, f"builds on {', '.join(blockers)}")
-            continue
+def run_checks(
+    spec: BackendSpec, device: str, mode: str, dtype: str, settings: Settings | None = None
+) -> Generator[Outcome, None, None]:
+    """Outcomes in the order of ``settings.names``, each as soon as its check has ended."""
+    settings = settings or Settings()
+    with child_of(spec, device, mode, dtype, settings) as child:
+        yield from _Run(spec, mode, settings, child).outcomes()
+
+
+class _Run:
+    """The checks of one mode."""
+
+    def __init__(self, spec: BackendSpec, mode: str, settings: Settings, child: Child) -> None:
+        self._spec = spec
+        self._mode = mode
+        self._settings = settings
+        self._child = child
+        #: Checks that cannot be built on, and whether only expected failures are behind that.
+        self._unusable: dict[str, bool] = {}
+        #: Why nothing can be asked any more.
+        self._unavailable = ""
+        self._importable = True
+
+    def outcomes(self) -> Iterator[Outcome]:
+        for name in self._settings.names:
+            begin = time.perf_counter()
+            outcome = self._against_spec(
+                self._spec_check() if name == SPEC_CHECK else self._check(name)
+            )
+            if outcome.outcome in (FAILED, TOO_SLOW, BLOCKED):
+                self._unusable[name] = False
+            elif outcome.outcome in (EXPECTED, NOT_CHECKED):
+                self._unusable[name] = True
+            run = outcome.outcome not in (BLOCKED, NOT_CHECKED, SKIPPED)
+            yield replace(
+                outcome,
+                seconds=time.perf_counter() - begin if run else None,
+                output=outcome.output + self._child.output(),
+            )
+
+    def _against_spec(self, outcome: Outcome) -> Outcome:
+        """The outcome in the light of the spec's ``expected_failures``."""
+        expected = self._spec.expected_failures
+        name = outcome.check
+        reason = expected.get(f"{self._mode}:{name}", expected.get(name))
+        if reason is not None and outcome.outcome in (FAILED, TOO_SLOW):
+            return replace(outcome, outcome=EXPECTED, detail=reason, advice="")
+        if reason is not None and outcome.outcome == PASSED:
+            advice = "Take it out of the spec's expected_failures."
+            return Outcome(name, UNEXPECTED, f"expected to fail: {reason}", advice)
+        return outcome
+
+    def _spec_check(self) -> Outcome:
+        spec = self._spec
         try:
-            failure = child.check(name).failure
+            dragged_in = self._child.load().frameworks
         except WorkerLost as lost:
-            if lost.reason == "unavailable":
-                unavailable = str(lost)
-                yield Outcome(name, SKIPPED, unavailable)
-                continue
-            failure = f"{lost.reason}: {lost}"
+            self._importable = lost.reason == "unavailable"
+            return self._lost(SPEC_CHECK, lost, IMPORT_ADVICE)
+        if spec.interface != INTERFACE:
+            got = f"expected interface {INTERFACE}, got {spec.interface}"
+            return Outcome(SPEC_CHECK, FAILED, got, "Write for the interface of this lstmbench.")
+        if fault := _no_such_check(spec):
+            advice = f"Name CHECK or MODE:CHECK; the checks are: {', '.join(NAMES)}."
+            return Outcome(SPEC_CHECK, FAILED, fault, advice)
+        if dragged_in:
+            got = f"expected no framework at registration, got {', '.join(dragged_in)}"
+            return Outcome(SPEC_CHECK, FAILED, got, SPEC_ADVICE)
+        return Outcome(SPEC_CHECK, PASSED)
+
+    def _check(self, name: str) -> Outcome:
+        if self._unavailable:
+            return Outcome(name, SKIPPED, self._unavailable)
+        if not self._importable:
+            return Outcome(name, BLOCKED, f"builds on {SPEC_CHECK}")
+        check = CHECKS[name]
+        blockers = [need for need in check.needs if need in self._unusable]
+        if blockers:
+            expected = all(self._unusable[need] for need in blockers)
+            why = ", which is expected to fail" if expected else ""
+            detail = f"builds on {', '.join(blockers)}{why}"
+            return Outcome(name, NOT_CHECKED if expected else BLOCKED, detail)
+        try:
+            failure = self._child.ask(Check(name, self._child.stack_after)).failure
+        except WorkerLost as lost:
+            return self._lost(name, lost, check.advice)
         if failure is None:
-            yield Outcome(name, PASSED)
-        else:
-            unusable[name] = FAILED
-            yield Outcome(name, FAILED, failure, check.advice)
+            return Outcome(name, PASSED)
+        advice = failure.advice or check.advice
+        return Outcome(name, FAILED, failure.message, advice, tuple(failure.lines))
+
+    def _lost(self, name: str, lost: WorkerLost, advice: str) -> Outcome:
+        """The outcome of a check that ended its child."""
+        if lost.reason == "unavailable":
+            self._unavailable = str(lost)
+            return Outcome(name, SKIPPED, self._unavailable)
+        output = self._child.output()
+        lines = tuple(output.splitlines()[-LAST_LINES:])
+        if lost.reason == "timeout":
+            return Outcome(name, TOO_SLOW, str(lost), SLOW_ADVICE, lines, output)
+        return Outcome(name, FAILED, f"{lost.reason}: {lost}", advice, lines, output)
+
+
+def _no_such_check(spec: BackendSpec) -> str | None:
+    """What is wrong with the keys of ``expected_failures``, or ``None``."""
+    modes = {mode for offered in spec.modes.values() for mode in offered}
+    for key in spec.expected_failures:
+        mode, _, check = key.rpartition(":")
+        if check not in NAMES:
+            return f"expected_failures names {check}: there is no such check"
+        if mode and mode not in modes:
+            return f"expected_failures names {key}: there is no such mode"
+    return None

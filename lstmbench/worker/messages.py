@@ -296,41 +296,7 @@ class LoadProbe(Request[ProbeLoaded], name="load_probe"):
     dtype: str
 
 
-@dataclass(frozen=True)
-class KitLoaded(Answer):
-    """Frameworks that the plugin's package imported, before its backend was asked for."""
-
-    frameworks: list[str]
-
-
-@dataclass(frozen=True)
-class LoadKit(Request[KitLoaded], name="load_kit"):
-    """Import a backend for the conformance kit."""
-
-    factory: str
-    imports: list[str]
-    install: str
-    device: str
-    mode: str
-    dtype: str
-    threads: int
-
-
-@dataclass(frozen=True)
-class Checked(Answer):
-    """How a check failed, or ``None``."""
-
-    failure: str | None
-
-
-@dataclass(frozen=True)
-class Check(Request[Checked], name="check"):
-    """Run one check of the conformance kit."""
-
-    which: str
-
-
-#: Every request there is, in the order of a trial; the probe's and the kit's own at the end.
+#: Every request of a run, in the order of a trial; the probe's own at the end.
 REQUESTS: tuple[type[Request[Any]], ...] = (
     LoadTrial,
     Build,
@@ -346,8 +312,6 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     Finish,
     LoadProbe,
     Copy,
-    LoadKit,
-    Check,
 )
 
 

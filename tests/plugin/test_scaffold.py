@@ -24,7 +24,10 @@ def test_a_new_plugin_is_complete(cli: Cli) -> None:
     for module in ("__init__.py", "backend.py"):
         source = (folder / "lstmbench_my_own" / module).read_text()
         ast.parse(source)
-        assert "lstmbench_numpy" not in source
+        assert "TODO" in source
+        # the library is still used where the reference needs arrays
+        said = source.replace("import numpy as np", "")
+        assert "numpy" not in said.lower(), module
     assert 'backend = "my-own"' in (folder / "tests" / "test_conformance.py").read_text()
     assert "lstmbench check my-own" in done.stdout
 
@@ -46,6 +49,17 @@ def test_a_new_plugin_passes_strict_type_checks_against_the_installed_host(cli: 
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr
+
+
+def test_a_new_plugin_passes_as_it_is(cli: Cli) -> None:
+    assert cli("new", "my-own").returncode == 0
+    project = cli.folder / "lstmbench-my-own"
+    for module in project.glob("lstmbench_*"):
+        module.rename(cli.site / module.name)
+    cli.distribution("lstmbench-my-own", "[lstmbench]\nmy-own = lstmbench_my_own\n")
+    checked = cli("check", "my-own")
+    assert checked.returncode == 0, checked.stdout
+    assert "failed" not in checked.stdout
 
 
 @pytest.mark.parametrize("name", ["My", "1st", "a_b", "a--b", "-a", "class", "all", "ü", "a/b", ""])

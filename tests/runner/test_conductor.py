@@ -369,7 +369,7 @@ def test_what_comes_with_an_error_is_kept(conduct: Any) -> None:
     script = {("a", "prepare", 1): WorkerLost("parity", "differs", detail)}
     record = conduct(script)[1]["a"]
     assert record.reason == "parity"
-    assert record.message == "differs; see which check fails: lstmbench check a --mode eager"
+    assert record.message == "differs; see which quantity differs first: lstmbench debug a:eager"
     assert record.parity.worst == 0.5
     assert record.phases.known() == {"import": 1.0, "parity": 3.0}
 

@@ -116,7 +116,7 @@ def test_a_backend_without_a_mode_here_fails_at_both(entries: Any) -> None:
 def test_an_expected_failure_is_accepted_at_both(entries: Any) -> None:
     checked, tested = entries("Samples", expected={"greedy_generation": "a gambler"})
     assert checked.returncode == 0, checked.stdout
-    assert re.search(r"greedy_generation +expected failure +a gambler", checked.stdout)
+    assert re.search(r"greedy_generation +expected failure +\S+ s +a gambler", checked.stdout)
     assert tested.returncode == 0, tested.stdout
 
 
@@ -130,12 +130,64 @@ def test_an_unexpected_pass_fails_at_both(entries: Any) -> None:
 
 
 def test_all_modes_are_an_option(entries: Any) -> None:
-    checked, tested = entries("NumpyBackend", "--all-modes", modes={"cpu": ("eager", "other")})
+    modes = {"cpu": ("eager", "other")}
+    checked, tested = entries("NumpyBackend", "--lstmbench-all-modes", modes=modes)
     assert checked.returncode == 0, checked.stdout
     assert "mine:eager on cpu" in checked.stdout
     assert "mine:other on cpu" in checked.stdout
     assert tested.returncode == 0, tested.stdout
     assert counts(tested)["passed"] == checked.stdout.count("passed") + 1
+
+
+def test_what_builds_on_an_expected_failure_is_reported_at_both(entries: Any) -> None:
+    checked, tested = entries("BiasTwice", expected={"eager:one_step": "two biases"})
+    assert checked.returncode == 0, checked.stdout
+    assert re.search(r"clipping +not checked +builds on one_step", checked.stdout)
+    assert tested.returncode == 0, tested.stdout
+    assert counts(tested)["skipped"] > 3
+
+
+def test_a_crash_is_told_at_both(entries: Any) -> None:
+    checked, tested = entries("Asserts")
+    for text in (checked.stdout, tested.stdout):
+        assert "__init__() raised AssertionError: 16 is odd (broken_backends.py, line" in text
+        assert "in __init__" in text
+        assert "conformance.py" not in text.replace("test_conformance.py", "")
+
+
+def test_what_the_backend_prints_is_shown_at_both(cli: Any, entries: Any) -> None:
+    checked, tested = entries("Prints", "-s")
+    assert "training" not in checked.stdout.replace("training_", "")
+    assert "training\nto stderr\n" in tested.stdout
+    log = cli.folder / "printed"
+    asked = ("--only", "training_answer", "--log", log)
+    shown = cli("check", "mine:eager", "-s", *asked)
+    assert "    | training\n    | to stderr\n" in shown.stdout
+    assert f"What the backend printed: {log}" in shown.stdout
+    assert "training\n" in log.read_text()
+
+
+def test_one_check_alone(cli: Any, entries: Any) -> None:
+    entries("MeanForSum")
+    done = cli("check", "mine", "--only", "one_step", "--verbose", "--timeout", "60")
+    assert done.returncode == 1
+    rows = re.findall(r"^  (\w+) +(\w+) +[\d.]+ s", done.stdout, flags=re.MULTILINE)
+    assert rows == [("spec_imports_no_framework", "passed"), ("one_step", "failed")]
+    assert "One step with clipping idle changes every tensor" in done.stdout
+    assert "    loss: got = 0.042 x expected (relative error" in done.stdout
+
+
+def test_options_that_cannot_be_meant(cli: Any, one_line: Any) -> None:
+    one_line(cli("check", "numpy", "--only", "one_stp"), "one_stp", "did you mean 'one_step'")
+    one_line(cli("check", "numpy", "--timeout", "0"), "--timeout", "positive")
+    one_line(cli("check", "numpy", "--env", "x"), "--env", "NAME=VALUE")
+
+
+def test_an_unknown_backend_is_told_the_ways_to_one(cli: Any, one_line: Any) -> None:
+    for command in ("check", "debug"):
+        one_line(cli(command, "nosuch"), "'nosuch'", "numpy", "lstmbench list", "lstmbench new")
+    one_line(cli("check", "torhc"), "did you mean 'torch'")
+    one_line(cli("check", "torch"), "is not installed", "pip install")
 
 
 def test_check_of_another_interface_is_refused(cli: Any, one_line: Any) -> None:

@@ -12,18 +12,19 @@ import pytest
 
 from lstmbench.backend import BackendSpec
 from lstmbench.testing.checks import CHECKS
-from lstmbench.testing.runner import (
+from lstmbench.testing.outcome import (
     BLOCKED,
     EXPECTED,
     FAILED,
-    NAMES,
+    NOT_CHECKED,
     PASSED,
     SKIPPED,
     SPEC_CHECK,
+    TOO_SLOW,
     UNEXPECTED,
     Outcome,
-    run_checks,
 )
+from lstmbench.testing.runner import NAMES, Settings, run_checks
 
 HERE = Path(__file__).parents[1]
 #: The mistake, and the check that is meant for it.
@@ -37,7 +38,9 @@ MEANT = {
     "ClipsEachTensor": "clipping",
     "NeverClips": "clipping",
     "BiasTwice": "one_step",
-    "ReturnsEarly": "epoch_is_finished",
+    "Deferred": "epoch_is_finished",
+    "Dispatched": "epoch_is_finished",
+    "StepDeferred": "update_is_finished",
     "TrainsOnEvaluation": "evaluate_changes_nothing",
     "EvaluatesByTraining": "evaluate_changes_nothing",
     "TooGood": "training_loss",
@@ -64,15 +67,15 @@ SAID = {
     "OtherDtype": ("parameters_round_trip", ["expected float32", "got float64"]),
     "NoArrays": ("parameters_round_trip", ["output_bias", "expected a NumPy array"]),
     "Lossy": ("parameters_round_trip", ["layer0.input_kernel", "changed"]),
-    "Tuple": ("python_numbers", ["expected an EpochLoss", "got tuple"]),
-    "NumpyLoss": ("python_numbers", ["nats as float", "got float64"]),
-    "WindowsForTokens": ("python_numbers", ["expected 72 tokens", "got 3"]),
-    "ArrayOfIds": ("python_numbers", ["expected a list of ints", "got array"]),
-    "NumpyIds": ("python_numbers", ["expected a list of ints", "np.int64"]),
-    "RepeatsThePrefix": ("python_numbers", ["expected 3 new ids", "got [1, 2, "]),
+    "Tuple": ("training_answer", ["expected an EpochLoss", "tuple"]),
+    "NumpyLoss": ("training_answer", ["nats as float", "float64"]),
+    "WindowsForTokens": ("training_answer", ["expected 72 tokens", " 3"]),
+    "ArrayOfIds": ("generation_answer", ["expected a list of ints", "array"]),
+    "NumpyIds": ("generation_answer", ["expected a list of ints", "np.int64"]),
+    "RepeatsThePrefix": ("generation_answer", ["expected 3 new ids", " [1, 2, "]),
     "NoFacts": ("runtime_facts", ["kernel"]),
     "MiscountsParameters": ("runtime_facts", ["got 12"]),
-    "DiesInTraining": ("python_numbers", ["exit", "status 1"]),
+    "DiesInTraining": ("training_answer", ["exit", "status 1"]),
     "NoSuchClass": (SPEC_CHECK, ["NoSuchClass"]),
 }
 
@@ -98,8 +101,9 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Outcome]]:
     """Runs the kit on a spec."""
     monkeypatch.syspath_prepend(str(HERE))
 
-    def run(spec: BackendSpec, device: str = "cpu") -> dict[str, Outcome]:
-        return {o.check: o for o in run_checks(spec, device, "eager", "float32")}
+    def run(spec: BackendSpec, mode: str = "eager", **settings: Any) -> dict[str, Outcome]:
+        checked = run_checks(spec, "cpu", mode, "float32", Settings(**settings))
+        return {o.check: o for o in checked}
 
     return run
 
@@ -195,6 +199,137 @@ def test_an_unexpected_pass_is_not_acceptable(check: Any) -> None:
     assert "someone said so" in outcome.detail
     assert "expected_failures" in outcome.advice
     assert sum(not o.acceptable for o in got.values()) == 1
+
+
+def test_what_builds_on_an_expected_failure_is_reported_and_not_failed(check: Any) -> None:
+    got = check(spec("BiasTwice", expected_failures={"one_step": "two biases"}))
+    assert (got["one_step"].outcome, got["one_step"].detail) == (EXPECTED, "two biases")
+    waiting = {o.check for o in got.values() if o.outcome == NOT_CHECKED}
+    assert waiting == dependents("one_step")
+    assert "one_step, which is expected to fail" in got["clipping"].detail
+    assert all(o.acceptable for o in got.values())
+
+
+def test_what_builds_on_another_failure_too_is_blocked(check: Any) -> None:
+    asked = {"only": ("one_step", "state_carried", "clipping", "several_steps")}
+    expected = spec("BiasTwiceAndStateLost", expected_failures={"one_step": "two biases"})
+    got = check(expected, **asked)
+    assert got["clipping"].outcome == NOT_CHECKED
+    assert got["state_carried"].outcome == FAILED
+    assert got["several_steps"].outcome == BLOCKED
+
+
+@pytest.mark.parametrize(("mode", "outcome"), [("slow", EXPECTED), ("eager", FAILED)])
+def test_a_failure_can_be_expected_of_one_mode(check: Any, mode: str, outcome: str) -> None:
+    reasons = {"slow:greedy_generation": "this mode gambles"}
+    offered = {"cpu": ("eager", "slow")}
+    samples = spec("Samples", expected_failures=reasons, modes=offered)
+    assert check(samples, mode, only=("greedy_generation",))["greedy_generation"].outcome == outcome
+
+
+@pytest.mark.parametrize("key", ["clippping", "eager:clippping", "egaer:clipping"])
+def test_an_expectation_of_what_is_none_is_not_acceptable(check: Any, key: str) -> None:
+    got = check(spec("NumpyBackend", expected_failures={key: "a slip"}), only=("interface",))
+    assert not got[SPEC_CHECK].acceptable
+    assert key.rpartition(":")[2] in got[SPEC_CHECK].detail
+
+
+def test_only_some_checks_are_run(check: Any) -> None:
+    got = check(spec("MeanForSum"), only=("one_step", "matrix_product"))
+    assert tuple(got) == (SPEC_CHECK, "one_step", "matrix_product")
+    # what it builds on has not been asked
+    assert got["one_step"].outcome == FAILED
+
+
+@pytest.mark.parametrize(
+    ("method", "failing"),
+    [
+        ("train_epoch", "training_answer"),
+        ("evaluate", "evaluation_answer"),
+        ("generate", "generation_answer"),
+        ("runtime", "runtime_facts"),
+        ("prepare", "parameters_round_trip"),
+        ("__init__", "interface"),
+    ],
+)
+def test_a_crash_is_told_by_the_plugin_s_own_frames(check: Any, method: str, failing: str) -> None:
+    crashing = spec("Crashes", environment={**ALONE, "CRASH_IN": method})
+    got = check(crashing)
+    assert first_failure(got) == failing
+    outcome = got[failing]
+    assert outcome.detail.startswith(f"{method}() raised NameError: name 'undefined_name'")
+    assert "(broken_backends.py, line " in outcome.detail
+    assert "plugin's own" in outcome.advice
+    told = "\n".join(outcome.lines)
+    assert "in _compute" in told
+    assert "undefined_name" in told
+    assert "lstmbench/testing" not in told
+    assert "Traceback" in outcome.output
+
+
+def test_an_assertion_of_the_plugin_is_a_crash_too(check: Any) -> None:
+    got = check(spec("Asserts"), only=("interface",))["interface"]
+    assert got.detail.startswith("__init__() raised AssertionError: 16 is odd")
+
+
+def test_what_is_printed_comes_with_the_check_that_printed_it(check: Any) -> None:
+    got = check(spec("Prints"), only=("training_answer", "evaluation_answer"))
+    assert got["training_answer"].output == "training\nto stderr\n"
+    assert got["evaluation_answer"].output == ""
+
+
+def test_the_log_is_kept_where_it_is_asked_for(check: Any, tmp_path: Path) -> None:
+    check(spec("Prints"), only=("training_answer",), log=tmp_path / "log")
+    assert "training\n" in (tmp_path / "log").read_text()
+
+
+def test_the_environment_is_set_for_the_child(check: Any) -> None:
+    got = check(spec("Crashes"), only=("interface",), environment={"CRASH_IN": "__init__"})
+    assert got["interface"].outcome == FAILED
+
+
+def test_slow_is_called_slow(check: Any) -> None:
+    hanging = spec("Hangs", expected_failures={"evaluation_answer": "hangs as well"})
+    asked = ("training_answer", "parameters_are_copies", "evaluation_answer", "absent_device")
+    got = check(hanging, only=asked, seconds=3.0)
+    slow = got["training_answer"]
+    assert slow.outcome == TOO_SLOW
+    assert not slow.acceptable
+    assert "no answer within 3 s" in slow.detail
+    assert "--timeout" in slow.advice
+    assert "in train_epoch" in "\n".join(slow.lines)
+    assert got["parameters_are_copies"].outcome == BLOCKED
+    assert got["evaluation_answer"].outcome == EXPECTED
+    assert got["absent_device"].outcome == PASSED
+
+
+def test_a_loss_that_is_no_number_is_not_blamed_on_its_type(check: Any) -> None:
+    got = check(spec("LossIsNan"), only=("training_answer",))["training_answer"]
+    assert "the loss is nan" in got.detail
+    assert "lstmbench debug" in got.advice
+
+
+@pytest.mark.parametrize(
+    ("name", "failing", "said"),
+    [
+        ("SwappedGates", "forward_loss", "fits the gates read as input, cell, forget, output"),
+        ("TargetsReread", "forward_loss", "targets of [batch, steps] read as [steps, batch]"),
+        ("BiasTwice", "one_step", "layer0.bias: got = 2.000 x expected, cosine 1.000"),
+        ("GoesUphill", "one_step", "layer0.bias: got = -1.000 x expected, cosine -1.000"),
+        ("SumForMean", "one_step", "output_bias: got = 24.000 x expected, cosine 1.000"),
+        ("SecondLayerUntrained", "several_layers", "layer1.bias: got zero: nothing has changed"),
+    ],
+)
+def test_a_difference_is_explained(check: Any, name: str, failing: str, said: str) -> None:
+    got = check(spec(name), only=(failing,))[failing]
+    assert got.outcome == FAILED
+    assert said in "\n".join(got.lines)
+
+
+def test_the_worst_tensor_is_named_first(check: Any) -> None:
+    got = check(spec("BiasTwice"), only=("one_step",))["one_step"]
+    assert "1 of 6 quantities" in got.detail
+    assert "most of all layer0.bias: got = 2.000 x expected" in got.detail
 
 
 def test_another_failure_than_the_expected_one_is_not_acceptable(check: Any) -> None:

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstmbench.testing import messages as kit_messages
+from lstmbench.testing.messages import KIT_REQUESTS
 from lstmbench.worker import messages
 from lstmbench.worker.messages import (
     REQUESTS,
@@ -35,7 +37,8 @@ from lstmbench.worker.messages import (
 )
 
 ROOT = Path(__file__).parents[2]
-ANSWERS: list[Any] = sorted({kind.answer for kind in REQUESTS}, key=lambda kind: kind.__name__)
+ALL_REQUESTS = (*REQUESTS, *KIT_REQUESTS)
+ANSWERS: list[Any] = sorted({kind.answer for kind in ALL_REQUESTS}, key=lambda kind: kind.__name__)
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
@@ -70,13 +73,13 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     return simple[kind]
 
 
-@given(st.data(), st.sampled_from(REQUESTS), st.integers())
+@given(st.data(), st.sampled_from(ALL_REQUESTS), st.integers())
 def test_a_request_arrives_as_it_was_sent(data: Any, kind: Any, number: int) -> None:
     request = data.draw(values(kind))
     line = encode_request(number, request)
     assert line.endswith("\n")
     assert "\n" not in line[:-1]
-    assert decode_request(line, REQUESTS) == (number, request)
+    assert decode_request(line, ALL_REQUESTS) == (number, request)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +208,7 @@ def test_an_error_may_come_without_detail() -> None:
 def table() -> str:
     """The requests as the documents list them."""
     lines = ["| request | what it asks for | fields | answer |", "|---|---|---|---|"]
-    for kind in REQUESTS:
+    for kind in ALL_REQUESTS:
         summary = (kind.__doc__ or "").partition("\n\n")[0].replace("\n    ", " ").rstrip(".")
         sides: tuple[Any, Any] = (kind, kind.answer)
         fields, answer = (
@@ -218,11 +221,12 @@ def table() -> str:
 def test_every_request_is_listed_once() -> None:
     declared = {
         thing
-        for thing in vars(messages).values()
+        for module in (messages, kit_messages)
+        for thing in vars(module).values()
         if isinstance(thing, type) and issubclass(thing, Request) and thing is not Request
     }
-    assert set(REQUESTS) == declared
-    assert len({kind.name for kind in REQUESTS}) == len(REQUESTS)
+    assert set(ALL_REQUESTS) == declared
+    assert len({kind.name for kind in ALL_REQUESTS}) == len(ALL_REQUESTS)
 
 
 def test_the_documents_list_the_requests_as_they_are() -> None:

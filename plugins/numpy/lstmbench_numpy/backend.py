@@ -46,7 +46,7 @@ class NumpyBackend(Backend):
     def runtime(self) -> dict[str, str]:
         return {
             "numpy": np.__version__,
-            "kernel": "NumPy's BLAS, one product per time step",
+            "kernel": "NumPy's BLAS, one matmul per time step",
             "threads": os.environ.get("OMP_NUM_THREADS", "as the BLAS chooses"),
             "parameters": str(sum(array.size for _, array in self._parameters.items())),
             "biases": "one per layer",
