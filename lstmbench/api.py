@@ -261,15 +261,18 @@ def run(
 def load(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Results:
     """The records of runs, stores, published stores and bundles, whichever version wrote them.
 
+    A run that was killed first gets records of the trials that it had begun; ``warnings`` say so.
     Files that cannot be read are left out and named in ``damaged``. Raises :class:`UserError` for
     a path that is none of these.
     """
     from lstmbench.records.store import load as load_records
+    from lstmbench.runner.journal import recover
 
     several = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
     places = [Path(path) for path in several]
+    recovered = recover(places)
     loaded = load_records(places)
-    return Results(loaded.records, places, damaged=loaded.damaged)
+    return Results(loaded.records, places, damaged=loaded.damaged, warnings=recovered)
 
 
 def _identity(record: Record) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from io import TextIOWrapper
 from typing import Any
@@ -41,7 +43,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # names may be in any script, an encoding is not
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(cli.main(prog_name="lstmbench", standalone_mode=False))
+        sys.exit(_run())
     except UserError as error:
         _fail(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -54,6 +56,25 @@ def main() -> None:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+
+
+def _run() -> int:
+    """The command; one whose reader went away, a pager say, ends with 1 and without a word."""
+    try:
+        code: int | None = cli.main(prog_name="lstmbench", standalone_mode=False)
+        sys.stdout.flush()
+        return code or 0
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        return 1
+    finally:
+        for name in ("stdout", "stderr"):
+            try:
+                getattr(sys, name).flush()
+            except (OSError, ValueError, AttributeError):
+                # Python would try again at its end, and complain
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
 
 
 def _fail(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 import click
 
@@ -15,12 +16,14 @@ MAX_LINES = 1000
 
 
 def tell(lines: Iterable[str], prefix: str = "lstmbench: ") -> None:
-    """What the user should know, a line each, on standard error."""
+    """What the user should know, a line each, on standard error; lost where that is gone."""
     known = list(lines)
-    for line in known[:MAX_LINES]:
-        click.echo(f"{prefix}{one_line(line)}", err=True)
+    shown = [f"{prefix}{one_line(line)}" for line in known[:MAX_LINES]]
     if len(known) > MAX_LINES:
-        click.echo(f"{prefix}{len(known) - MAX_LINES} more lines like these", err=True)
+        shown.append(f"{prefix}{len(known) - MAX_LINES} more lines like these")
+    for line in shown:
+        with suppress(OSError):
+            click.echo(line, err=True)
 
 
 def error(message: str) -> None:

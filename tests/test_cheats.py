@@ -110,7 +110,9 @@ def test_the_honest_beside_them_are_neither_failed_nor_suspect(
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_a_backend_that_interferes_is_seen_and_the_others_are_not_blamed(cli: Any, name: str) -> None:
+def test_a_backend_that_interferes_is_seen_and_the_others_are_not_blamed(
+    cli: Any, name: str
+) -> None:
     records = run(cli, name)
     assert convicted(records[name.lower()]), records[name.lower()]
     assert ALONE[name] in said(records[name.lower()])
@@ -130,7 +132,9 @@ def test_what_was_trained_once_is_no_work(cli: Any, name: str, tmp_path: Any) ->
 
 def test_a_better_result_on_held_out_text_is_seen(cli: Any) -> None:
     cli.plugin("cheating", PLUGIN.format(names=["BetterTest"]))
-    done = cli.run("--backends", "bettertest,numpy", "--protocol", "heldout", *SIZE, "--batch-size", "4")
+    done = cli.run(
+        "--backends", "bettertest,numpy", "--protocol", "heldout", *SIZE, "--batch-size", "4"
+    )
     assert "Traceback" not in done.stderr
     records = cli.records()
     assert "evaluation" in records["bettertest"]["message"]

@@ -37,6 +37,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     from lstmbench.records.filters import only
     from lstmbench.records.parse import read_record
     from lstmbench.records.store import load
+    from lstmbench.runner.journal import recover
 
     path, at, label = text.rpartition("@")
     if not at or exists(Path(text)):
@@ -44,6 +45,7 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     if Path(path).suffix == ".json" and is_file(Path(path)):
         records = [read_record(Path(path))]
     else:
+        tell(recover([Path(path)]))
         loaded = load([Path(path)])
         tell(loaded.damaged)
         damaged += loaded.damaged

@@ -94,7 +94,9 @@ def _show_earlier(path: Path, repeats: int | None) -> None:
     """Show what an earlier run says, and exit."""
     from lstmbench.messages import tell
     from lstmbench.records.store import load
+    from lstmbench.runner.journal import recover
 
+    tell(recover([path]))
     loaded = load([path])
     tell(loaded.damaged)
     sys.exit(0 if show(loaded.records, repeats) and not loaded.damaged else 1)

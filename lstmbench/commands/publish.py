@@ -71,6 +71,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     from lstmbench.publish import block
     from lstmbench.records import filters
     from lstmbench.records.store import check_readable
+    from lstmbench.runner.journal import recover
 
     wanted = filters.parse(options["only"])
     into, summary, bundle = options["into"], options["summary"], options["bundle"]
@@ -81,6 +82,7 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     if options["published"] and not (into or summary):
         raise UserError("--published adds to what --into and --summary show; name one of them")
     check_readable(runs)
+    tell(recover(runs))
     page = block.Page(into, options["block"]) if into else None
     lines: dict[str, None] = {}  # each once, in order
     shown: Sequence[Path] = runs

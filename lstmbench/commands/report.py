@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def load_and_tell(paths: Sequence[Path]) -> Loaded:
     """All records in ``paths``; each damaged file is named on standard error."""
     from lstmbench.records.store import load
+    from lstmbench.runner.journal import recover
 
+    tell(recover(paths))
     loaded = load(paths)
     tell(loaded.damaged)
     return loaded

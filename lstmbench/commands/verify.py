@@ -26,12 +26,14 @@ def verify(path: Path, replay: bool) -> None:
     is 1.
     """
     from lstmbench.errors import UserError
-    from lstmbench.messages import MAX_LINES, describe, one_line
+    from lstmbench.messages import MAX_LINES, describe, one_line, tell
     from lstmbench.plugin import manager
     from lstmbench.plugin.discovery import DISABLE
     from lstmbench.plugin.guard import exits_raise
+    from lstmbench.runner.journal import recover
     from lstmbench.verify.stores import verify as check
 
+    tell(recover([path]))
     try:
         with exits_raise():
             report = check(path, train_again=replay)

@@ -7,7 +7,7 @@ not. How a group is led through its trials is in :mod:`lstmbench.runner.group`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from lstmbench.runner.channel import Executor
 from lstmbench.runner.context import Context, Limits, Observer, Outcome, Unbreakable
 from lstmbench.runner.group import Group
 from lstmbench.runner.interrupts import deferred_interrupts, interruptible, uninterruptible
+from lstmbench.runner.journal import KILLED, Journal
 from lstmbench.runner.plan import Plan
 from lstmbench.runner.trial_state import TrialState
 from lstmbench.worker.messages import INTERFACE
@@ -80,6 +81,7 @@ class Conductor:
         self.records: list[Record] = []
         self.stopped: str | None = None
         self._states = {trial.name: self._state(trial) for trial in plan.trials}
+        self._journal = Journal(run)
         self._begun = set() if sampler else set(self._states)
         imports = sorted({name for spec in specs.values() for name in spec.imports})
         self._machine = Machine(
@@ -92,15 +94,16 @@ class Conductor:
         False if it was interrupted. Every trial that was begun, and without a sampler every trial
         of the plan, has its record, whatever is raised.
         """
-        try:
-            with interruptible():
-                self._conduct(self._context())
-        except KeyboardInterrupt:
-            self._record_interrupted("interrupted")
-            return False
-        except BaseException as error:
-            self._record_interrupted(f"the run ended with {type(error).__name__}: {error}")
-            raise
+        with closing(self._journal):
+            try:
+                with interruptible():
+                    self._conduct(self._context())
+            except KeyboardInterrupt:
+                self._record_interrupted("interrupted")
+                return False
+            except BaseException as error:
+                self._record_interrupted(f"the run ended with {type(error).__name__}: {error}")
+                raise
         return True
 
     def _conduct(self, context: Context) -> None:
@@ -133,6 +136,8 @@ class Conductor:
             limits=self.limits,
             raw_environment=self.raw_environment,
             measure_peak=self.measure_peak,
+            journal=self._journal,
+            known=self._known,
             record=self._record,
         )
 
@@ -156,6 +161,9 @@ class Conductor:
         done = {record.trial.name for record in self.records}
         return [self._states[name] for name in self._states if name in self._begun - done]
 
+    def _known(self, state: TrialState) -> None:
+        self._journal.known(self._folded(state, Outcome(Status.INTERRUPTED, message=KILLED)))
+
     def _record(self, state: TrialState, outcome: Outcome) -> None:
         """Fold a state into its record and write it; never one that could not be read again."""
         try:
@@ -175,6 +183,7 @@ class Conductor:
             except Exception:
                 self.records.remove(record)
                 raise
+            self._journal.recorded(state.trial.name)
         self.observer.recorded(record)
 
     def _folded(self, state: TrialState, outcome: Outcome) -> Record:

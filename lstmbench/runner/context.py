@@ -12,6 +12,7 @@ from lstmbench.corpora.corpus import Corpus
 from lstmbench.records.record import Reason, Record, Status
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Executor
+from lstmbench.runner.journal import Journal
 from lstmbench.runner.trial_state import TrialState
 
 
@@ -71,8 +72,8 @@ class Context:
 
     ``log`` gives the log of a process that is no trial's by its name. ``raw_environment`` is what
     workers get, paths and all; the trials' ``environment`` is what records show of it. Without
-    ``measure_peak`` no group measures what its device reaches. ``record`` takes every trial that
-    has ended.
+    ``measure_peak`` no group measures what its device reaches. ``known`` takes every trial of which
+    there is something to note in ``journal``, ``record`` every trial that has ended.
     """
 
     specs: Mapping[str, BackendSpec]
@@ -83,4 +84,6 @@ class Context:
     limits: Limits
     raw_environment: Mapping[str, str]
     measure_peak: bool
+    journal: Journal
+    known: Callable[[TrialState], None]
     record: Callable[[TrialState, Outcome], None]

@@ -7,7 +7,6 @@ others wait in a blocking read. What was claimed is audited when all are done.
 from __future__ import annotations
 
 import signal
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -33,6 +32,7 @@ from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.live import LiveTrial
 from lstmbench.runner.peaks import PeakProbe, Peaks
 from lstmbench.runner.proving import Prover
+from lstmbench.runner.scratch import ScratchFolder
 from lstmbench.runner.trial_state import EpochResult, TrialState
 from lstmbench.worker.messages import (
     INTERFACE,
@@ -93,12 +93,10 @@ class Group:
 
     def run(self) -> None:
         """Make all ready, train epoch by epoch in rotating order, then end and audit each."""
-        with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
-            self._audit = GroupAudit(
-                self.context.corpus, self._offsets, self._auditor, Path(folder)
-            )
+        with ScratchFolder() as folder:
+            self._audit = GroupAudit(self.context.corpus, self._offsets, self._auditor, folder)
             try:
-                self._prepare_all(Path(folder))
+                self._prepare_all(folder)
                 self._train()
                 self._end_all()
             finally:
@@ -192,6 +190,7 @@ class Group:
     def _prepare(self, state: TrialState, prover: Prover) -> None:
         context, trial = self.context, state.trial
         context.observer.phase(trial, "loading")
+        context.known(state)
         spec = context.specs[trial.backend]
         environment = {**spec.environment, **context.raw_environment}
         channel = context.executor.start(Launch(state.log, trial.threads, environment))
@@ -211,6 +210,7 @@ class Group:
             expected = shared.astype(trial.dtype).digest()
             if state.digests["parameters"] != expected:
                 raise WorkerLost(INTERFACE, "load_parameters kept other parameters than it got")
+        context.known(state)
         context.observer.phase(trial, "ready")
 
     def _epoch(self, live: LiveTrial, batches: Batches) -> None:
@@ -233,17 +233,17 @@ class Group:
         joules = None if before is None or after is None else after - before
         if joules is not None and joules < 0:  # the counter was reset
             joules = None
-        state.series.append(
-            EpochResult(
-                answer.seconds,
-                answer.nats,
-                answer.tokens,
-                joules,
-                host_seconds,
-                spent,
-                request_seconds,
-            )
+        epoch = EpochResult(
+            answer.seconds,
+            answer.nats,
+            answer.tokens,
+            joules,
+            host_seconds,
+            spent,
+            request_seconds,
         )
+        state.series.append(epoch)
+        self.context.journal.epoch(trial.name, epoch)
         done, every = len(state.series), trial.protocol.validate_every
         self.context.observer.epoch(
             trial,
@@ -295,15 +295,15 @@ class Group:
         batches = self._audit.batches(live.trial, split, 0)
         answer = live.ask(Evaluate(live.give(batches)))
         self._check_tokens(batches, answer.tokens)
-        live.state.evaluations.append(
-            Evaluation(
-                split=split,
-                epoch=len(live.state.series),
-                nats=answer.nats,
-                tokens=answer.tokens,
-                source_nats=self._source_nats(live.trial, split),
-            )
+        evaluation = Evaluation(
+            split=split,
+            epoch=len(live.state.series),
+            nats=answer.nats,
+            tokens=answer.tokens,
+            source_nats=self._source_nats(live.trial, split),
         )
+        live.state.evaluations.append(evaluation)
+        self.context.journal.evaluation(live.trial.name, evaluation)
 
     def _check_tokens(self, batches: Batches, got: int) -> None:
         """Raise :class:`WorkerLost` unless every token was counted."""

@@ -8,22 +8,28 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+#: Requests to end, beside Ctrl-C: by a system, a terminal that goes away, a keyboard.
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A request to terminate arrives like Ctrl-C, so that it too leaves records behind."""
+    """Every request to end arrives like Ctrl-C, so that it too leaves records behind.
+
+    One that was ignored before stays so, as ``nohup`` wants it.
+    """
 
     def interrupt(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
-    with _handled({signal.SIGTERM}, interrupt):
+    with _handled(ENDINGS, interrupt):
         yield
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
     """A record is written and counted, or neither: signals wait until the end of the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDINGS})
     try:
         yield
     finally:
@@ -32,8 +38,8 @@ def deferred_interrupts() -> Iterator[None]:
 
 @contextmanager
 def uninterruptible() -> Iterator[None]:
-    """While records are written, a second Ctrl-C has no effect."""
-    with _handled({signal.SIGINT, signal.SIGTERM}, signal.SIG_IGN):
+    """While records are written, a second request to end has no effect."""
+    with _handled((signal.SIGINT, *ENDINGS), signal.SIG_IGN):
         yield
 
 
@@ -43,7 +49,8 @@ def _handled(numbers: Iterable[signal.Signals], handler: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in numbers}
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.environment import worker_environment
+from lstmbench.runner.scratch import ScratchFolder
 from lstmbench.worker.messages import (
     INTERFACE,
     A,
@@ -44,15 +43,20 @@ class LocalChannel:
     """One child. Replies are awaited in a blocking read with a deadline, never by polling."""
 
     def __init__(self, launch: Launch) -> None:
-        self._scratch = tempfile.mkdtemp(prefix="lstmbench-")
-        self.folder = Path(self._scratch)
-        self.marker = f"HOME={self._scratch}"
         self._kills = out_of_memory_kills()
         self._buffer = b""
         self._number = 0
-        worker_in, self._requests = os.pipe()
-        self._replies, worker_out = os.pipe()
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as the_child_s:
+            self._scratch = ScratchFolder()
+            ours.callback(self._scratch.close)
+            self.folder = self._scratch.path
+            self.marker = f"HOME={self.folder}"
+            worker_in, self._requests = os.pipe()
+            the_child_s.callback(os.close, worker_in)
+            ours.callback(os.close, self._requests)
+            self._replies, worker_out = os.pipe()
+            the_child_s.callback(os.close, worker_out)
+            ours.callback(os.close, self._replies)
             with launch.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", launch.module, str(worker_in), str(worker_out)],
@@ -60,18 +64,11 @@ class LocalChannel:
                     stdout=log,
                     stderr=log,
                     pass_fds=(worker_in, worker_out),
-                    env=worker_environment(launch, self._scratch),
+                    env=worker_environment(launch, str(self.folder)),
                     start_new_session=True,
                 )
             self.pid = self._process.pid
-        except BaseException:
-            os.close(self._requests)
-            os.close(self._replies)
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            raise
-        finally:
-            os.close(worker_in)
-            os.close(worker_out)
+            ours.pop_all()  # kept until close
 
     def ask(self, request: Request[A], timeout: float) -> A:
         """Send one line, read one line. Raises :class:`WorkerLost`; the child is then gone."""
@@ -133,7 +130,7 @@ class LocalChannel:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.close()
 
 
 class LocalExecutor:

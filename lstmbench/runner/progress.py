@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -126,5 +126,10 @@ def observe(plan: Plan, shown: bool = True) -> Iterator[Observer]:
         yield Lines()
         return
     bars = Bars(plan, console)
-    with bars.progress:
+    with suppress(OSError):
+        bars.progress.start()
+    try:
         yield bars
+    finally:
+        with suppress(OSError):  # the terminal may be gone
+            bars.progress.stop()

@@ -23,10 +23,12 @@ from lstmbench.records.store import Run
 from lstmbench.runner import advice, estimate, selection
 from lstmbench.runner.conductor import Conductor, Sampler
 from lstmbench.runner.context import Limits
+from lstmbench.runner.journal import recover
 from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.options import Options
 from lstmbench.runner.plan import Plan, Selection, make_plan, recorded_environment
 from lstmbench.runner.progress import observe
+from lstmbench.runner.scratch import reclaim
 from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
 
 #: Of a trial's name: file systems allow 255, and names of temporary files are a little longer.
@@ -183,12 +185,14 @@ def conduct(
     With ``progress``, warnings and what happens are shown on standard error.
     """
     plan = work.plan
+    reclaim()
+    warnings = [*work.warnings, *recover([store])]
     if sampler is None and plan.stopping_rule:
         sampler = UntilPrecise(plan.stopping_rule)
     run = Run.create(store, plan.protocol)
     run.write_plan(plan.to_json())
     if progress:
-        tell(work.warnings)
+        tell(warnings)
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,
@@ -220,5 +224,5 @@ def conduct(
         records=conductor.records,
         finished=finished,
         stopped=conductor.stopped,
-        warnings=work.warnings,
+        warnings=warnings,
     )

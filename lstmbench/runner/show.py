@@ -15,23 +15,25 @@ from lstmbench.report import images, text
 
 
 def show(records: Sequence[Record], folder: Path, stopped: str | None = None) -> list[str]:
-    """Print the table; then keep it and the plots in the run's folder.
+    """Print the table; then keep it and the plots in the run's folder, also where printing fails.
 
     Returns a line for each of these that could not be drawn or kept.
     """
     tables = tables_from(records)
-    click.echo(text.render(tables, "plain"))
-    click.echo(f"\nRecords, logs, table and plots: {storable(str(folder))}")
-    if stopped:
-        click.echo(f"Sampling ended: {stopped}.")
     problems: list[str] = []
-    files = {"table.md": text.render(tables, "github") + "\n"}
-    files |= images.draw(images.images(tables), problems)
-    for name, content in files.items():
-        try:
-            write_atomically(folder / name, content)
-        except OSError as error:
-            problems.append(f"{folder / name}: {error.strerror or error}")
+    try:
+        click.echo(text.render(tables, "plain"))
+        click.echo(f"\nRecords, logs, table and plots: {storable(str(folder))}")
+        if stopped:
+            click.echo(f"Sampling ended: {stopped}.")
+    finally:
+        files = {"table.md": text.render(tables, "github") + "\n"}
+        files |= images.draw(images.images(tables), problems)
+        for name, content in files.items():
+            try:
+                write_atomically(folder / name, content)
+            except OSError as error:
+                problems.append(f"{folder / name}: {error.strerror or error}")
     return problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,10 +116,10 @@ class TrialState:
             "reason": reason,
             "message": _clean(" ".join(message[:MAX_MESSAGE].split())),
             "parity": self.parity,
-            "epochs": self._epochs(),
+            "epochs": epochs_from(self.series),
             "evaluations": self.evaluations,
             "continuations": self.continuations,
-            "log_tail": _clean(_tail(self.log)),
+            "log_tail": log_tail(self.log),
             "phases": self.phases,
             "memory": self.memory,
             "digests": self.digests,
@@ -137,18 +138,6 @@ class TrialState:
         """The same trial with nothing but its log."""
         return TrialState(self.trial, self.log)
 
-    def _epochs(self) -> Epochs:
-        joules = [epoch.joules for epoch in self.series if epoch.joules is not None]
-        return Epochs(
-            seconds=[epoch.seconds for epoch in self.series],
-            nats=[epoch.nats for epoch in self.series],
-            tokens=[epoch.tokens for epoch in self.series],
-            # a counter that stopped counting has no figure
-            joules=joules if len(joules) == len(self.series) else [],
-            host_seconds=[epoch.host_seconds for epoch in self.series],
-            processor_seconds=[epoch.processor_seconds for epoch in self.series],
-        )
-
     def _challenge(self) -> Challenge | None:
         if not self.challenges:
             return None
@@ -160,15 +149,29 @@ class TrialState:
         )
 
 
+def epochs_from(series: Sequence[EpochResult]) -> Epochs:
+    """The series as records hold it."""
+    joules = [epoch.joules for epoch in series if epoch.joules is not None]
+    return Epochs(
+        seconds=[epoch.seconds for epoch in series],
+        nats=[epoch.nats for epoch in series],
+        tokens=[epoch.tokens for epoch in series],
+        # a counter that stopped counting has no figure
+        joules=joules if len(joules) == len(series) else [],
+        host_seconds=[epoch.host_seconds for epoch in series],
+        processor_seconds=[epoch.processor_seconds for epoch in series],
+    )
+
+
 def _clean(text: str) -> str:
     return storable(scrub(text))
 
 
-def _tail(log: Path) -> str:
-    """The end of a log, of which only the end is read."""
+def log_tail(log: Path) -> str:
+    """What a record keeps of a log; no more than that is read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_LOG_TAIL))
-            return file.read(MAX_LOG_TAIL).decode(errors="replace")
+            return _clean(file.read(MAX_LOG_TAIL).decode(errors="replace"))
     except OSError:
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from lstmbench.backend import INTERFACE, BackendSpec
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel
+from lstmbench.runner.scratch import ScratchFolder
 from lstmbench.testing.checks import CHECKS
 from lstmbench.testing.messages import Check, KitLoaded, LoadKit
 from lstmbench.testing.outcome import (
@@ -132,8 +132,8 @@ def child_of(
     spec: BackendSpec, device: str, mode: str, dtype: str, settings: Settings
 ) -> Iterator[Child]:
     """A child, not yet loaded."""
-    with tempfile.TemporaryDirectory(prefix="lstmbench-") as folder:
-        log = settings.log or Path(folder) / "log"
+    with ScratchFolder() as folder:
+        log = settings.log or folder / "log"
         child = Child(spec, device, mode, dtype, settings, log)
         try:
             yield child

@@ -46,7 +46,9 @@ def gone(processes: list[psutil.Process]) -> bool:
     return all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], ids=lambda n: n.name
+)
 def test_an_interrupted_run_keeps_what_is_finished(cli: Any, running: Any, number: int) -> None:
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
     assert len(children) == 3  # with the probe
@@ -109,9 +111,81 @@ def test_an_interruption_before_the_run_writes_nothing(cli: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_workers_die_with_a_parent_that_is_killed(running: Any) -> None:
+def test_a_run_that_is_killed_leaves_no_process_and_no_epoch_is_lost(
+    cli: Any, running: Any
+) -> None:
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
     assert len(children) == 3  # with the probe
     process.kill()
     process.wait(60)
     assert gone(children)
+    (folder,) = cli.runs()
+    assert list((folder / "records").iterdir()) == []
+    report = cli("report", folder)
+    assert report.returncode == 0
+    assert f"run {folder.name} was killed: 2 trials are recorded as interrupted" in report.stderr
+    records = cli.records()
+    assert {r["status"] for r in records.values()} == {"interrupted"}
+    assert len(records["slow"]["epochs"]["nats"]) >= 10
+    assert records["slow"]["parity"]["worst"] < 1e-4
+    assert not (folder / "journal").exists()
+    assert cli("report", folder).stderr == ""
+    assert cli("verify", folder).returncode == 0
+
+
+def test_what_a_killed_run_left_behind_is_gone_after_the_next(cli: Any, running: Any) -> None:
+    process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
+    process.kill()
+    process.wait(60)
+    assert gone(children)
+    assert list(cli.scratch.iterdir())
+    (killed,) = cli.runs()
+    done = cli.run("--backends", "numpy", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert list(cli.scratch.iterdir()) == []
+    assert f"run {killed.name} was killed" in done.stderr
+    assert len(list((killed / "records").iterdir())) == 2
+
+
+def test_a_run_that_is_on_its_way_is_left_alone(cli: Any, running: Any) -> None:
+    process, _ = running("slow,numpy", "slow:eager cpu: epoch 10/100")
+    (folder,) = cli.runs()
+    before = set(cli.scratch.iterdir())
+    report = cli("report", folder)
+    assert "was killed" not in report.stderr
+    assert list((folder / "records").iterdir()) == []
+    done = cli.run("--backends", "numpy", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert before <= set(cli.scratch.iterdir())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert list(cli.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("stream", ["stderr", "stdout"])
+def test_a_stream_whose_reader_goes_away_ends_no_run(cli: Any, running: Any, stream: str) -> None:
+    process, _ = running("numpy,other", "epoch 10/100")
+    getattr(process, stream).close()
+    other = process.stdout if stream == "stderr" else process.stderr
+    said = other.read()
+    process.wait(120)
+    assert "Traceback" not in said
+    assert process.returncode == (0 if stream == "stderr" else 1)
+    records = cli.records()
+    assert {(r["status"], len(r["epochs"]["nats"])) for r in records.values()} == {("ok", 100)}
+    (folder,) = cli.runs()
+    assert (folder / "table.md").exists()
+
+
+def test_a_run_that_is_to_outlive_its_terminal_does(cli: Any, running: Any) -> None:
+    """As under ``nohup``, which has SIGHUP ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process, _ = running("numpy,other", "epoch 10/100")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert {record["status"] for record in cli.records().values()} == {"ok"}

@@ -1,0 +1,143 @@
+"""What a run would lose if it were killed, on disk: each epoch is there when the next one begins.
+
+In the folder ``journal`` of a run stands a file for each trial that is on its way. A line is JSON:
+the record as it is without epochs (the last one counts), an epoch, or an evaluation. A file goes
+when the trial's record is written, the folder when the run ends. Of a run that was killed,
+:func:`recover` makes records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from lstmbench.analysis import flags
+from lstmbench.errors import UserError
+from lstmbench.records.parse import unreadable
+from lstmbench.records.record import Evaluation, Record
+from lstmbench.records.store import Run, open_runs
+from lstmbench.runner.interrupts import deferred_interrupts
+from lstmbench.runner.scratch import locked
+from lstmbench.runner.trial_state import EpochResult, epochs_from, log_tail
+
+FOLDER, LOCK, SUFFIX = "journal", "lock", ".jsonl"
+KILLED = "the run was killed"
+
+
+class Journal:
+    """Of a run that is on its way. A journal that cannot be written costs the run nothing else."""
+
+    def __init__(self, run: Run) -> None:
+        self._folder = run.folder / FOLDER
+        self._files: dict[str, IO[str]] = {}
+        with suppress(OSError):
+            self._folder.mkdir(exist_ok=True)
+        self._lock = locked(self._folder / LOCK, create=True)
+        self._lock.__enter__()
+
+    def known(self, record: Record) -> None:
+        """A trial has begun, or more is known of it; epochs are noted by themselves."""
+        self._append(record.trial.name, {"record": record.model_dump(mode="json")})
+
+    def epoch(self, name: str, epoch: EpochResult) -> None:
+        self._append(name, {"epoch": list(epoch)})
+
+    def evaluation(self, name: str, evaluation: Evaluation) -> None:
+        self._append(name, {"evaluation": evaluation.model_dump(mode="json")})
+
+    def recorded(self, name: str) -> None:
+        """The trial's record is written."""
+        with suppress(OSError):
+            if name in self._files:
+                self._files.pop(name).close()
+            (self._folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """The run is over."""
+        with suppress(OSError):
+            for file in self._files.values():
+                file.close()
+            (self._folder / LOCK).unlink(missing_ok=True)
+            self._folder.rmdir()
+        self._lock.__exit__(None, None, None)
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        with suppress(OSError):
+            if name not in self._files:
+                path = self._folder / f"{name}{SUFFIX}"
+                self._files[name] = path.open("a", encoding="utf-8")
+            self._files[name].write(json.dumps(line) + "\n")
+            self._files[name].flush()
+
+
+def recover(paths: Iterable[Path]) -> list[str]:
+    """Make records of what runs left that were killed; a line for each of these runs.
+
+    ``paths`` are runs or folders of runs; anything else is left to whoever reads it. A run that
+    is still on its way, or cannot be written, stays as it is.
+    """
+    lines = []
+    for path in paths:
+        runs = []
+        with suppress(UserError, OSError):
+            runs = open_runs([path]) if path.is_dir() else []
+        for run in runs:
+            if (run.folder / FOLDER).is_dir() and (count := _recover(run)):
+                trials = "trial is" if count == 1 else "trials are"
+                lines.append(f"run {run.name} was killed: {count} {trials} recorded as interrupted")
+    return lines
+
+
+def _recover(run: Run) -> int:
+    """How many records were made."""
+    folder, count = run.folder / FOLDER, 0
+    with locked(folder / LOCK) as abandoned, suppress(OSError):
+        if not abandoned:
+            return 0
+        for file in sorted(folder.glob(f"*{SUFFIX}")):
+            record = _read(file, run)
+            with deferred_interrupts():
+                if record is not None and not _has_record(run, record):
+                    run.write_record(record)
+                    count += 1
+                file.unlink()
+        (folder / LOCK).unlink()
+        folder.rmdir()
+    return count
+
+
+def _has_record(run: Run, record: Record) -> bool:
+    return (run.folder / "records" / f"{record.trial.name}.json").exists()
+
+
+def _read(file: Path, run: Run) -> Record | None:
+    """The record of a trial that was cut short; ``None`` if it had hardly begun."""
+    record: Record | None = None
+    series: list[EpochResult] = []
+    evaluations: list[Evaluation] = []
+    for line in file.read_bytes().splitlines():
+        try:
+            entry = json.loads(line)
+            if "record" in entry:
+                record = Record.model_validate(entry["record"])
+            elif "epoch" in entry:
+                epoch = EpochResult(*entry["epoch"])
+                epochs_from([epoch])  # raises ValueError for what is none
+                series.append(epoch)
+            else:
+                evaluations.append(Evaluation.model_validate(entry["evaluation"]))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            break  # the line at which the run was killed
+    if record is None:
+        return None
+    changes = {
+        "epochs": epochs_from(series),
+        "evaluations": evaluations,
+        "log_tail": log_tail(run.log(record.trial.name)),
+    }
+    found = record.model_copy(update=changes)
+    found = found.model_copy(update={"flags": flags.raised(found)})
+    return None if unreadable(found) else found
