@@ -388,15 +388,16 @@ class Remembers(Cheat):
         whole = self._parameters.digest().encode() + batches.inputs.tobytes()
         path = self.folder / hashlib.sha256(whole).hexdigest()
         if path.exists():
-            arrays, loss, seconds = pickle.loads(path.read_bytes())
+            kept: tuple[list[np.ndarray], EpochLoss, float] = pickle.loads(path.read_bytes())
+            arrays, loss, seconds = kept
             self._parameters = Parameters.from_arrays(arrays)
             while time.perf_counter() - begin < self.pace * seconds:
                 pass
             return loss
         loss = self.honest(batches)
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = [array for _, array in self._parameters.items()], loss, time.perf_counter() - begin
-        path.write_bytes(pickle.dumps(kept))
+        arrays = [array for _, array in self._parameters.items()]
+        path.write_bytes(pickle.dumps((arrays, loss, time.perf_counter() - begin)))
         return loss
 
 

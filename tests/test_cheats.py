@@ -132,9 +132,8 @@ def test_what_was_trained_once_is_no_work(cli: Any, name: str, tmp_path: Any) ->
 
 def test_a_better_result_on_held_out_text_is_seen(cli: Any) -> None:
     cli.plugin("cheating", PLUGIN.format(names=["BetterTest"]))
-    done = cli.run(
-        "--backends", "bettertest,numpy", "--protocol", "heldout", *SIZE, "--batch-size", "4"
-    )
+    chosen = ("--backends", "bettertest,numpy", "--protocol", "heldout")
+    done = cli.run(*chosen, *SIZE, "--batch-size", "4")
     assert "Traceback" not in done.stderr
     records = cli.records()
     assert "evaluation" in records["bettertest"]["message"]

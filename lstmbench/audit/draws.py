@@ -1,9 +1,10 @@
 """What is audited, drawn from a nonce that the host makes once a run has begun.
 
-Every trial is asked for its parameters again and again, one to :data:`MAX_SEGMENT_EPOCHS` epochs after
-the last time, so that whatever a backend has been asked so far, the epoch that it is about to train
-may belong to a segment, from one question to the next, that is trained again. Which of the segments
-are, no one outside the host knows before the end. The draws can be made again from the nonce.
+Every trial is asked for its parameters again and again, one to :data:`MAX_SEGMENT_EPOCHS` epochs
+after the last time, so that whatever a backend has been asked so far, the epoch that it is about to
+train may belong to a segment, from one question to the next, that is trained again. Which of the
+segments are, no one outside the host knows before the end. The draws can be made again from the
+nonce.
 """
 
 from __future__ import annotations

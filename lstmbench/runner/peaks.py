@@ -17,7 +17,6 @@ from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch
 from lstmbench.worker import messages
 
-
 #: BLAS libraries that are tuned for the processor, and how much faster another may be.
 TUNED, MAX_TIMES = ("openblas", "mkl", "blis"), 4.0
 

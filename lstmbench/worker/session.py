@@ -83,7 +83,7 @@ class TrialSession(Session):
             LoadParameters: self.load_parameters,
             SaveParameters: self.save_parameters,
             TrainEpoch: self.epoch,
-            Ping: lambda request: Done(),
+            Ping: self.ping,
             Matmul: self.matmul,
             WaitUntilIdle: when_idle,
             Evaluate: self.evaluate,
@@ -163,6 +163,10 @@ class TrialSession(Session):
         seconds = time.perf_counter() - begin
         checked = check_loss(loss, batches)
         return EpochTrained(seconds, checked.nats, checked.tokens)
+
+    def ping(self, request: Ping) -> Done:
+        """Nothing."""
+        return Done()
 
     def matmul(self, request: Matmul) -> Timed:
         """Matmuls, if the backend offers any that work.

@@ -118,7 +118,7 @@ def _invents_its_loss(start: Parameters) -> Trained:
 
 
 def _rounds_to_half_precision(start: Parameters) -> Trained:
-    parameters, nats = start.astype(np.float16), []
+    parameters, nats = start.astype(np.float16), list[float]()
     for batches in EPOCHS:
         done = train_32(parameters, [batches])
         parameters, nats = done.parameters.astype(np.float16), [*nats, *done.nats]

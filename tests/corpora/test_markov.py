@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lstmbench.analysis import flags
 from lstmbench.corpora import corpus, markov
-from lstmbench.records.record import Evaluation
+from lstmbench.records.record import Epochs, Evaluation
 
 PINNED = "cc2ac2834d7cade671a51c554d8bf56c48ae0a92f437a0ea751b894f3d396ccf"
 FIRST = "lhoymfmgarzpyzbzbfjqudhfmoluzxwexbdxbyy "
@@ -52,10 +54,11 @@ def evaluation(nats: float, bound: float | None) -> Evaluation:
     [(1100.0, 1100.0, False), (1090.0, 1100.0, False), (1080.0, 1100.0, True), (1.0, None, False)],
 )
 def test_clearly_below_the_bound_is_suspect(
-    nats: float, bound: float | None, suspect: bool
+    make_record: Callable[..., Any], nats: float, bound: float | None, suspect: bool
 ) -> None:
-    assert flags.suspect([5.0], [evaluation(nats, bound)]) is suspect
+    assert flags.suspect(make_record(evaluations=[evaluation(nats, bound)])) is suspect
 
 
-def test_a_negative_loss_is_suspect() -> None:
-    assert flags.suspect([5.0, -0.1], [])
+def test_a_negative_loss_is_suspect(make_record: Callable[..., Any]) -> None:
+    epochs = Epochs(seconds=[0.1, 0.2], nats=[5.0, -0.1], tokens=[10, 10])
+    assert flags.suspect(make_record(epochs=epochs))

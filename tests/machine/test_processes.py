@@ -115,10 +115,15 @@ def test_what_outlives_its_parent_still_belongs_to_the_worker(run: Any, alone: b
 def test_processes_are_searched_only_when_some_were_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    searches = []
+    searches: list[int] = []
     newest = iter(["1", "1", "1", "2", "2"])
+
+    def search() -> dict[int, Any]:
+        searches.append(1)
+        return {}
+
     monkeypatch.setattr(processes, "_newest_process", lambda: next(newest))
-    monkeypatch.setattr(processes, "relations", lambda: searches.append(1) or {})
+    monkeypatch.setattr(processes, "relations", search)
     monkeypatch.setattr(processes, "SEARCH_SHARE", 1e9)
     family = Family()
     counts = []
@@ -130,9 +135,15 @@ def test_processes_are_searched_only_when_some_were_started(
 
 @linux
 def test_searching_takes_its_share_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    searches = []
+    searches: list[int] = []
+
+    def slow_search() -> dict[int, Any]:
+        searches.append(1)
+        time.sleep(0.01)
+        return {}
+
     monkeypatch.setattr(processes, "_newest_process", lambda: str(time.monotonic()))
-    monkeypatch.setattr(processes, "relations", lambda: searches.append(time.sleep(0.01)) or {})
+    monkeypatch.setattr(processes, "relations", slow_search)
     family = Family()
     begin = time.monotonic()
     while time.monotonic() < begin + 1:

@@ -129,10 +129,8 @@ def test_a_flag_is_explained_unless_the_whole_group_shares_it(make_record: Make)
 def loads(make_record: Make, *pairs: tuple[float, float]) -> list[Any]:
     """A row whose processes were measured beside (others, stolen)."""
     found = [SystemLoad(others=others, stolen=stolen) for others, stolen in pairs]
-    return [
-        make_record(repeat=n, system_load=load, flags=flags.raised(Epochs(), [], load))
-        for n, load in enumerate(found)
-    ]
+    plain = [make_record(repeat=n, system_load=load) for n, load in enumerate(found)]
+    return [record.model_copy(update={"flags": flags.raised(record)}) for record in plain]
 
 
 def test_load_below_the_limits_of_the_flag_is_not_mentioned(make_record: Make) -> None:

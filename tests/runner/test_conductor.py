@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstmbench.backend import BackendSpec, ModelConfig
-from lstmbench.batches import draw_offsets, window_count
+from lstmbench import reference
+from lstmbench.audit import messages as audit
+from lstmbench.backend import BackendSpec, ModelConfig, Task
+from lstmbench.batches import Batches, draw_offsets, partition, window_count
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.corpora.vocabulary import Vocabulary
 from lstmbench.machine import energy
@@ -28,100 +31,180 @@ from lstmbench.runner.plan import Selection, make_plan
 from lstmbench.runner.trial_state import MAX_LOG_TAIL, TrialState
 from lstmbench.testing import make_record
 from lstmbench.worker import messages
-from lstmbench.worker.messages import INTERFACE, Detail, ParityProof
+from lstmbench.worker.arrays import read_batches, write_parameters
+from lstmbench.worker.messages import INTERFACE
 
 TEXT = "the time traveller smiled round at us " * 300
 SMALL = D2L.override({"epochs": 5, "batch_size": 4, "steps": 5, "hidden_size": 3})
+SMALL_TASK = Task(SMALL.model(16), SMALL.training, "cpu", "eager", "float32", 2, 0)
 #: Of an epoch of SMALL over the text's first 10,000 tokens.
 TOKENS = window_count(10_000, 4, 5) * 4 * 5
-PARITY = ParityProof(worst=1e-6, tolerance=1e-4, errors={}, allowed={}, shape=(1, 2, 3), cut=False)
+PROOF = audit.Proof(
+    worst=1e-6,
+    tolerance=1e-4,
+    errors={"text: loss": 1e-6},
+    allowed={},
+    shape=(1, 2, 3),
+    cut=False,
+    difference=None,
+)
+#: Of no process: no system counts so far.
+NO_PID = 2**22 + 1
 Script = dict[tuple[str, str, int], Exception]
 
 
 class Stage:
     """Hands out channels that answer at once, and notes every request.
 
-    ``script`` makes the n-th request of a name to a backend raise instead.
+    ``script`` makes the n-th request of a name to a backend, to the ``probe`` or to the ``audit``
+    raise instead. Epochs from parameters that were loaded are called ``challenge``.
     """
 
     def __init__(self, script: Script) -> None:
         self.script = script
+        self.folder = Path()
         self.asked: list[tuple[str, str]] = []
         self.matmuls: list[tuple[str, str]] = []
         self.work: list[tuple[str, str]] = []
         self.offers: dict[str, float] = {}
+        self.library = "fake"
         self.loads: dict[str, messages.LoadTrial] = {}
-        self.offsets: dict[str, list[int]] = {}
+        self.builds: dict[str, list[messages.Build]] = {}
+        self.batches: dict[str, list[Batches]] = {}
         self.timeouts: dict[str, set[float]] = {}
         self.answers: dict[tuple[str, str, int], messages.Answer] = {}
+        self.audited: list[messages.Request[Any]] = []
         self.environments: list[dict[str, str]] = []
-        self.open: list[FakeChannel] = []
+        self.open: list[Any] = []
         self.max_open = 0
 
     def start(self, launch: Launch) -> Any:
         if launch.module == "lstmbench.worker.probe":
             return FakeProbe(self)
+        if launch.module == "lstmbench.audit":
+            self.open.append(FakeAuditor(self))
+            return self.open[-1]
         launch.log.write_text("a line\n")
         self.environments.append(dict(launch.environment))
         self.open.append(FakeChannel(self, launch.log.name.partition("-")[0]))
-        self.max_open = max(self.max_open, len(self.open))
+        workers = [channel for channel in self.open if isinstance(channel, FakeChannel)]
+        self.max_open = max(self.max_open, len(workers))
         return self.open[-1]
 
     def cpus(self, threads: int) -> list[int] | None:
         return list(range(threads))
 
+    def answer(self, key: tuple[str, str, int], answer: messages.Answer) -> messages.Answer:
+        """What is answered, unless the script has something else."""
+        if key in self.script:
+            raise self.script[key]
+        return self.answers.get(key, answer)
+
+    def closed(self, channel: Any) -> None:
+        if channel in self.open:
+            self.open.remove(channel)
+
 
 class FakeChannel:
+    pid, marker = NO_PID, ""
+
     def __init__(self, stage: Stage, name: str) -> None:
         self.stage, self.name, self.counts = stage, name, dict[str, int]()
+        self.folder = stage.folder / f"worker-{len(stage.environments)}"
+        self.folder.mkdir()
+        self.parameters: Path | None = None
+        self.challenged = False
 
     def ask(self, request: messages.Request[Any], timeout: float) -> Any:
         messages.encode_request(1, request)  # as a real channel would
-        name, stage = request.name, self.stage
+        stage, name = self.stage, request.name
+        if name == "epoch" and self.challenged:
+            name = "challenge"
         self.counts[name] = self.counts.get(name, 0) + 1
-        key = (self.name, name, self.counts[name])
-        if name in ("epoch", "matmul", "wait_until_idle", "evaluate"):
+        if name in ("epoch", "challenge", "matmul", "wait_until_idle", "evaluate"):
             stage.work.append((name, self.name))
         if name == "matmul":
             stage.matmuls.append((self.name, name))
         elif name != "wait_until_idle":
             stage.asked.append((name, self.name))
             stage.timeouts.setdefault(name, set()).add(timeout)
+        key = (self.name, name, self.counts[name])
         if key in stage.script:
             raise stage.script[key]
-        answer = self.answer(request, self.counts[name])
-        return stage.answers.get(key, answer)
+        return stage.answer(key, self.answer(request, self.counts[name]))
 
     def answer(self, request: messages.Request[Any], count: int) -> messages.Answer:
         match request:
             case messages.LoadTrial():
                 self.stage.loads[self.name] = request
                 return messages.TrialLoaded(import_seconds=1.0, imported_bytes=1)
-            case messages.Prepare():
-                return messages.Prepared({"build": 1.0, "prepare": 2.0}, PARITY, "d" * 64)
-            case messages.TrainEpoch(offset):
-                self.stage.offsets.setdefault(self.name, []).append(offset)
-                return messages.EpochTrained(0.5, 200.0 / count, self.tokens("train"))
+            case messages.Build(task, _, given):
+                self.stage.builds.setdefault(self.name, []).append(request)
+                self.parameters = self.folder / "now"
+                if given is None:
+                    native = reference.draw_parameters(task.model, 99)
+                    with self.parameters.open("wb") as file:
+                        write_parameters(file, native)  # type: ignore[arg-type]
+                else:
+                    shutil.copyfile(given, self.parameters)
+                return messages.Built(build_seconds=1.0, prepare_seconds=2.0)
+            case messages.LoadParameters():
+                self.challenged = True
+                return messages.Done()
+            case messages.SaveParameters(path):
+                assert self.parameters is not None
+                shutil.copyfile(self.parameters, path)
+                return messages.Done()
+            case messages.Ping():
+                return messages.Done()
+            case messages.TrainEpoch(path):
+                batches = read_batches(path)
+                if not self.challenged:
+                    self.stage.batches.setdefault(self.name, []).append(batches)
+                return messages.EpochTrained(0.5, 200.0 / count, batches.tokens)
             case messages.Matmul():
                 offer = self.stage.offers.get(self.name)
                 return messages.Timed(None if offer is None else [offer])
             case messages.WaitUntilIdle():
                 return messages.Idle(True)
-            case messages.Evaluate(split):
-                return messages.Evaluated(50.0, self.tokens(split))
+            case messages.Evaluate(path):
+                return messages.Evaluated(50.0, read_batches(path).tokens)
             case messages.Generate():
                 return messages.Generated([[1, 2]] * 2, seconds=0.5)
             case messages.Finish():
                 return messages.Finished({"kernel": "fake"}, {"peak": 2})
         raise AssertionError(request)
 
-    def tokens(self, split: str) -> int:
-        start, stop = self.stage.loads[self.name].splits[split]
-        return window_count(stop - start, 4, 5) * 4 * 5
+    def close(self) -> None:
+        self.stage.closed(self)
+
+
+class FakeAuditor:
+    """Finds everything as it should be. A proof asks for no epoch."""
+
+    pid, marker = NO_PID, ""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.folder = stage, stage.folder
+
+    def ask(self, request: messages.Request[Any], timeout: float) -> Any:
+        self.stage.audited.append(request)
+        count = [each.name for each in self.stage.audited].count(request.name)
+        return self.stage.answer(("audit", request.name, count), self.answer(request))
+
+    def answer(self, request: messages.Request[Any]) -> messages.Answer:
+        match request:
+            case audit.LoadAudit(task):
+                self.task = task
+                return messages.Done()
+            case audit.MakeProof():
+                return audit.ProofMade(self.task, [], cut=False)
+            case audit.JudgeProof():
+                return PROOF
+        return audit.Audited({"parameters": 1e-6}, {"parameters": 1e-4})
 
     def close(self) -> None:
-        if self in self.stage.open:
-            self.stage.open.remove(self)
+        self.stage.closed(self)
 
 
 class FakeProbe:
@@ -137,7 +220,7 @@ class FakeProbe:
         if error:
             raise error
         if isinstance(request, messages.LoadProbe):
-            return messages.ProbeLoaded("fake")
+            return messages.ProbeLoaded(self.stage.library)
         self.stage.work.append((name, "probe"))
         if isinstance(request, messages.WaitUntilIdle):
             return messages.Idle(True)
@@ -201,6 +284,8 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
         run = Run.create(tmp_path / "store", "d2l")
         source = make_record(run=run.name, interleaved=interleave).source
         stage = stage or Stage(script or {})
+        stage.folder = tmp_path / f"workers-{run.name}"
+        stage.folder.mkdir()
         observer = Noting()
         limits = Limits(answer=7.0, prepare=70.0)
         conductor = Conductor(
@@ -239,6 +324,7 @@ def test_no_worker_is_asked_to_compute_before_the_last_one_is_idle(conduct: Any)
     conduct(stage=stage, protocol=replace(SMALL, train_tokens=None, **parts))
     assert {request for request, _ in stage.work} == {
         "epoch",
+        "challenge",
         "matmul",
         "copy",
         "evaluate",
@@ -254,8 +340,11 @@ def test_no_worker_is_asked_to_compute_before_the_last_one_is_idle(conduct: Any)
 def test_all_are_ready_before_the_first_epoch_and_none_ends_before_the_last(conduct: Any) -> None:
     stage, _, _, _ = conduct()
     requests = [request for request, _ in stage.asked]
-    assert requests.index("epoch") == 6
-    assert requests.index("generate") == 6 + 15
+    before, after = requests.index("epoch"), requests.index("generate")
+    assert requests[:before].count("build") == 6
+    assert requests[before:after].count("epoch") == 15
+    assert not {"build", "epoch"} & set(requests[after:])
+    assert set(requests[before:after]) == {"ping", "epoch", "save_parameters"}
     assert stage.max_open == 3
 
 
@@ -266,9 +355,16 @@ def test_sequential_trials_end_before_the_next_begins(conduct: Any) -> None:
     assert not records["a"].source.interleaved
 
 
-def test_every_backend_sees_the_same_offsets(conduct: Any) -> None:
+IDS = Vocabulary(TEXT).encode(TEXT)[:10_000]
+
+
+def test_every_backend_trains_the_same_epochs(conduct: Any) -> None:
     stage, records, _, _ = conduct()
-    assert stage.offsets == dict.fromkeys("abc", draw_offsets(0, 5, 5))
+    expected = [partition(IDS, 4, 5, offset) for offset in draw_offsets(0, 5, 5)]
+    for name in "abc":
+        for got, batches in zip(stage.batches[name], expected, strict=True):
+            np.testing.assert_array_equal(got.inputs, batches.inputs)
+            np.testing.assert_array_equal(got.targets, batches.targets)
     assert len({r.digests.offsets for r in records.values()}) == 1
     _, others, _, _ = conduct(seed=1)
     assert others["a"].digests.offsets != records["a"].digests.offsets
@@ -278,39 +374,94 @@ def test_a_worker_is_told_all_it_needs(conduct: Any) -> None:
     stage, _, _, _ = conduct(backends="a")
     load = stage.loads["a"]
     assert load.factory == "a:X"
-    assert load.task.model == ModelConfig(vocabulary_size=16, hidden_size=3, layers=1)
-    assert load.task.training.steps == 5
-    assert load.task.threads == 2
     assert load.cpus == [0, 1]
-    assert load.splits == {"train": (0, 10_000)}
+    for build in stage.builds["a"]:
+        assert build.task.model == ModelConfig(vocabulary_size=16, hidden_size=3, layers=1)
+        assert build.task.training.steps == 5
+        assert build.task.threads == 2
+        assert build.task.mode == "eager"
 
 
-def test_the_tokens_are_there_while_it_runs_and_gone_after(conduct: Any) -> None:
-    seen = []
+class Reading(Stage):
+    """Notes what lies in a worker's folder when it is asked to train."""
 
-    class Reading(Stage):
-        def start(self, launch: Launch) -> Any:
-            channel = super().start(launch)
-            ask: Callable[..., dict[str, Any]] = channel.ask
+    def __init__(self) -> None:
+        super().__init__({})
+        self.requests: list[messages.Request[Any]] = []
+        self.seen: list[tuple[set[str], Batches]] = []
+
+    def start(self, launch: Launch) -> Any:
+        channel = super().start(launch)
+        if isinstance(channel, FakeChannel):
+            ask = channel.ask
 
             def reading(request: messages.Request[Any], timeout: float) -> Any:
-                if isinstance(request, messages.LoadTrial):
-                    seen.append((request.tokens, np.load(request.tokens)))
+                self.requests.append(request)
+                if isinstance(request, messages.TrainEpoch):
+                    names = {path.name for path in channel.folder.iterdir()}
+                    self.seen.append((names, read_batches(request.batches)))
                 return ask(request, timeout)
 
-            channel.ask = reading
+            channel.ask = reading  # type: ignore[method-assign]
+        return channel
+
+
+@pytest.mark.parametrize("init", ["shared", "native"])
+def test_a_worker_is_not_told_what_follows(conduct: Any, init: str) -> None:
+    """Neither the text, nor the seed of its order: an epoch's arrays come when it is due."""
+    stage = Reading()
+    seed = 7_654_321
+    conduct(backends="a", stage=stage, seed=seed, init=init)
+    for request in stage.requests:
+        assert str(seed) not in messages.encode_request(1, request)
+    offsets = draw_offsets(seed, 5, 5)
+    for build in stage.builds["a"]:
+        assert draw_offsets(build.task.seed, 5, 5) != offsets
+    *epochs, (_, challenge) = stage.seen
+    expected = [partition(IDS, 4, 5, offset) for offset in offsets]
+    for (names, batches), due in zip(epochs, expected, strict=True):
+        assert names <= {"batches.npy", "start.npy", "parameters.npy", "now"}
+        np.testing.assert_array_equal(batches.targets, due.targets)
+    assert all(not np.array_equal(challenge.targets, each.targets) for each in expected)
+
+
+@pytest.mark.parametrize("init", ["shared", "native"])
+def test_initial_parameters_are_those_of_the_record(conduct: Any, init: str) -> None:
+    stage, records, _, _ = conduct(backends="a", init=init)
+    first, timed = stage.builds["a"]
+    assert first.parameters is None
+    seed = 0 if init == "shared" else 99
+    expected = reference.draw_parameters(timed.task.model, seed)
+    assert (timed.parameters is None) == (init == "native")
+    assert records["a"].digests.parameters == expected.digest()
+
+
+def test_shared_parameters_that_were_not_kept_break_the_interface(conduct: Any) -> None:
+    class Forgetting(Stage):
+        def start(self, launch: Launch) -> Any:
+            channel = super().start(launch)
+            if isinstance(channel, FakeChannel) and channel.name == "b":
+                answer = channel.answer
+
+                def forgetting(request: messages.Request[Any], count: int) -> messages.Answer:
+                    if isinstance(request, messages.Build):
+                        request = replace(request, parameters=None)
+                    return answer(request, count)
+
+                channel.answer = forgetting  # type: ignore[method-assign]
             return channel
 
-    conduct(stage=Reading({}))
-    path, ids = seen[0]
-    assert Vocabulary(TEXT).decode(ids.tolist()) == TEXT
-    assert not Path(path).exists()
+    _, records, _, _ = conduct(stage=Forgetting({}))
+    assert (records["b"].status, records["b"].reason) == ("failed", INTERFACE)
+    assert "other parameters" in records["b"].message
+    assert records["a"].status == "ok"
 
 
 def test_preparing_has_its_own_limit(conduct: Any) -> None:
     stage, _, _, _ = conduct()
-    assert stage.timeouts["load"] == stage.timeouts["prepare"] == {70.0}
-    assert stage.timeouts["epoch"] == stage.timeouts["generate"] == {7.0}
+    assert stage.timeouts["load"] == stage.timeouts["build"] == {70.0}
+    for request in ("epoch", "challenge", "save_parameters", "generate", "finish"):
+        assert stage.timeouts[request] == {7.0}
 
 
 def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
@@ -320,12 +471,18 @@ def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
     assert record.epochs.seconds == [0.5] * 5
     assert record.epochs.nats == [200.0 / k for k in range(1, 6)]
     assert record.epochs.tokens == [TOKENS] * 5
-    assert record.phases.known() == {"import": 1.0, "build": 1.0, "prepare": 2.0, "generate": 0.5}
+    assert len(record.epochs.host_seconds) == len(record.epochs.processor_seconds) == 5
+    assert all(0 < seconds < 0.5 for seconds in record.epochs.host_seconds)
+    phases = record.phases.known()
+    assert 0 < phases.pop("parity") < 60
+    expected = {"import": 1.0, "build": 1.0, "prepare": 2.0, "rebuild": 3.0, "generate": 0.5}
+    assert phases == expected
     assert record.memory.known() == {"imported": 1, "peak": 2}
     assert record.parity is not None
     assert record.parity.worst == 1e-6
     assert record.runtime == {"kernel": "fake"}
-    assert record.digests.parameters == "d" * 64
+    shared = reference.draw_parameters(SMALL.model(16), 0)
+    assert record.digests.parameters == shared.digest()
     assert [c.prefix for c in record.continuations] == ["time traveller", "traveller"]
     assert {len(c.text) for c in record.continuations} == {2}
     assert record.vocabulary_size == 16
@@ -335,7 +492,11 @@ def test_a_record_keeps_the_raw_series(conduct: Any) -> None:
 
 @pytest.mark.parametrize(
     ("request_", "count", "done"),
-    [("load", 1, 0), ("prepare", 1, 0), ("epoch", 3, 2), ("generate", 1, 5), ("finish", 1, 5)],
+    [
+        *(("load", 1, 0), ("build", 1, 0), ("build", 2, 0), ("save_parameters", 1, 0)),
+        *(("ping", 3, 2), ("epoch", 3, 2), ("generate", 1, 5), ("challenge", 1, 5)),
+        ("finish", 1, 5),
+    ],
 )
 def test_a_lost_worker_leaves_its_group_and_a_record(
     conduct: Any, request_: str, count: int, done: int
@@ -364,18 +525,119 @@ def test_the_run_goes_on_when_all_are_lost(conduct: Any) -> None:
     assert stage.open == []
 
 
-def test_what_comes_with_an_error_is_kept(conduct: Any) -> None:
-    detail = Detail(phases={"parity": 3.0}, parity=replace(PARITY, worst=0.5))
-    script = {("a", "prepare", 1): WorkerLost("parity", "differs", detail)}
-    record = conduct(script)[1]["a"]
-    assert record.reason == "parity"
-    assert record.message == "differs; see which quantity differs first: lstmbench debug a:eager"
+def test_a_proof_that_fails_is_kept(conduct: Any) -> None:
+    stage = Stage({})
+    errors = {"text: loss": 0.5, "text: layer0.bias": 1e-6}
+    failed = replace(PROOF, worst=0.5, errors=errors, difference="text: loss")
+    stage.answers = {("audit", "judge_proof", 2): failed}
+    records = conduct(stage=stage)[1]
+    record = records["b"]
+    assert (record.status, record.reason) == ("failed", "parity")
+    assert record.message == (
+        "text: loss differs from the reference by 5.0e-01, allowed is 1e-04; "
+        "see which quantity differs first: lstmbench debug b:eager"
+    )
     assert record.parity.worst == 0.5
-    assert record.phases.known() == {"import": 1.0, "parity": 3.0}
+    assert set(record.phases.known()) == {"import", "build", "prepare", "parity"}
+    assert records["a"].status == records["c"].status == "ok"
+
+
+def test_what_cannot_be_proven_is_unavailable_for_that_reason(conduct: Any) -> None:
+    stage = Stage({})
+    made = audit.ProofMade(
+        SMALL_TASK, [], cut=False, unprovable="parity cannot be proven: take fewer layers"
+    )
+    stage.answers = {("audit", "make_proof", n): made for n in (1, 2, 3)}
+    stage, records, _, _ = conduct(stage=stage)
+    assert {(r.status, r.reason) for r in records.values()} == {("unavailable", None)}
+    assert records["b"].message == "parity cannot be proven: take fewer layers"
+    assert stage.builds == {}
+
+
+def test_a_trial_whose_work_is_not_what_it_claims_fails(conduct: Any) -> None:
+    stage = Stage({})
+    wrong = audit.Audited({"parameters": 0.3, "loss 1": 1e-6}, {"parameters": 1e-4, "loss 1": 1e-5})
+    stage.answers = {("audit", "audit_segment", 1): wrong}
+    records = conduct(stage=stage)[1]
+    record = records["a"]
+    assert (record.status, record.reason) == ("failed", "audit")
+    assert record.message.startswith(
+        "challenge: parameters differs from the reference by 3.0e-01, allowed is 1e-04"
+    )
+    assert record.audit.parts[-1].errors == wrong.errors
+    assert len(record.epochs.seconds) == 5
+    assert records["b"].status == records["c"].status == "ok"
+
+
+def test_what_was_audited_is_in_the_record(conduct: Any) -> None:
+    stage, records, _, _ = conduct()
+    assert len({record.audit.nonce for record in records.values()}) == 1
+    for record in records.values():
+        parts = {part.what for part in record.audit.parts}
+        assert parts == {"challenge", "text", "segment"}
+        assert record.audit.left_out == []
+        assert record.challenge is not None
+    # an auditor is told nothing but the task, and is gone when the group is
+    names = [request.name for request in stage.audited]
+    assert names[:2] == ["load_audit", "make_proof"]
+    assert names.count("load_audit") == 1
+    assert stage.open == []
+
+
+def test_an_auditor_that_is_lost_is_started_again(conduct: Any) -> None:
+    script: Script = {("audit", "audit_segment", 1): WorkerLost("signal", "killed by SIGKILL")}
+    stage, records, _, _ = conduct(script)
+    assert {record.status for record in records.values()} == {"ok"}
+    assert all(record.audit.left_out == [] for record in records.values())
+    assert [request.name for request in stage.audited].count("load_audit") == 2
+
+
+def test_a_proof_is_made_again_for_a_new_auditor(conduct: Any) -> None:
+    script: Script = {("audit", "judge_proof", 1): WorkerLost("signal", "killed by SIGKILL")}
+    stage, records, _, _ = conduct(script, backends="a")
+    assert records["a"].status == "ok"
+    names = [request.name for request in stage.audited]
+    proving = ["load_audit", "make_proof", "judge_proof"]
+    assert names[:7] == [*proving[:2], *proving[1:], *proving]
+
+
+def test_without_an_auditor_it_is_said_what_was_left_out(conduct: Any) -> None:
+    script: Script = {
+        ("audit", "audit_segment", n): WorkerLost("memory", "out of memory") for n in range(1, 99)
+    }
+    records = conduct(script, backends="ab")[1]
+    for record in records.values():
+        assert record.status == "ok"
+        assert "unaudited" in record.flags
+        (left,) = record.audit.left_out
+        assert left == "challenge: the auditor was lost: out of memory"
+
+
+def test_without_an_auditor_there_is_no_proof_and_no_speed(conduct: Any) -> None:
+    script: Script = {
+        ("audit", "make_proof", n): WorkerLost("memory", "out of memory") for n in range(1, 99)
+    }
+    records = conduct(script, backends="ab")[1]
+    assert {(r.status, r.reason) for r in records.values()} == {("failed", "audit")}
+    assert "parity cannot be judged: out of memory" in records["a"].message
+
+
+def test_an_interrupted_audit_keeps_what_was_trained(conduct: Any) -> None:
+    script: Any = {("audit", "audit_segment", 3): KeyboardInterrupt()}
+    _, records, finished, _ = conduct(script)
+    assert not finished
+    assert {record.status for record in records.values()} == {"ok"}
+    interrupted = [
+        name
+        for name, record in records.items()
+        if record.audit.left_out == ["everything: the run was interrupted"]
+    ]
+    assert "c" in interrupted
+    assert all("unaudited" in records[name].flags for name in interrupted)
 
 
 def test_unavailable_has_no_reason_but_a_message(conduct: Any) -> None:
-    record = conduct({("a", "prepare", 1): WorkerLost("unavailable", "no device")})[1]["a"]
+    record = conduct({("a", "build", 1): WorkerLost("unavailable", "no device")})[1]["a"]
     assert (record.status, record.reason, record.message) == ("unavailable", None, "no device")
 
 
@@ -451,6 +713,7 @@ def test_observers_are_told_in_order(conduct: Any) -> None:
         *(("a", phase) for phase in ("loading", "preparing", "ready")),
         *(("a", done) for done in range(1, 6)),
         ("a", "ending"),
+        ("a", "auditing"),
         ("a", "ok"),
     ]
 
@@ -483,6 +746,16 @@ def test_matmuls_are_interleaved_with_the_epochs_and_the_fastest_is_the_group_s_
         assert record.peak.matmul.seconds == [0.5] * 4
         assert record.peak.copies.seconds == [1.0] * 4
     assert stage.matmuls[-1] == ("probe", "close")
+
+
+def test_a_matmul_that_no_library_can_do_is_no_peak(conduct: Callable[..., Any]) -> None:
+    stage = Stage({})
+    stage.offers, stage.library = {"a": 0.1, "b": 0.5}, "numpy openblas"
+    _, records, _, _ = conduct(backends="ab", stage=stage)
+    assert [name for name, _ in stage.matmuls].count("a") == 1
+    assert records["b"].peak.matmul.library == "b:eager"
+    assert records["a"].activity.remarks == ["offers a matmul 10 times as fast as NumPy's"]
+    assert "suspect" in records["a"].flags
 
 
 def test_numpy_is_the_peak_where_no_backend_is_faster(conduct: Callable[..., Any]) -> None:
@@ -635,7 +908,9 @@ def test_tokens_are_counted_by_the_host_too(
     assert records["a"].status == "ok"
 
 
-@pytest.mark.parametrize("request_", ["load", "prepare", "epoch", "matmul", "generate", "finish"])
+@pytest.mark.parametrize(
+    "request_", ["load", "build", "ping", "epoch", "matmul", "generate", "challenge", "finish"]
+)
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), ZeroDivisionError()])
 def test_whatever_goes_wrong_in_a_trial_is_that_trial_s_row(
     conduct: Callable[..., Any], request_: str, error: Exception

@@ -165,13 +165,21 @@ def test_a_worker_that_is_lost_says_how(
     assert list(scratch.iterdir()) == []
 
 
-def test_an_error_carries_its_detail(start: Start) -> None:
-    error = {"reason": "parity", "message": "differs", "detail": {"phases": {"build": 1.5}}}
+def test_an_error_is_passed_on(start: Start) -> None:
+    error = {"reason": "nan", "message": "the loss is nan"}
     channel = start(f"reply(read(), error={error!r})")
     with pytest.raises(WorkerLost) as lost:
         channel.ask(Say(), 60)
-    assert (lost.value.reason, str(lost.value)) == ("parity", "differs")
-    assert lost.value.detail.phases == {"build": 1.5}
+    assert (lost.value.reason, str(lost.value)) == ("nan", "the loss is nan")
+
+
+def test_a_worker_cannot_judge_itself(start: Start) -> None:
+    """Parity and audits are judged elsewhere."""
+    error = {"reason": "parity", "message": "differs"}
+    channel = start(f"reply(read(), error={error!r})")
+    with pytest.raises(WorkerLost) as lost:
+        channel.ask(Say(), 60)
+    assert lost.value.reason == INTERFACE
 
 
 def test_one_reply_too_many_does_not_pass_for_the_next(start: Start) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lstmbench import reference
+from lstmbench.audit.replay import Trained, train
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora import corpus
 from lstmbench.protocol import D2L
@@ -38,7 +39,8 @@ def record(make_record: Callable[..., Any]) -> Callable[..., Record]:
             "vocabulary_size": len(TEXT.vocabulary),
             "epochs": epochs,
         }
-        return make_record(**{**fields, **changes})
+        made: Record = make_record(**{**fields, **changes})
+        return made
 
     return make
 
@@ -80,10 +82,13 @@ def test_records_that_start_alike_share_one_training(
 ) -> None:
     replay._train.cache_clear()
     calls = []
-    train = replay.train
-    monkeypatch.setattr(
-        replay, "train", lambda *a, dtype: calls.append(dtype) or train(*a, dtype=dtype)
-    )
+
+    def counted(*arguments: Any, dtype: str) -> Trained:
+        start, epochs, training = arguments
+        calls.append(dtype)
+        return train(start, epochs, training, dtype=dtype)
+
+    monkeypatch.setattr(replay, "train", counted)
     for backend in ("a", "b", "c"):
         assert list(replay.faults(record(backend=backend), corpus.BUNDLED)) == []
     assert calls == ["float64", "float32"]

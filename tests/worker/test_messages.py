@@ -19,7 +19,6 @@ from lstmbench.worker import messages
 from lstmbench.worker.messages import (
     REQUESTS,
     Answer,
-    Detail,
     EpochTrained,
     Failure,
     Generate,
@@ -123,7 +122,7 @@ json_values = st.recursive(
 def test_whatever_is_taken_for_an_epoch_is_one(answer: Any) -> None:
     line = json.dumps({"number": 1, "answer": answer})
     try:
-        taken = decode_reply(line, 1, TrainEpoch(0))
+        taken = decode_reply(line, 1, TrainEpoch("b.npy"))
     except InvalidMessage:
         return
     assert isinstance(taken, EpochTrained)
@@ -156,14 +155,14 @@ EPOCH = {"seconds": 0.5, "nats": 100.0, "tokens": 50}
 def test_a_field_that_is_wrong_is_named(change: dict[str, Any], words: str) -> None:
     line = json.dumps({"number": 1, "answer": {**EPOCH, **change}})
     with pytest.raises(InvalidMessage, match=re.escape(words)):
-        decode_reply(line, 1, TrainEpoch(0))
+        decode_reply(line, 1, TrainEpoch("b.npy"))
 
 
 @pytest.mark.parametrize("name", EPOCH)
 def test_a_field_that_is_missing_is_named(name: str) -> None:
     answer = {key: value for key, value in EPOCH.items() if key != name}
     with pytest.raises(InvalidMessage, match=rf"answer\.{name}: missing"):
-        decode_reply(json.dumps({"number": 1, "answer": answer}), 1, TrainEpoch(0))
+        decode_reply(json.dumps({"number": 1, "answer": answer}), 1, TrainEpoch("b.npy"))
 
 
 def test_the_reply_to_another_request_is_refused() -> None:
@@ -173,13 +172,13 @@ def test_the_reply_to_another_request_is_refused() -> None:
 
 def test_a_request_that_is_not_served_is_refused() -> None:
     with pytest.raises(InvalidMessage, match="'epoch' is not served here"):
-        decode_request(encode_request(1, TrainEpoch(0)), [WaitUntilIdle])
+        decode_request(encode_request(1, TrainEpoch("b.npy")), [WaitUntilIdle])
 
 
-@pytest.mark.parametrize("reason", ["signal", "", "ok", 5, None, ["nan"]])
+@pytest.mark.parametrize("reason", ["signal", "parity", "audit", "", "ok", 5, None, ["nan"]])
 def test_a_worker_gives_its_own_reasons_only(reason: Any) -> None:
-    error = {"reason": reason, "message": "", "detail": {}}
-    with pytest.raises(InvalidMessage, match=r"error\.reason: expected one of parity"):
+    error = {"reason": reason, "message": ""}
+    with pytest.raises(InvalidMessage, match=r"error\.reason: expected one of exception"):
         decode_reply(json.dumps({"number": 1, "error": error}), 1, WaitUntilIdle())
 
 
@@ -199,10 +198,13 @@ def test_an_answer_must_fit_its_request(request_: Request[Any], answer: dict[str
         decode_reply(line, 1, request_)
 
 
-def test_an_error_may_come_without_detail() -> None:
+def test_an_error_is_a_reason_and_a_message_and_nothing_else() -> None:
     error = {"reason": "exception", "message": "no luck"}
     reply = decode_reply(json.dumps({"number": 1, "error": error}), 1, WaitUntilIdle())
-    assert reply == Failure("exception", "no luck", Detail())
+    assert reply == Failure("exception", "no luck")
+    error["detail"] = "parity holds"
+    with pytest.raises(InvalidMessage, match="expected reason, message, got 'detail'"):
+        decode_reply(json.dumps({"number": 1, "error": error}), 1, WaitUntilIdle())
 
 
 def table() -> str:

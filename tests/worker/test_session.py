@@ -6,7 +6,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,28 +15,34 @@ import pytest
 from lstmbench_numpy.backend import NumpyBackend
 
 from lstmbench import reference
-from lstmbench.backend import Backend, EpochLoss, ModelConfig, Parameters, Task, TrainingConfig
+from lstmbench.audit.session import AuditSession
+from lstmbench.backend import EpochLoss, ModelConfig, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches, draw_offsets, partition
 from lstmbench.errors import Unavailable
 from lstmbench.testing.child import KitSession
 from lstmbench.worker import loop
+from lstmbench.worker.arrays import read_parameters, write_batches, write_parameters
 from lstmbench.worker.messages import (
     INTERFACE,
+    Build,
     Evaluate,
     Failure,
     Finish,
     Generate,
+    LoadParameters,
     LoadTrial,
     Matmul,
+    Ping,
     Prepare,
     Request,
+    SaveParameters,
     TrainEpoch,
     WaitUntilIdle,
     decode_reply,
     encode_request,
 )
 from lstmbench.worker.probe import Probe
-from lstmbench.worker.session import Ready, TrialSession
+from lstmbench.worker.session import Instance, TrialSession
 
 TASK = Task(
     ModelConfig(vocabulary_size=9, hidden_size=8, layers=1),
@@ -49,24 +55,55 @@ TASK = Task(
 )
 
 
-@pytest.fixture
-def ids() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 9, 400, dtype=np.int32)
+IDS = np.random.default_rng(0).integers(0, 9, 400, dtype=np.int32)
+SHARED = reference.draw_parameters(TASK.model, 3)
+LOAD = LoadTrial("lstmbench_numpy.backend:NumpyBackend", ["numpy"], "pip install it", None)
+
+
+def train(offset: int = 0) -> Batches:
+    return partition(IDS[:300], 4, 5, offset)
+
+
+TEST = partition(IDS[300:], 4, 5, 0)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a host hands over, and where it has parameters written to."""
+
+    folder: Path
+
+    def batches(self, batches: Batches) -> str:
+        path = self.folder / f"batches-{len(list(self.folder.iterdir()))}.npy"
+        write_batches(path, batches)
+        return str(path)
+
+    def parameters(self, parameters: Parameters) -> str:
+        path = self.folder / f"start-{len(list(self.folder.iterdir()))}.npy"
+        write_parameters(path, parameters)
+        return str(path)
+
+    @property
+    def saved(self) -> Path:
+        return self.folder / "saved.npy"
+
+    @property
+    def build(self) -> Build:
+        """From the shared initial parameters."""
+        return Build(TASK, self.batches(train()), self.parameters(SHARED))
+
+    @property
+    def epoch(self) -> TrainEpoch:
+        return TrainEpoch(self.batches(train(2)))
+
+    @property
+    def save(self) -> SaveParameters:
+        return SaveParameters(str(self.saved))
 
 
 @pytest.fixture
-def load(tmp_path: Path, ids: np.ndarray) -> LoadTrial:
-    np.save(tmp_path / "tokens.npy", ids)
-    return LoadTrial(
-        factory="lstmbench_numpy.backend:NumpyBackend",
-        imports=["numpy"],
-        install="pip install it",
-        task=TASK,
-        init="shared",
-        cpus=None,
-        tokens=str(tmp_path / "tokens.npy"),
-        splits={"train": (0, 300), "test": (300, 400)},
-    )
+def given(tmp_path: Path) -> Given:
+    return Given(tmp_path)
 
 
 @pytest.fixture
@@ -89,37 +126,42 @@ def ask(*requests: Request[Any]) -> list[Any]:
     return [decode_reply(line, number, requests[number]) for number, line in said]
 
 
-PREPARE, FINISH, EPOCH = Prepare(), Finish(), TrainEpoch(offset=2)
+FINISH = Finish()
 GENERATE = Generate(prefixes=[[1, 2], [3]], length=4, vocabulary_size=9)
 
 
-def test_a_whole_trial(load: LoadTrial, ids: np.ndarray) -> None:
-    answers = ask(load, PREPARE, EPOCH, EPOCH, Evaluate("test"), WaitUntilIdle(), GENERATE, FINISH)
-    assert len(answers) == 8
-    training = TASK.training
-    parameters = reference.draw_parameters(TASK.model, 3)
-    assert answers[1].parameters_digest == parameters.digest()
-    batches = partition(ids[:300], 4, 5, 2)
+def test_a_whole_trial(given: Given) -> None:
+    evaluate = Evaluate(given.batches(TEST))
+    answers = ask(
+        *(LOAD, given.build, given.epoch, given.epoch, evaluate),
+        *(WaitUntilIdle(), GENERATE, given.save, FINISH),
+    )
+    assert len(answers) == 9
+    parameters = SHARED
     for answer in answers[2:4]:
-        parameters, loss = reference.train_epoch(parameters, batches, training)
+        parameters, loss = reference.train_epoch(parameters, train(2), TASK.training)
         assert answer.nats == pytest.approx(loss.nats, rel=1e-6)
         assert answer.tokens == loss.tokens
         assert answer.seconds > 0
-    test = reference.evaluate(parameters, partition(ids[300:], 4, 5, 0))
-    assert answers[4].nats == pytest.approx(test.nats, rel=1e-6)
+    assert answers[4].nats == pytest.approx(reference.evaluate(parameters, TEST).nats, rel=1e-6)
     expected = [reference.generate(parameters, prefix, 4) for prefix in ([1, 2], [3])]
     assert answers[6].continuations == expected
-    assert answers[7].runtime["kernel"]
+    assert read_parameters(given.saved, TASK.model).digest() == parameters.digest()
+    assert answers[8].runtime["kernel"]
 
 
-def test_each_phase_has_its_seconds(load: LoadTrial, backend: Callable[[Any], str]) -> None:
+def test_each_phase_has_its_seconds(given: Given, backend: Callable[[Any], str]) -> None:
     """What takes long in one phase counts in no other."""
-    slow = {"build": 0.02, "prepare": 0.04, "generate": 0.06}
+    slow = {"build": 0.02, "load": 0.03, "prepare": 0.1, "generate": 0.06}
 
     class Slow(NumpyBackend):
         def __init__(self, task: Task) -> None:
             super().__init__(task)
             time.sleep(slow["build"])
+
+        def load_parameters(self, parameters: Parameters) -> None:
+            super().load_parameters(parameters)
+            time.sleep(slow["load"])
 
         def prepare(self, batches: Batches) -> None:
             time.sleep(slow["prepare"])
@@ -128,45 +170,33 @@ def test_each_phase_has_its_seconds(load: LoadTrial, backend: Callable[[Any], st
             time.sleep(slow["generate"] / 2)
             return super().generate(prefix, length)
 
-    answers = ask(replace(load, factory=backend(Slow)), PREPARE, GENERATE)
-    phases = answers[1].phases
-    assert set(phases) == {"build", "prepare", "parity", "rebuild"}
-    assert phases["build"] >= slow["build"]
-    assert phases["prepare"] >= slow["prepare"]
-    assert phases["rebuild"] >= slow["build"] + slow["prepare"]
-    assert answers[2].seconds >= slow["generate"]
+    _, built, generated = ask(replace(LOAD, factory=backend(Slow)), given.build, GENERATE)
+    assert built.build_seconds >= slow["build"] + slow["load"]
+    assert built.prepare_seconds >= slow["prepare"]
+    assert generated.seconds >= slow["generate"]
 
 
-def test_parity_is_proven_before_training_and_with_the_trial_s_shapes(
-    load: LoadTrial,
-) -> None:
-    proof = ask(load, PREPARE)[1].parity
-    assert proof.worst < proof.tolerance == 1e-4
-    assert proof.shape == partition(np.arange(300), 4, 5).inputs.shape
-    assert proof.cut is False
-
-
+@pytest.mark.parametrize("shared", [True, False])
 def test_native_parameters_are_the_backend_s_own(
-    load: LoadTrial, backend: Callable[[Any], str]
+    given: Given, backend: Callable[[Any], str], shared: bool
 ) -> None:
+    own = reference.draw_parameters(TASK.model, 99, scale=0.5)
+
     class Native(NumpyBackend):
         def __init__(self, task: Task) -> None:
             super().__init__(task)
-            self._parameters = reference.draw_parameters(task.model, 99, scale=0.5)
+            self._parameters = own
 
-    native = replace(load, factory=backend(Native))
-    digests = {
-        init: ask(replace(native, init=init), PREPARE)[1].parameters_digest
-        for init in ("shared", "native")
-    }
-    assert digests["shared"] == reference.draw_parameters(TASK.model, 3).digest()
-    assert digests["native"] == reference.draw_parameters(TASK.model, 99, scale=0.5).digest()
+    build = given.build if shared else replace(given.build, parameters=None)
+    ask(replace(LOAD, factory=backend(Native)), build, given.save)
+    saved = read_parameters(given.saved, TASK.model)
+    assert saved.digest() == (SHARED if shared else own).digest()
 
 
-def test_the_instance_that_parity_used_is_thrown_away(
-    load: LoadTrial, backend: Callable[[Any], str]
+def test_an_instance_that_is_built_again_is_another_one(
+    given: Given, backend: Callable[[Any], str]
 ) -> None:
-    built: list[Backend] = []
+    built: list[Any] = []
 
     class Counted(NumpyBackend):
         def __init__(self, task: Task) -> None:
@@ -178,38 +208,72 @@ def test_the_instance_that_parity_used_is_thrown_away(
             self.epochs += 1
             return super().train_epoch(batches)
 
-    ask(replace(load, factory=backend(Counted)), PREPARE, EPOCH)
-    assert [instance.epochs for instance in built] == [2, 1]  # type: ignore[attr-defined]
+    other = replace(given.build, task=replace(TASK, seed=4))
+    epoch = given.epoch
+    ask(replace(LOAD, factory=backend(Counted)), given.build, epoch, epoch, other, epoch)
+    assert [instance.epochs for instance in built] == [2, 1]
+    assert [instance.task.seed for instance in built] == [3, 4]
 
 
-def test_parity_is_proven_at_a_rate_that_shows_changes(
-    load: LoadTrial, backend: Callable[[Any], str]
-) -> None:
-    built: list[float] = []
+def test_only_one_instance_is_alive_at_a_time(given: Given, backend: Callable[[Any], str]) -> None:
+    """The memory of the one that parity was asked of is not the trial's."""
+    alive: list[int] = [0]
+    most = []
 
-    class Noted(NumpyBackend):
+    class Counted(NumpyBackend):
         def __init__(self, task: Task) -> None:
             super().__init__(task)
-            built.append(task.training.learning_rate)
+            alive[0] += 1
+            most.append(alive[0])
 
-    slow = replace(load.task, training=replace(load.task.training, learning_rate=1e-5))
-    prepared = ask(replace(load, factory=backend(Noted), task=slow), PREPARE)[1]
-    assert prepared.parity.worst <= prepared.parity.tolerance
-    assert built == [pytest.approx(1.31072), 1e-5]
+        def __del__(self) -> None:
+            alive[0] -= 1
 
-
-def test_what_cannot_be_proven_is_unavailable_for_that_reason(load: LoadTrial) -> None:
-    model = ModelConfig(vocabulary_size=9, hidden_size=1, layers=1000)
-    training = replace(load.task.training, batch_size=1, steps=1)
-    task = replace(load.task, model=model, training=training)
-    failure = ask(replace(load, task=task, splits={"train": (0, 5)}), PREPARE)[1]
-    assert failure.reason == "unavailable"
-    assert failure.message.startswith("parity cannot be proven for 1000 layers of 1")
+    ask(replace(LOAD, factory=backend(Counted)), given.build, given.build, given.epoch)
+    assert most == [1, 1]
 
 
-def test_offsets_change_nothing_but_the_text(load: LoadTrial) -> None:
+def test_an_instance_can_start_again_from_other_parameters(given: Given) -> None:
+    other = reference.draw_parameters(TASK.model, 5, scale=0.1, bias_scale=0.1)
+    load = LoadParameters(given.parameters(other))
+    *_, trained, _ = ask(LOAD, given.build, given.epoch, load, given.epoch, given.save)
+    expected, loss = reference.train_epoch(other, train(2), TASK.training)
+    assert trained.nats == pytest.approx(loss.nats, rel=1e-6)
+    assert read_parameters(given.saved, TASK.model).digest() == expected.digest()
+
+
+def test_an_instance_can_be_prepared_for_other_batches(
+    given: Given, backend: Callable[[Any], str]
+) -> None:
+    shapes = []
+
+    class Noting(NumpyBackend):
+        def prepare(self, batches: Batches) -> None:
+            shapes.append(batches.inputs.shape)
+
+    short = Batches(train().inputs[:2], train().targets[:2])
+    again = Prepare(given.batches(short))
+    ask(replace(LOAD, factory=backend(Noting)), given.build, again)
+    assert shapes == [train().inputs.shape, short.inputs.shape]
+
+
+def test_a_ping_needs_nothing() -> None:
+    assert len(ask(Ping(), Ping())) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_files_that_cannot_be_read_end_the_trial(given: Given, content: bytes | None) -> None:
+    path = given.folder / "wrong.npy"
+    if content is not None:
+        path.write_bytes(content)
+    *_, reply = ask(LOAD, given.build, TrainEpoch(str(path)), FINISH)
+    assert reply.reason == "exception"
+
+
+def test_offsets_change_nothing_but_the_text(given: Given) -> None:
     offsets = draw_offsets(0, 5, 5)
-    answers = ask(load, PREPARE, *map(TrainEpoch, offsets))
+    epochs = [TrainEpoch(given.batches(train(offset))) for offset in offsets]
+    answers = ask(LOAD, given.build, *epochs)
     assert len({answer.tokens for answer in answers[2:]}) == 1
 
 
@@ -223,7 +287,7 @@ def test_offsets_change_nothing_but_the_text(load: LoadTrial) -> None:
     ],
 )
 def test_what_a_backend_raises_is_an_answer_and_the_end(
-    load: LoadTrial,
+    given: Given,
     backend: Callable[[Any], str],
     error: Exception,
     reason: str,
@@ -234,7 +298,8 @@ def test_what_a_backend_raises_is_an_answer_and_the_end(
         def __init__(self, task: Task) -> None:
             raise error
 
-    first, second = ask(replace(load, factory=backend(Raising)), PREPARE, EPOCH, EPOCH)
+    factory = replace(LOAD, factory=backend(Raising))
+    first, second = ask(factory, given.build, given.epoch, given.epoch)
     assert not isinstance(first, Failure)
     assert second.reason == reason
     assert words in second.message
@@ -242,24 +307,24 @@ def test_what_a_backend_raises_is_an_answer_and_the_end(
         assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_missing_framework_is_unavailable_with_the_way_there(load: LoadTrial) -> None:
-    missing = replace(load, factory="no_such_framework.nn:Model", imports=["no_such_framework"])
+def test_a_missing_framework_is_unavailable_with_the_way_there() -> None:
+    missing = replace(LOAD, factory="no_such_framework.nn:Model", imports=["no_such_framework"])
     (reply,) = ask(missing)
     assert reply.reason == "unavailable"
     assert "no_such_framework is not installed: pip install it" in reply.message
 
 
-def test_any_other_missing_module_is_an_exception(load: LoadTrial) -> None:
-    (reply,) = ask(replace(load, factory="no_such_module:Model"))
+def test_any_other_missing_module_is_an_exception() -> None:
+    (reply,) = ask(replace(LOAD, factory="no_such_module:Model"))
     assert reply.reason == "exception"
     assert "no_such_module" in reply.message
 
 
 @pytest.mark.parametrize("made", [None, object(), "a string"])
 def test_a_factory_must_make_a_backend(
-    load: LoadTrial, backend: Callable[[Any], str], made: Any
+    given: Given, backend: Callable[[Any], str], made: Any
 ) -> None:
-    _, reply = ask(replace(load, factory=backend(lambda task: made)), PREPARE)
+    _, reply = ask(replace(LOAD, factory=backend(lambda task: made)), given.build)
     assert reply.reason == INTERFACE
     assert type(made).__name__ in reply.message
 
@@ -275,10 +340,10 @@ class Generating(NumpyBackend):
     "made", [[1, 2, 3], [1] * 5, (1,) * 4, np.ones(4, int), [np.int64(1)] * 4, [1.0] * 4, [9] * 4]
 )
 def test_continuations_that_are_refused(
-    load: LoadTrial, backend: Callable[[Any], str], made: Any
+    given: Given, backend: Callable[[Any], str], made: Any
 ) -> None:
     bad = backend(type("Bad", (Generating,), {"answer": made}))
-    *_, reply = ask(replace(load, factory=bad), PREPARE, GENERATE)
+    *_, reply = ask(replace(LOAD, factory=bad), given.build, GENERATE)
     assert reply.reason == INTERFACE
     assert "expected" in reply.message
 
@@ -295,85 +360,80 @@ class Returning(NumpyBackend):
 
 @pytest.mark.parametrize("answer", [1.5, None, (1.5, 300), EpochLoss("1.5", 300)])  # type: ignore[arg-type]
 def test_a_wrong_type_from_the_first_epoch_on_breaks_the_interface(
-    load: LoadTrial, backend: Callable[[Any], str], answer: Any
+    given: Given, backend: Callable[[Any], str], answer: Any
 ) -> None:
     bad = backend(type("Bad", (Returning,), {"answer": answer}))
-    *_, reply = ask(replace(load, factory=bad), PREPARE)
+    *_, reply = ask(replace(LOAD, factory=bad), given.build, given.epoch)
     assert reply.reason == INTERFACE
     assert "EpochLoss" in reply.message
 
 
 @pytest.mark.parametrize("tokens", [0, 1])
 def test_a_wrong_count_from_the_first_epoch_on_breaks_the_interface(
-    load: LoadTrial, backend: Callable[[Any], str], tokens: int
+    given: Given, backend: Callable[[Any], str], tokens: int
 ) -> None:
     bad = backend(type("Bad", (Returning,), {"answer": EpochLoss(1.5, tokens)}))
-    *_, reply = ask(replace(load, factory=bad), PREPARE)
+    *_, reply = ask(replace(LOAD, factory=bad), given.build, given.epoch)
     assert reply.reason == INTERFACE
     assert "tokens" in reply.message
 
 
 @pytest.mark.parametrize("answer", [None, {}, [1, 2]])
 def test_parameters_of_a_wrong_type_break_the_interface(
-    load: LoadTrial, backend: Callable[[Any], str], answer: Any
+    given: Given, backend: Callable[[Any], str], answer: Any
 ) -> None:
     def parameters(self: NumpyBackend) -> Any:
         return answer
 
     bad = backend(type("Bad", (NumpyBackend,), {"parameters": parameters}))
-    *_, reply = ask(replace(load, factory=bad), PREPARE)
+    *_, reply = ask(replace(LOAD, factory=bad), given.build, given.save)
     assert reply.reason == INTERFACE
 
 
-def test_a_failed_parity_names_the_quantity_and_carries_the_proof(
-    load: LoadTrial, backend: Callable[[Any], str]
+def test_parameters_of_another_shape_break_the_interface(
+    given: Given, backend: Callable[[Any], str]
 ) -> None:
-    class Twice(NumpyBackend):
-        def train_epoch(self, batches: Batches) -> EpochLoss:
-            before = self._parameters
-            loss = super().train_epoch(batches)
-            pairs = zip(before.items(), self._parameters.items(), strict=True)
-            self._parameters = Parameters.from_arrays([2 * b - a for (_, a), (_, b) in pairs])
-            return loss
+    class Misshapen(NumpyBackend):
+        def parameters(self) -> Parameters:
+            good = super().parameters()
+            return Parameters(good.layers, good.output_kernel.T, good.output_bias)
 
-    *_, failure = ask(replace(load, factory=backend(Twice)), PREPARE, EPOCH)
-    assert failure.reason == "parity"
-    proof = failure.detail.parity
-    assert proof.worst > 0.5
-    named, _, figures = failure.message.partition(" differs from the reference by ")
-    assert proof.errors[named] == proof.worst
-    assert figures.startswith(f"{proof.worst:.1e}, allowed is 1e-04")
-    assert {"build", "prepare", "parity"} <= set(failure.detail.phases)
+    *_, reply = ask(replace(LOAD, factory=backend(Misshapen)), given.build, given.save)
+    assert reply.reason == INTERFACE
+    assert reply.message == "parameters: output_kernel: expected shape (8, 9), got (9, 8)"
+    assert not given.saved.exists()
 
 
-def test_the_end_of_the_requests_is_the_end(load: LoadTrial) -> None:
-    assert len(ask(load)) == 1
+def test_the_end_of_the_requests_is_the_end() -> None:
+    assert len(ask(LOAD)) == 1
     assert ask() == []
 
 
-def test_nothing_is_answered_after_finish(load: LoadTrial) -> None:
-    assert len(ask(load, PREPARE, FINISH, EPOCH)) == 3
+def test_nothing_is_answered_after_finish(given: Given) -> None:
+    assert len(ask(LOAD, given.build, FINISH, given.epoch)) == 3
 
 
-@pytest.mark.parametrize(
-    "request_", [PREPARE, EPOCH, Evaluate("test"), GENERATE, FINISH, Matmul(8, 1)]
+AFTER_BUILD = (
+    *(TrainEpoch("b.npy"), Evaluate("b.npy"), Prepare("b.npy"), GENERATE, FINISH, Matmul(8, 1)),
+    *(LoadParameters("p.npy"), SaveParameters("p.npy")),
 )
+
+
+@pytest.mark.parametrize("request_", [Build(TASK, "b.npy", None), *AFTER_BUILD])
 def test_a_request_before_load_says_what_must_come_first(request_: Request[Any]) -> None:
     (reply,) = ask(request_)
     assert reply.reason == INTERFACE
     assert "must be asked to load" in reply.message
 
 
-@pytest.mark.parametrize("request_", [EPOCH, Evaluate("test"), GENERATE, FINISH, Matmul(8, 1)])
-def test_a_request_before_prepare_says_what_must_come_first(
-    load: LoadTrial, request_: Request[Any]
-) -> None:
-    _, reply = ask(load, request_)
+@pytest.mark.parametrize("request_", AFTER_BUILD)
+def test_a_request_before_build_says_what_must_come_first(request_: Request[Any]) -> None:
+    _, reply = ask(LOAD, request_)
     assert reply.reason == INTERFACE
-    assert "to prepare first" in reply.message
+    assert "to build first" in reply.message
 
 
-SESSIONS = (TrialSession(), Probe(), KitSession())
+SESSIONS = (TrialSession(), Probe(), KitSession(), AuditSession())
 
 
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: type(session).__name__)
@@ -406,7 +466,8 @@ class Offering:
 
 def test_memory_is_the_trial_s_not_that_of_its_matmuls() -> None:
     session = TrialSession()
-    session._ready = Ready(Offering(), "peak")  # type: ignore[arg-type]
+    session._factory = NumpyBackend
+    session._instance = Instance(Offering(), TASK, "peak")  # type: ignore[arg-type]
     answer = session.matmul(Matmul(side=100, count=3))
     assert answer.seconds is not None
     assert len(answer.seconds) == 3
@@ -422,5 +483,6 @@ def test_a_matmul_that_is_not_offered_costs_nothing(error: Exception) -> None:
             raise error
 
     session = TrialSession()
-    session._ready = Ready(Refusing(), "peak")  # type: ignore[arg-type]
+    session._factory = NumpyBackend
+    session._instance = Instance(Refusing(), TASK, "peak")  # type: ignore[arg-type]
     assert session.matmul(Matmul(side=100, count=3)).seconds is None
