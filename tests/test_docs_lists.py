@@ -38,7 +38,7 @@ def figures() -> str:
 
 def raised_flags() -> str:
     def more(flag: flags.FlagRule) -> str:
-        return "; a row with it is never the best" if flag.disqualifies else ""
+        return "; a row with it is not ranked and stands last" if flag.disqualifies else ""
 
     rows = [(f"`{flag.name}`", f"{flag.meaning}{more(flag)}") for flag in flags.RULES]
     return table(("flag", "what it says"), rows)

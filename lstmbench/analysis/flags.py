@@ -1,4 +1,4 @@
-"""Every flag, declared once: its rule, what it means, whether it keeps a row from being the best.
+"""Every flag, declared once: its rule, what it means, whether it keeps a row from being ranked.
 
 Trials are flagged by :data:`RULES` when they end, ``lstmbench verify`` applies them again, notes
 beneath tables explain them.
@@ -78,7 +78,7 @@ class FlagRule:
     """A flag and its ``rule``; ``meaning`` is what notes and documents say of it.
 
     - ``shared``: of the whole group; notes beneath tables say what was measured instead;
-    - ``disqualifies``: a row with it is never the best;
+    - ``disqualifies``: a row with it is not ranked, and stands last;
     - ``versioned``: versions of lstmbench may judge differently, so that only records of the
       present one can be judged again.
     """
@@ -123,6 +123,17 @@ BY_NAME = {rule.name: rule for rule in RULES}
 def raised(record: Record) -> list[Flag]:
     """The flags of a record with these contents, whatever flags it has."""
     return [flag.name for flag in RULES if flag.rule(record)]
+
+
+def effective(record: Record) -> list[Flag]:
+    """The flags that a record has, and ``suspect`` whether an ``ok`` one says so or not.
+
+    What cannot be true is not believed of records that others made, or that an earlier version
+    made, which had fewer rules.
+    """
+    if record.status == Status.OK and Flag.SUSPECT not in record.flags and suspect(record):
+        return [*record.flags, Flag.SUSPECT]
+    return list(record.flags)
 
 
 def disqualified(flags: Iterable[Flag]) -> bool:

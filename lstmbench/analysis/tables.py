@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
-from lstmbench.analysis import observations
+from lstmbench.analysis import flags, impossible, observations
 from lstmbench.analysis.intervals import Interval
 from lstmbench.analysis.metrics import METRICS, TOKENS_PER_SECOND, Metric
 from lstmbench.errors import UserError
 from lstmbench.protocol import identity
 from lstmbench.records.record import Flag, Record, Status
+
+#: Sentences about one row: each of its processes may give rise to others.
+MAX_SUSPICIONS = 3
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,23 @@ class Row:
 
     @property
     def flags(self) -> list[Flag]:
-        """Flags of any record, sorted."""
-        return sorted({flag for record in self.records for flag in record.flags})
+        """Flags of any record, sorted; ``suspect`` even where the record does not say so."""
+        return self._flags
+
+    @cached_property
+    def _flags(self) -> list[Flag]:
+        return sorted({flag for record in self.records for flag in flags.effective(record)})
+
+    @property
+    def disqualified(self) -> bool:
+        """Whether a flag keeps it from being ranked: it stands last, and is never the best."""
+        return flags.disqualified(self.flags)
+
+    @cached_property
+    def suspicions(self) -> list[str]:
+        """What cannot be true in one of the ``ok`` records: the first few sentences."""
+        found = (reason for record in self.ok_records for reason in impossible.reasons(record))
+        return list(islice(dict.fromkeys(found), MAX_SUSPICIONS))
 
     @property
     def status(self) -> str:
@@ -54,8 +73,9 @@ class Row:
 
     @property
     def message(self) -> str:
-        """The first message of a record, or an empty string."""
-        return next((record.message for record in self.records if record.message), "")
+        """The first message of a record, or what cannot be true in one, or an empty string."""
+        messages = [record.message for record in self.records if record.message]
+        return next(iter(messages), "") or "; ".join(self.suspicions)
 
     def figure(self, metric: Metric) -> Interval | None:
         """A figure over the records, with its interval where it has one."""
@@ -176,14 +196,15 @@ class Table:
         """The rank of each row, equal for rows that are not significantly slower than the first.
 
         From the fastest down: a row whose ratio to the first row of the current rank has no
-        interval below 1 shares that rank. No rank without an interval of its own.
+        interval below 1 shares that rank. No rank without an interval of its own, and none for
+        rows that a flag disqualifies.
         """
         ranks: list[int | None] = []
         leader: Row | None = None
         rank = 0
         for place, row in enumerate(self.rows, start=1):
             speed = row.speed
-            if speed is None or speed.low is None:
+            if speed is None or speed.low is None or row.disqualified:
                 ranks.append(None)
                 continue
             behind = row.ratio(leader) if leader else None
@@ -193,9 +214,10 @@ class Table:
         return ranks
 
 
-def fastest_first(row: Row) -> tuple[float, str]:
-    """The key that rows are sorted by; those without a speed come last."""
-    return (-(row.speed.value if row.speed else 0), row.label)
+def fastest_first(row: Row) -> tuple[bool, float, str]:
+    """The key that rows are sorted by; after all others those without a speed, and at the very end
+    those that a flag disqualifies."""
+    return (row.disqualified, -(row.speed.value if row.speed else 0), row.label)
 
 
 def tables_from(

@@ -146,14 +146,15 @@ def compare(
 
 
 def _fails(found: list[Comparison], sides: tuple[list[Record], ...], least: float) -> bool:
-    """Whether a gate holds A back: it failed somewhere, or is significantly slower.
+    """Whether a gate holds A back: it failed somewhere, cannot be true, or is significantly slower.
 
     Raises :class:`UserError` if there is nothing to judge by.
     """
+    from lstmbench.analysis import flags
     from lstmbench.analysis.metrics import TOKENS_PER_SECOND
     from lstmbench.records.record import Status
 
-    if any(record.status == Status.FAILED for record in sides[0]):
+    if any(record.status == Status.FAILED or flags.suspect(record) for record in sides[0]):
         return True
     speed = next((c for c in found if c.metric is TOKENS_PER_SECOND), None)
     if speed is None:
@@ -172,6 +173,7 @@ def _measured(comparison: Comparison) -> str:
 
 def _conditions(*sides: list[Record]) -> Iterator[str]:
     """What is not well with a side, beneath a table that shows ok processes only."""
+    from lstmbench.analysis import flags, impossible
     from lstmbench.records.record import Status
 
     for letter, records in zip("AB", sides, strict=True):
@@ -180,9 +182,12 @@ def _conditions(*sides: list[Record]) -> Iterator[str]:
             for r in records
             if r.status != Status.OK
         )
-        flags = Counter(flag for record in records for flag in record.flags)
-        for what, count in [*sorted(bad.items()), *sorted(flags.items())]:
+        raised = Counter(flag for record in records for flag in flags.effective(record))
+        for what, count in [*sorted(bad.items()), *sorted(raised.items())]:
             yield f"{letter}: {count} of {len(records)} processes {what}."
+        reasons = (reason for record in records for reason in impossible.reasons(record))
+        for reason in dict.fromkeys(reasons):
+            yield f"{letter}: {reason}. That cannot be true."
 
 
 def _missing(found: list[Comparison], *sides: list[Record]) -> Iterator[str]:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lstmbench.analysis import flags
 from lstmbench.analysis.tables import Row, Table, fastest_first, tables_from
 from lstmbench.records import canonical
 from lstmbench.records.record import Record
@@ -73,7 +72,7 @@ def best(tables: Iterable[Table]) -> list[Best]:
         titles[key] = title
         found = fastest.setdefault(key, {})
         for row in table.rows:
-            if row.speed is None or flags.disqualified(row.flags):
+            if row.speed is None or row.disqualified:
                 continue
             place = (row.first.trial.backend, row.first.trial.device)
             current = found.setdefault(place, row)

@@ -10,7 +10,7 @@ from lstmbench.analysis import flags, roofline
 from lstmbench.analysis.metrics import ENERGY
 from lstmbench.analysis.precision import MIN_PROCESSES, widest
 from lstmbench.analysis.tables import Table
-from lstmbench.records.record import Record
+from lstmbench.records.record import Flag, Record
 from lstmbench.report.numbers import significant
 
 
@@ -60,9 +60,11 @@ def _flag_notes(table: Table) -> list[str]:
     shared = {flag.name for flag in flags.RULES if flag.shared}
     for row in table.rows:
         for flag in (flag for flag in row.flags if flag not in shared):
-            number = sum(flag in record.flags for record in row.records)
+            number = sum(flag in flags.effective(record) for record in row.records)
             of = f" ({number} of {len(row.records)} processes)" if len(row.records) > 1 else ""
-            meaning = flags.BY_NAME[flag].meaning if flag in flags.BY_NAME else "an unknown flag"
+            meaning = flags.BY_NAME[flag].meaning
+            if flag == Flag.SUSPECT and row.suspicions:
+                meaning = f"{'; '.join(row.suspicions)}. That cannot be true, so it is not ranked"
             lines.append(f"{row.label} on {row.first.trial.device} is {flag}{of}: {meaning}.")
     return lines
 

@@ -25,13 +25,16 @@ EPOCHS = 40
 def processes(
     make_record: Make, seconds: list[float], backend: str = "numpy", run: str = "one"
 ) -> list[Record]:
-    """One record per process, its epochs all of the given length."""
+    """One record per process, its epochs all of the given length, but for what clocks tell."""
+    lengths = 1 + 1e-9 * np.arange(EPOCHS)
     return [
         make_record(
             backend=backend,
             repeat=repeat,
             run=run,
-            epochs=Epochs(seconds=[s] * EPOCHS, nats=[9000.0] * EPOCHS, tokens=[8960] * EPOCHS),
+            epochs=Epochs(
+                seconds=list(s * lengths), nats=[9000.0] * EPOCHS, tokens=[8960] * EPOCHS
+            ),
         )
         for repeat, s in enumerate(seconds)
     ]
@@ -187,7 +190,7 @@ def test_the_gate_fails_only_on_a_decided_slowdown(cli: Cli, two_runs: tuple[Pat
         for repeat in range(3):
             length = seconds * (1 + repeat * seconds / 10)
             series = {"seconds": [length] * 3, "nats": [9.0] * 3, "tokens": [90] * 3}
-            record = {**template, "epochs": series}
+            record = {**template, "epochs": series, "challenge": None, "peak": None}
             record["trial"] = {**template["trial"], "repeat": repeat}
             (folder / "records" / f"{repeat}.json").write_text(json.dumps(record))
     slow, quick = cli.folder / "slow", cli.folder / "quick"

@@ -180,6 +180,7 @@ def page_data(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
         "machine_name": machine_name(record.machine),
         "ok": record.status == Status.OK,
         "status": row.status,
+        "message": row.message,
         "about": " · ".join(
             [
                 trial.protocol_title(),
@@ -205,6 +206,7 @@ def script_data(record: Record, page: dict[str, Any]) -> dict[str, Any]:
         "label": record.trial.label,
         "device": record.trial.device,
         "status": page["status"],
+        "message": page["message"],
         "about": page["about"],
         "speed": series.speed(epochs) if page["ok"] else None,
         "figures": page["figures"],
