@@ -40,7 +40,7 @@ class Results(Sequence[Record]):
     A sequence of :class:`lstmbench.records.record.Record`, one for each trial. ``paths`` are the
     folders and files they are from. ``damaged`` has a line for each file that could not be read.
     ``stopped`` is why sampling ended, where a stopping rule ended it; ``warnings`` are lines about
-    the run.
+    the run, and ``problems`` has one for each record that could not be written.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Results(Sequence[Record]):
         damaged: Sequence[str] = (),
         stopped: str | None = None,
         warnings: Sequence[str] = (),
+        problems: Sequence[str] = (),
     ) -> None:
         self.records = tuple(records)
         self.paths = tuple(paths)
         self.damaged = tuple(damaged)
         self.stopped = stopped
         self.warnings = tuple(warnings)
+        self.problems = tuple(problems)
 
     @property
     def path(self) -> Path:
@@ -252,7 +254,13 @@ def run(
         store=Path(store),
     )
     done = conduct(check(options), options.store, progress=progress)
-    results = Results(done.records, [done.run.folder], stopped=done.stopped, warnings=done.warnings)
+    results = Results(
+        done.records,
+        [done.run.folder],
+        stopped=done.stopped,
+        warnings=done.warnings,
+        problems=done.problems,
+    )
     if not done.finished:
         raise Interrupted(results)
     return results

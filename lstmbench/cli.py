@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
-from io import TextIOWrapper
 from typing import Any
 
 import click
 
-from lstmbench import __version__, messages
+from lstmbench import __version__, streams
+from lstmbench.errors import UserError
+from lstmbench.messages import tell
 from lstmbench.plugin import manager
 
 
@@ -29,54 +28,53 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+# texts of help are no docstrings: PYTHONOPTIMIZE=2 takes those away
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How fast, and how well, an LSTM language model trains on each framework and device.",
+)
 @click.version_option(__version__, prog_name="lstmbench")
 def cli() -> None:
-    """How fast, and how well, an LSTM language model trains on each framework and device."""
+    pass
 
 
 def main() -> None:
     """Entry point of ``lstmbench``: every user error is one line and exit code 2."""
-    from lstmbench.errors import UserError
-
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names may be in any script, an encoding is not
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        sys.exit(_run())
-    except UserError as error:
-        _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        sys.exit(2)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "lstmbench"
-        _fail(f"{error.format_message()} (see '{command} --help')")
-    except click.ClickException as error:
-        _fail(error.format_message())
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+    streams.prepare()
+    code = _run()
+    trouble = streams.finish()
+    if trouble:
+        tell([trouble])
+    sys.exit(code or (1 if trouble else 0))
 
 
 def _run() -> int:
-    """The command; one whose reader went away, a pager say, ends with 1 and without a word."""
+    """The exit code; what is wrong has been said."""
     try:
-        code: int | None = cli.main(prog_name="lstmbench", standalone_mode=False)
-        sys.stdout.flush()
-        return code or 0
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            raise
+        return _code(cli.main(prog_name="lstmbench", standalone_mode=False))
+    except SystemExit as ended:
+        return _code(ended.code)
+    except UserError as error:
+        tell([str(error)])
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "lstmbench"
+        tell([f"{error.format_message()} (see '{command} --help')"])
+    except click.ClickException as error:
+        tell([error.format_message()])
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except OSError as error:  # a full disk, no descriptor left, a name that is too long
+        place = f"{error.filename}: " if error.filename else ""
+        tell([streams.finish() or f"{place}{error.strerror or error}"])
+    return 2
+
+
+def _code(ended: object) -> int:
+    """What :func:`sys.exit` makes of its argument."""
+    if isinstance(ended, str):
+        tell([ended])
         return 1
-    finally:
-        for name in ("stdout", "stderr"):
-            try:
-                getattr(sys, name).flush()
-            except (OSError, ValueError, AttributeError):
-                # Python would try again at its end, and complain
-                setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
-
-
-def _fail(message: str) -> None:
-    messages.error(message)
-    sys.exit(2)
+    return ended if isinstance(ended, int) else 0

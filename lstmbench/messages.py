@@ -26,11 +26,6 @@ def tell(lines: Iterable[str], prefix: str = "lstmbench: ") -> None:
             click.echo(line, err=True)
 
 
-def error(message: str) -> None:
-    """The line that says why a command ends without result."""
-    tell([message])
-
-
 def one_line(text: str) -> str:
     """``text`` on one line and without control characters, which terminals would execute."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())

@@ -176,7 +176,7 @@ class Deferred(NumpyBackend):
 
     def _last(self, inputs: np.ndarray, targets: np.ndarray, state: reference.State) -> float:
         """The loss of the last window."""
-        logits, _, _ = reference._forward(self._parameters, inputs, state)
+        logits, _, _ = reference.forward(self._parameters, inputs, state)
 
         def rest() -> None:
             self._step(reference.gradients(self._parameters, inputs, targets, state)[1])

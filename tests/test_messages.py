@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmbench.messages import error, one_line, storable, tell
+from lstmbench.messages import one_line, storable, tell
 
 #: Lone surrogates and control characters among them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -40,7 +40,6 @@ def test_a_line_is_one_line_that_has_no_terminal_escapes(text: str) -> None:
 def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     tell(["a\nb", "c\x1b[2J"])
     tell(["bare"], prefix="")
-    error("gone")
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "lstmbench: a b\nlstmbench: c[2J\nbare\nlstmbench: gone\n"
+    assert err == "lstmbench: a b\nlstmbench: c[2J\nbare\n"

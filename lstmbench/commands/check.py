@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lstmbench.testing.outcome import Outcome
 
 
-@click.command()
+@click.command(help="Check that BACKEND computes what the reference computes.")
 @click.argument("backend")
 @click.option("--device", default="cpu", show_default=True, help="Where to check.")
 @click.option(
@@ -53,7 +53,6 @@ def check(
     log: Path | None,
     verbose: bool,
 ) -> None:
-    """Check that BACKEND computes what the reference computes."""
     from lstmbench.runner import selection as select
     from lstmbench.testing.outcome import nothing_checked
     from lstmbench.testing.runner import NAMES, Settings, run_checks

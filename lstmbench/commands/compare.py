@@ -84,7 +84,11 @@ def _which(records: list[Record]) -> str:
     return f"they differ in {', '.join(differing)}; --only FIELD=VALUE says which is meant"
 
 
-@click.command()
+@click.command(
+    help="Compare A with B, each a record, a run or a store, PATH or PATH@BACKEND:MODE.\n\n"
+    "Every ratio is A's value over B's, with its 95 % interval and a verdict for A: "
+    "better, worse or undecided."
+)
 @click.argument("a")
 @click.argument("b")
 @click.option(
@@ -104,11 +108,6 @@ def _which(records: list[Record]) -> str:
 def compare(
     a: str, b: str, only: tuple[str, ...], anyway: bool, fail_below: float | None, form: str
 ) -> None:
-    """Compare A with B, each a record, a run or a store, PATH or PATH@BACKEND:MODE.
-
-    Every ratio is A's value over B's, with its 95 % interval and a verdict for A: better, worse or
-    undecided.
-    """
     from lstmbench.analysis import compare as analysis
     from lstmbench.records import filters
     from lstmbench.report.layout import Section, TextTable

@@ -27,9 +27,8 @@ def _present(module: str) -> bool:
         return False
 
 
-@click.command("list")
+@click.command("list", help="Show backends, modes, devices, corpora, protocols and formats.")
 def list_command() -> None:
-    """Show backends, modes, devices, corpora, protocols and formats."""
     from lstmbench.machine import facts
     from lstmbench.report.grid import grid
 

@@ -9,13 +9,14 @@ import click
 from lstmbench.plugin.hookspecs import hookimpl
 
 
-@click.command()
+@click.command(
+    help="Write a plugin package for a backend called NAME, made from the NumPy example."
+)
 @click.argument("name")
 @click.option(
     "--into", type=click.Path(path_type=Path), default=Path(), help="The folder to make it in."
 )
 def new(name: str, into: Path) -> None:
-    """Write a plugin package for a backend called NAME, made from the NumPy example."""
     from lstmbench.plugin.scaffold import write_plugin
 
     folder = write_plugin(name, into)

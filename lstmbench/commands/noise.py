@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lstmbench.records.record import Record
 
 
-@click.command()
+@click.command(
+    help="Run one trial against itself and print the smallest difference that shows here."
+)
 @click.option("--backend", metavar="NAME[:MODE]", help="[default: torch, if it is installed]")
 @click.option("--device", default="cpu", show_default=True)
 @click.option(
@@ -54,7 +56,6 @@ def noise(
     store: Path,
     **overrides: list[float] | None,
 ) -> None:
-    """Run one trial against itself and print the smallest difference that shows here."""
     if earlier is not None:
         _show_earlier(earlier, repeats)
     from lstmbench.machine import load

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from lstmbench.plugin.registered import Plugin
 
 
-@click.command()
+@click.command(
+    help="Show every plugin with its version, what it offers, and whether it could be loaded."
+)
 @click.option(
     "--format",
     "form",
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     help="A table, or the same as JSON.",
 )
 def plugins(form: str) -> None:
-    """Show every plugin with its version, what it offers, and whether it could be loaded."""
     import json
 
     from lstmbench.messages import one_line, tell

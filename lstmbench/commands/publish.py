@@ -15,7 +15,11 @@ from lstmbench.messages import tell
 from lstmbench.plugin.hookspecs import hookimpl
 
 
-@click.command()
+@click.command(
+    help="Publish RUNS: folders of runs, stores of runs, published stores, bundles.\n\n"
+    "--to merges their records into a published store and makes its tables, plots and pages "
+    'again; doing so again changes nothing. "lstmbench verify" checks such a store.'
+)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--to",
@@ -63,11 +67,6 @@ from lstmbench.plugin.hookspecs import hookimpl
 @relative_option
 @published_option
 def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
-    """Publish RUNS: folders of runs, stores of runs, published stores, bundles.
-
-    --to merges their records into a published store and makes its tables, plots and pages again;
-    doing so again changes nothing. "lstmbench verify" checks such a store.
-    """
     from lstmbench.publish import block
     from lstmbench.records import filters
     from lstmbench.records.store import check_readable

@@ -29,7 +29,10 @@ def load_and_tell(paths: Sequence[Path]) -> Loaded:
     return loaded
 
 
-@click.command()
+@click.command(
+    help="Print the tables of RUNS (folders of runs, stores, bundles) from their records.\n\n"
+    "Damaged records are named and left out; the exit code is 1 then."
+)
 @relative_option
 @published_option
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -42,10 +45,6 @@ def load_and_tell(paths: Sequence[Path]) -> Loaded:
     help="How the tables are written: github, plain, latex, html, csv, json, or a plugin's.",
 )
 def report(runs: tuple[Path, ...], form: str, relative_to: str | None, published: bool) -> None:
-    """Print the tables of RUNS (folders of runs, stores, bundles) from their records.
-
-    Damaged records are named and left out; the exit code is 1 then.
-    """
     from lstmbench.analysis.tables import tables_from
     from lstmbench.report import formats
     from lstmbench.report.styles import STYLES

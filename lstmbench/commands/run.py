@@ -18,7 +18,7 @@ from lstmbench.plugin.hookspecs import hookimpl
 from lstmbench.runner.options import Options
 
 
-@click.command()
+@click.command(help="Train each backend on each device and tabulate perplexity and tokens/s.")
 @click.option(
     "--backends",
     default=Options.backends,
@@ -99,19 +99,20 @@ from lstmbench.runner.options import Options
 )
 @store_option
 def run(**options: Any) -> None:
-    """Train each backend on each device and tabulate perplexity and tokens/s."""
     from lstmbench import api
     from lstmbench.messages import tell
     from lstmbench.runner.show import exit_code, show
 
     interleave = not options.pop("no_interleave")
+    finished = True
     try:
         results = api.run(**options, interleave=interleave, progress=True)
     except api.Interrupted as interrupted:
-        tell(show(interrupted.results.records, interrupted.results.path))
-        sys.exit(130)
-    problems = show(results.records, results.path, results.stopped)
+        finished, results = False, interrupted.results
+    problems = [*results.problems, *show(results.records, results.path, results.stopped)]
     tell(problems)
+    if not finished:
+        sys.exit(130)
     named = {f"named_{name}": options[name] != "all" for name in ("backends", "devices")}
     code = exit_code(results.records, **named)
     sys.exit(1 if problems else code)

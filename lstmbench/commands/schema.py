@@ -7,9 +7,8 @@ import click
 from lstmbench.plugin.hookspecs import hookimpl
 
 
-@click.command()
+@click.command(help="Print the JSON Schema of records.")
 def schema() -> None:
-    """Print the JSON Schema of records."""
     from lstmbench.records.schema import schema_text
 
     click.echo(schema_text(), nl=False)

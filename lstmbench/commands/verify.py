@@ -10,7 +10,12 @@ import click
 from lstmbench.plugin.hookspecs import hookimpl
 
 
-@click.command()
+@click.command(
+    help="Check PATH: a published store, a bundle, a run or a store of runs.\n\n"
+    "Every figure of every table is computed again from the raw series, and every "
+    'record is checked against itself. Prints "verified", or each mismatch with its '
+    "file and field; then the exit code is 1."
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--replay",
@@ -19,12 +24,6 @@ from lstmbench.plugin.hookspecs import hookimpl
     "reference, and compare their losses: seconds to minutes for each distinct start.",
 )
 def verify(path: Path, replay: bool) -> None:
-    """Check PATH: a published store, a bundle, a run or a store of runs.
-
-    Every figure of every table is computed again from the raw series, and every record is checked
-    against itself. Prints "verified", or each mismatch with its file and field; then the exit code
-    is 1.
-    """
     from lstmbench.errors import UserError
     from lstmbench.messages import MAX_LINES, describe, one_line, tell
     from lstmbench.plugin import manager

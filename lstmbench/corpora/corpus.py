@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DATA_DIR = "LSTMBENCH_DATA_DIR"
 #: Seconds for all download attempts together.
 DOWNLOAD_SECONDS = 10.0
+#: Characters that are told of why it failed.
+MAX_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,19 @@ FALLBACK = BUNDLED
 
 
 class CorpusMissing(UserError):
-    """The text cannot be had here."""
+    """The text cannot be had here, for ``reason``."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: the user's cache."""
-    return platformdirs.user_cache_path("lstmbench")
+def cache_folder() -> Path | None:
+    """Where downloads are kept: the user's cache; ``None`` for a user without a home."""
+    try:
+        return platformdirs.user_cache_path("lstmbench")
+    except RuntimeError:
+        return None
 
 
 def read_verified(path: Path, spec: CorpusSpec) -> bytes:
@@ -136,7 +145,7 @@ def read_verified(path: Path, spec: CorpusSpec) -> bytes:
     except OSError as error:
         raise UserError(f"corpus file {path}: {error.strerror or error}") from error
     digest = hashlib.sha256(content).hexdigest()
-    if digest != spec.sha256:
+    if digest != spec.sha256.lower():
         raise UserError(
             f"corpus file {path} is not {spec.name}: its SHA-256 is {digest[:12]}..., expected "
             f"{spec.sha256[:12]}...; remove or replace it"
@@ -144,21 +153,28 @@ def read_verified(path: Path, spec: CorpusSpec) -> bytes:
     return content
 
 
-def _download(spec: CorpusSpec, folder: Path) -> Path | None:
-    """Fetch into the cache in a process that ends with the time allowed for it, or ``None``."""
+def _download(spec: CorpusSpec, folder: Path) -> str | None:
+    """Fetch into ``folder`` in a process that ends with the time allowed for it.
+
+    Returns why that failed, or ``None``.
+    """
     command = [sys.executable, "-P", "-m", "lstmbench.corpora.download", str(folder)]
     command += [spec.filename, spec.sha256, *spec.urls]
     try:
         done = subprocess.run(
             command,
             capture_output=True,
+            text=True,
+            errors="replace",
             timeout=DOWNLOAD_SECONDS,
             check=False,
             env={**os.environ, **search_paths()},
         )
     except subprocess.TimeoutExpired:
+        return f"no answer within {DOWNLOAD_SECONDS:g} s"
+    if done.returncode == 0:
         return None
-    return folder / spec.filename if done.returncode == 0 else None
+    return next(iter(done.stderr.splitlines()[-1:]), "no reason given")[:MAX_REASON]
 
 
 def _raw(spec: CorpusSpec, corpus_file: Path | None) -> bytes:
@@ -172,19 +188,27 @@ def _raw(spec: CorpusSpec, corpus_file: Path | None) -> bytes:
             raise UserError(f"corpus {spec.name!r} cannot be made: {what}") from error
     if corpus_file is not None:
         return read_verified(corpus_file, spec)
-    folders = [cache_folder()]
-    if os.environ.get(DATA_DIR):
-        folders.insert(0, Path(os.environ[DATA_DIR]))
-    for folder in folders:
+    cache, named = cache_folder(), os.environ.get(DATA_DIR)
+    folders = [Path(named)] if named else []
+    for folder in [*folders, cache] if cache else folders:
         if (folder / spec.filename).exists():
             return read_verified(folder / spec.filename, spec)
-    fetched = _download(spec, cache_folder())
-    if fetched is not None:
-        return read_verified(fetched, spec)
+    if not spec.urls:
+        raise UserError(
+            f"corpus {spec.name!r} is not here and nowhere to be downloaded from: give its path "
+            "with --corpus-file"
+        )
+    reason = "there is no home folder to keep it in"
+    if cache:
+        failed = _download(spec, cache)
+        if failed is None:
+            return read_verified(cache / spec.filename, spec)
+        reason = failed
     raise CorpusMissing(
-        f"corpus {spec.name!r} is not here and cannot be downloaded: get {spec.urls[0]} and give "
-        f"its path with --corpus-file, or put it as {spec.filename} into a folder named by "
-        f"{DATA_DIR} or into {cache_folder()}"
+        f"corpus {spec.name!r} is not here and cannot be downloaded ({reason}): get {spec.urls[0]} "
+        f"and give its path with --corpus-file, or put it as {spec.filename} into a folder named "
+        f"by {DATA_DIR}{f' or into {cache}' if cache else ''}",
+        reason,
     )
 
 
@@ -203,7 +227,12 @@ def resolve(spec: CorpusSpec, corpus_file: Path | None = None) -> Corpus:
     )
 
     raw = _raw(spec, corpus_file)
-    text = normalise(raw.decode())
+    try:
+        text = normalise(raw.decode())
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"corpus {spec.name!r} is no UTF-8 text: {error.reason} at byte {error.start:,}"
+        ) from error
     vocabulary = Vocabulary(text)
     return Corpus(
         spec.name,

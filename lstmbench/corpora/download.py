@@ -1,6 +1,6 @@
 """``python -m lstmbench.corpora.download FOLDER FILENAME SHA256 URL...``
 
-Takes the first URL that serves the file.
+Takes the first URL that serves the file; why another did not is a line on standard error.
 
 A process of its own, because only a process can be ended when a name server or a peer hangs.
 """
@@ -23,7 +23,8 @@ def main(folder: str, filename: str, sha256: str, *urls: str) -> int:
             )
             return 0
         except Exception as error:  # whatever goes wrong, the next place may serve it
-            print(f"{url}: {error}", file=sys.stderr)
+            what = " ".join(str(error).split()) or type(error).__name__
+            print(f"{url}: {what}", file=sys.stderr)
     return 1
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from pathlib import Path
 @cache
 def _secrets() -> list[tuple[str, str]]:
     """What to replace, longest first, and by what."""
-    places = {str(Path.home()): "~", str(Path.cwd()): ".", sys.prefix: "<prefix>"}
-    places[sys.base_prefix] = "<prefix>"
+    places = {sys.prefix: "<prefix>", sys.base_prefix: "<prefix>"}
+    for find, replacement in ((Path.home, "~"), (Path.cwd, ".")):
+        with contextlib.suppress(OSError, RuntimeError):  # neither need exist
+            places[str(find())] = replacement
     names = {socket.gethostname(): "<host>"}
     with contextlib.suppress(OSError, KeyError):
         names[getpass.getuser()] = "<user>"
@@ -25,9 +28,14 @@ def _secrets() -> list[tuple[str, str]]:
     return sorted(known, key=lambda pair: -len(pair[0]))
 
 
-def scrub(text: str) -> str:
-    """``text`` without user name, host name or absolute paths (file names are kept)."""
+def scrub(text: str, known: Collection[str] = ()) -> str:
+    """``text`` without user name, host name or absolute paths (file names are kept).
+
+    A name that is one of the ``known`` words is nobody's: a host may be called ``numpy``.
+    """
     for secret, replacement in _secrets():
+        if secret in known:
+            continue
         pattern = re.escape(secret)
         if "/" not in secret and os.sep not in secret:
             pattern = rf"\b{pattern}\b"
@@ -38,3 +46,9 @@ def scrub(text: str) -> str:
         lambda match: match[1] or ".../",
         text,
     )
+
+
+def scrub_argument(argument: str, known: Collection[str]) -> str:
+    """An argument of a command line; the name of an option stays what it is."""
+    option, equals, value = argument.partition("=") if argument[:2] == "--" else ("", "", argument)
+    return f"{option}{equals}{scrub(value, known)}"

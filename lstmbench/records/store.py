@@ -71,7 +71,13 @@ class Run:
         return self.folder / "logs" / f"{trial_name}.log"
 
     def write_plan(self, plan: dict[str, Any]) -> None:
-        write_atomically(self.folder / PLAN, json.dumps(plan, indent=1) + "\n")
+        try:
+            write_atomically(self.folder / PLAN, json.dumps(plan, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written: {error.strerror or error}; "
+                "name another store with --store"
+            ) from error
 
     def write_record(self, record: Record) -> None:
         """Keep one record under its trial's name."""

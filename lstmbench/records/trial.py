@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from lstmbench.backend import Task
-from lstmbench.protocol import MAX_COUNT, Protocol, identity
+from lstmbench.protocol import MAX_COUNT, OVERRIDABLE, Protocol, identity
 
 INITS = ("shared", "native")
 
@@ -115,6 +115,27 @@ def initial_seed(seed: int) -> int:
     """For native initial parameters: below 2**31, which every framework takes."""
     digest = hashlib.sha256(f"initial parameters {seed}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def differences(trials: Sequence[Trial]) -> list[str]:
+    """Of each of some trials, in words, the settings in which they are not all alike."""
+    sizes = [
+        {**{name: getattr(t.protocol, name) for name in OVERRIDABLE}, "threads": t.threads}
+        for t in trials
+    ]
+    varying = (
+        [name for name in sizes[0] if len({size[name] for size in sizes}) > 1] if sizes else []
+    )
+    inits = len({trial.init for trial in trials}) > 1
+    return [
+        ", ".join(
+            [
+                *([trial.init] if inits else []),
+                *(f"{name.replace('_', '-')} {size[name]}" for name in varying),
+            ]
+        )
+        for trial, size in zip(trials, sizes, strict=True)
+    ]
 
 
 def digest(trial: Trial) -> str:

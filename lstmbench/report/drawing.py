@@ -7,11 +7,14 @@ no font but the one in matplotlib is used, and no backend is asked for: writing 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# what it has to say of the user's own settings, or of a home that is missing, is no matter here
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 # matplotlib cannot even be imported where MPLBACKEND names a backend of another environment
 _backend = os.environ.pop("MPLBACKEND", None)
 try:

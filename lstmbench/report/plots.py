@@ -11,6 +11,7 @@ from lstmbench.analysis import roofline, series
 from lstmbench.analysis.metrics import OPERATIONS_PER_SECOND, SHARE_OF_PEAK
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.messages import one_line
+from lstmbench.records.trial import differences
 from lstmbench.report.drawing import Axes, Figure, ScalarFormatter, own_settings, to_svg
 from lstmbench.report.sweeps import SIZES, Sweep
 
@@ -26,7 +27,8 @@ def perplexity_svg(tables: Sequence[Table]) -> str:
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     labels = _labels(tables)
-    for dash, table in enumerate(tables):
+    settings = differences([table.first.trial for table in tables])
+    for dash, (table, own) in enumerate(zip(tables, settings, strict=True)):
         for row in table.rows:
             if not row.first.epochs.nats:
                 continue
@@ -35,8 +37,8 @@ def perplexity_svg(tables: Sequence[Table]) -> str:
                 for value in series.perplexities(row.first.epochs)
             ]
             name = _name(row)
-            if len(tables) > 1:
-                name = f"{name} ({row.first.trial.init})"
+            if own:
+                name = f"{name} ({own})"
             axes.plot(
                 range(1, len(values) + 1),
                 values,

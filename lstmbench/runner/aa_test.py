@@ -68,6 +68,7 @@ def check(
         specs=host.backends(),
         corpus=text,
         command=command,
+        words=selection.words(host),
         warnings=[note] if note else [],
     )
 

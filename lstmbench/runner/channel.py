@@ -54,7 +54,7 @@ class Executor(Protocol):
     """Starts workers."""
 
     def start(self, launch: Launch) -> Channel:
-        """A new process that waits for its first request."""
+        """A new process that waits for its first request; raises :class:`WorkerLost`."""
 
     def cpus(self, threads: int) -> list[int] | None:
         """The processors that a worker with so many threads is to keep to, if that is possible."""

@@ -48,8 +48,8 @@ class Conductor:
 
     ``specs`` are those of all plugins, so that records do not depend on what else is measured.
     ``raw_environment`` is what the trials' ``environment`` shows, paths and all. Without
-    ``measure_peak`` no peak is measured. ``records`` are those written so far; ``stopped`` is why
-    the sampler ended the plan.
+    ``measure_peak`` no peak is measured. ``records`` are those so far, ``problems`` a line for each
+    that could not be written; ``stopped`` is why the sampler ended the plan.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Conductor:
         self.sampler = sampler
         self.measure_peak = measure_peak
         self.records: list[Record] = []
+        self.problems: list[str] = []
         self.stopped: str | None = None
         self._states = {trial.name: self._state(trial) for trial in plan.trials}
         self._journal = Journal(run)
@@ -180,10 +181,13 @@ class Conductor:
             self.records.append(record)
             try:
                 self.run.write_record(record)
+                self._journal.recorded(state.trial.name)
+            except OSError as error:  # those of the others may be written, and the table shows it
+                what = error.strerror or error
+                self.problems.append(f"the record of {state.trial.name} is not written: {what}")
             except Exception:
                 self.records.remove(record)
                 raise
-            self._journal.recorded(state.trial.name)
         self.observer.recorded(record)
 
     def _folded(self, state: TrialState, outcome: Outcome) -> Record:

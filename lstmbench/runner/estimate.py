@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lstmbench.analysis.precision import MIN_PROCESSES
@@ -34,6 +35,18 @@ def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
     return START_UP_SECONDS + tokens * operations / rate
 
 
+def check_sweep(overrides: Mapping[str, Sequence[float] | None]) -> None:
+    """Raise :class:`UserError` if the options alone cross to too many trials, before they do."""
+    _check_planned(math.prod(len(set(values)) for values in overrides.values() if values))
+
+
+def _check_planned(trials: int) -> None:
+    if trials > MAX_PLANNED:
+        raise UserError(
+            f"this makes over {MAX_PLANNED:,} trials: sweep less, or confirm with --yes"
+        )
+
+
 def check_size(selection: Selection, corpus_tokens: int, vocabulary_size: int) -> None:
     """Raise :class:`UserError` for a sweep so large that it must be confirmed.
 
@@ -43,10 +56,7 @@ def check_size(selection: Selection, corpus_tokens: int, vocabulary_size: int) -
     rule = selection.stopping_rule
     repeats = MIN_PROCESSES if rule else selection.repeats
     settings = len(selection.protocols) * len(selection.threads) * len(selection.devices)
-    if settings * len(selection.backends) > MAX_PLANNED:
-        raise UserError(
-            f"this makes over {MAX_PLANNED:,} trials: sweep less, or confirm with --yes"
-        )
+    _check_planned(settings * len(selection.backends))
     trials = make_plan(replace(selection, repeats=1)).trials
     once = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials)
     longest = max(once, rule.seconds) if rule else math.inf

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from lstmbench.analysis import flags
 from lstmbench.errors import UserError
+from lstmbench.records.files import MAX_FILE_BYTES, read_regular
 from lstmbench.records.parse import unreadable
 from lstmbench.records.record import Evaluation, Record
 from lstmbench.records.store import Run, open_runs
@@ -53,15 +54,18 @@ class Journal:
         with suppress(OSError):
             if name in self._files:
                 self._files.pop(name).close()
+        with suppress(OSError):
             (self._folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """The run is over."""
-        with suppress(OSError):
-            for file in self._files.values():
+        """The run is over. What has no record, for want of room, can still be recovered."""
+        for file in self._files.values():
+            with suppress(OSError):
                 file.close()
-            (self._folder / LOCK).unlink(missing_ok=True)
-            self._folder.rmdir()
+        with suppress(OSError):
+            if not any(self._folder.glob(f"*{SUFFIX}")):
+                (self._folder / LOCK).unlink(missing_ok=True)
+                self._folder.rmdir()
         self._lock.__exit__(None, None, None)
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
@@ -81,11 +85,12 @@ def recover(paths: Iterable[Path]) -> list[str]:
     """
     lines = []
     for path in paths:
-        runs = []
+        runs: list[Run] = []
         with suppress(UserError, OSError):
             runs = open_runs([path]) if path.is_dir() else []
+            runs = [run for run in runs if (run.folder / FOLDER).is_dir()]
         for run in runs:
-            if (run.folder / FOLDER).is_dir() and (count := _recover(run)):
+            if count := _recover(run):
                 trials = "trial is" if count == 1 else "trials are"
                 lines.append(f"run {run.name} was killed: {count} {trials} recorded as interrupted")
     return lines
@@ -118,7 +123,7 @@ def _read(file: Path, run: Run) -> Record | None:
     record: Record | None = None
     series: list[EpochResult] = []
     evaluations: list[Evaluation] = []
-    for line in file.read_bytes().splitlines():
+    for line in read_regular(file, MAX_FILE_BYTES).splitlines():
         try:
             entry = json.loads(line)
             if "record" in entry:

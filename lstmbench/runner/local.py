@@ -14,6 +14,8 @@ from pathlib import Path
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.environment import worker_environment
+from lstmbench.runner.logs import Log, tail
+from lstmbench.runner.offspring import kill_descendants, kill_marked
 from lstmbench.runner.scratch import ScratchFolder
 from lstmbench.worker.messages import (
     INTERFACE,
@@ -28,6 +30,8 @@ from lstmbench.worker.messages import (
 #: A reply is a few kilobytes; one that never ends is none.
 MAX_REPLY_BYTES = 16 * 2**20
 EXIT_STATUS_SECONDS = 5.0
+#: Bytes of the log's last line that a message holds.
+MAX_LAST_LINE = 300
 
 
 def out_of_memory_kills() -> int:
@@ -43,10 +47,20 @@ class LocalChannel:
     """One child. Replies are awaited in a blocking read with a deadline, never by polling."""
 
     def __init__(self, launch: Launch) -> None:
+        """Start it. Raises :class:`WorkerLost` if the system does not let it start."""
+        self._log = launch.log
         self._kills = out_of_memory_kills()
         self._buffer = b""
         self._number = 0
-        with contextlib.ExitStack() as ours, contextlib.ExitStack() as the_child_s:
+        try:
+            self._start(launch)
+        except OSError as error:
+            what = error.strerror or error
+            raise WorkerLost("exit", f"the worker cannot be started: {what}") from error
+        self._ending = _ending_of(self._process.pid)
+
+    def _start(self, launch: Launch) -> None:
+        with contextlib.ExitStack() as the_child_s, contextlib.ExitStack() as ours:
             self._scratch = ScratchFolder()
             ours.callback(self._scratch.close)
             self.folder = self._scratch.path
@@ -57,16 +71,17 @@ class LocalChannel:
             self._replies, worker_out = os.pipe()
             the_child_s.callback(os.close, worker_out)
             ours.callback(os.close, self._replies)
-            with launch.log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", launch.module, str(worker_in), str(worker_out)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(worker_in, worker_out),
-                    env=worker_environment(launch, str(self.folder)),
-                    start_new_session=True,
-                )
+            self._output = Log(launch.log)
+            the_child_s.callback(os.close, self._output.sink)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", launch.module, str(worker_in), str(worker_out)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output.sink,
+                stderr=self._output.sink,
+                pass_fds=(worker_in, worker_out),
+                env=worker_environment(launch, str(self.folder)),
+                start_new_session=True,
+            )
             self.pid = self._process.pid
             ours.pop_all()  # kept until close
 
@@ -92,7 +107,7 @@ class LocalChannel:
     def _read_line(self, deadline: float, timeout: float) -> bytes:
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._replies], [], [], left)[0]:
+            if left <= 0 or not self._await_reply(left):
                 self.close()
                 raise WorkerLost("timeout", f"no answer within {timeout:g} s")
             chunk = os.read(self._replies, 1 << 16)
@@ -105,6 +120,17 @@ class LocalChannel:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
+    def _await_reply(self, seconds: float) -> bool:
+        """Whether there is something to read in time.
+
+        Raises :class:`WorkerLost` once the worker has ended, whoever else still holds its pipe.
+        """
+        watched = [self._replies, *([] if self._ending is None else [self._ending])]
+        ready = select.select(watched, [], [], seconds)[0]
+        if ready and self._replies not in ready:
+            raise self._ended()
+        return bool(ready)
+
     def _ended(self) -> WorkerLost:
         """What the exit status of a child that went away says."""
         try:
@@ -114,23 +140,41 @@ class LocalChannel:
             return WorkerLost(INTERFACE, "the worker closed its pipe and went on")
         self.close()
         if status >= 0:
-            return WorkerLost("exit", f"the worker ended with exit status {status}")
+            last = tail(self._log, MAX_LAST_LINE).strip().rpartition("\n")[2].strip()
+            said = f", after {last!r}" if last else ""
+            return WorkerLost("exit", f"the worker ended with exit status {status}{said}")
         name = signal.Signals(-status).name
         if -status == signal.SIGKILL and out_of_memory_kills() > self._kills:
             return WorkerLost("memory", "killed by the kernel: out of memory")
         return WorkerLost("signal", f"the worker was killed by {name}")
 
     def close(self) -> None:
-        """End the process group and remove its scratch folder."""
+        """End the worker and all that it started, and remove its scratch folder."""
         if self._requests < 0:
             return
-        os.close(self._requests)
-        os.close(self._replies)
+        for descriptor in (self._requests, self._replies, self._ending):
+            if descriptor is not None:
+                os.close(descriptor)
         self._requests = -1
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGSTOP)  # so that it starts no more
+            kill_descendants(self._process.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        kill_marked(self._scratch.path)
+        self._output.finish()
         self._scratch.close()
+
+
+def _ending_of(pid: int) -> int | None:
+    """A descriptor that can be read once a process has ended, where the system has such (Linux)."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 class LocalExecutor:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lstmbench.messages import one_line, tell
 from lstmbench.records.record import Record
-from lstmbench.records.trial import Trial
+from lstmbench.records.trial import Trial, differences
 from lstmbench.runner.context import Observer
 from lstmbench.runner.plan import Plan
 
@@ -26,9 +26,17 @@ def ending(record: Record) -> str:
     return one_line(f"{record.status.value}{reason}{message}")
 
 
-def name(trial: Trial) -> str:
-    repeat = f" #{trial.repeat + 1}" if trial.repeat else ""
-    return f"{trial.label} {trial.device}{repeat}"
+class Names:
+    """What trials of a plan are called; members of a sweep by the sizes that it runs over."""
+
+    def __init__(self, plan: Plan | None = None) -> None:
+        trials = [*plan.trials, *(trial for trial, _ in plan.unavailable)] if plan else []
+        own = zip(trials, differences(trials), strict=True)
+        self._own = {trial.name: f", {words}" if words else "" for trial, words in own}
+
+    def __call__(self, trial: Trial) -> str:
+        repeat = f" #{trial.repeat + 1}" if trial.repeat else ""
+        return f"{trial.label} {trial.device}{self._own.get(trial.name, '')}{repeat}"
 
 
 class Bars:
@@ -47,20 +55,21 @@ class Bars:
             auto_refresh=False,
         )
         self._drawn = 0.0
+        self._name = Names(plan)
         self._bars: dict[str, TaskID] = {}
         rows: dict[str, TaskID] = {}
         for trial in plan.trials:
             key = trial.row_key()
             if key not in rows:
                 rows[key] = self.progress.add_task(
-                    name(trial), total=trial.protocol.epochs, state="waiting"
+                    self._name(trial), total=trial.protocol.epochs, state="waiting"
                 )
             self._bars[trial.name] = rows[key]
 
     def _show(self, trial: Trial, state: str, done: int | None = None, now: bool = False) -> None:
         if trial.name in self._bars:
             bar = self._bars[trial.name]
-            self.progress.update(bar, completed=done, state=state, description=name(trial))
+            self.progress.update(bar, completed=done, state=state, description=self._name(trial))
         if now or time.monotonic() - self._drawn >= REDRAW:
             self.progress.refresh()
             self._drawn = time.monotonic()
@@ -78,8 +87,9 @@ class Bars:
 class Lines:
     """One line per phase, for the first epoch, and per tenth of the epochs."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan | None = None) -> None:
         self._tenths: dict[str, int] = {}
+        self._name = Names(plan)
 
     def phase(self, trial: Trial, name: str) -> None:
         self._print(trial, name)
@@ -97,9 +107,8 @@ class Lines:
     def recorded(self, record: Record) -> None:
         self._print(record.trial, ending(record))
 
-    @staticmethod
-    def _print(trial: Trial, what: str) -> None:
-        tell([f"{name(trial)}: {what}"], prefix="")
+    def _print(self, trial: Trial, what: str) -> None:
+        tell([f"{self._name(trial)}: {what}"], prefix="")
 
 
 class Quiet:
@@ -123,7 +132,7 @@ def observe(plan: Plan, shown: bool = True) -> Iterator[Observer]:
         return
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Lines()
+        yield Lines(plan)
         return
     bars = Bars(plan, console)
     with suppress(OSError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,19 +35,23 @@ from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
 #: Of a trial's name: file systems allow 255, and names of temporary files are a little longer.
 MAX_NAME_BYTES = 220
 
+#: Bytes for temporary files without which nothing is begun: the ids of a text, for one.
+MIN_TEMPORARY = 4 * 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What is to be done, all of it checked.
 
-    ``command`` is the command line that asked for it, ``raw_environment`` what workers get, paths
-    and all. ``warnings`` are lines for the user.
+    ``command`` is the command line that asked for it, of which ``words`` are nobody's names;
+    ``raw_environment`` is what workers get, paths and all. ``warnings`` are lines for the user.
     """
 
     plan: Plan
     specs: Mapping[str, BackendSpec]
     corpus: Corpus
     command: Sequence[str]
+    words: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
     raw_environment: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -56,7 +61,8 @@ class Work:
 class Done:
     """A run's folder and records.
 
-    Not ``finished`` if it was interrupted; ``stopped`` is why sampling ended, where it did.
+    Not ``finished`` if it was interrupted; ``stopped`` is why sampling ended, where it did;
+    ``problems`` has a line for each record that could not be written.
     """
 
     run: Run
@@ -64,6 +70,7 @@ class Done:
     finished: bool
     stopped: str | None
     warnings: Sequence[str]
+    problems: Sequence[str]
 
 
 def check(options: Options) -> Work:
@@ -78,9 +85,10 @@ def check(options: Options) -> Work:
     devices = selection.choose_devices(options.devices)
     dtype = selection.choose_dtype(options.dtype)
     modes = selection.choose_modes(options.modes, [spec for spec, _ in backends])
-    protocols = selection.choose_protocols(
-        host, options.protocol, {name: getattr(options, name) for name in OVERRIDABLE}
-    )
+    overrides = {name: getattr(options, name) for name in OVERRIDABLE}
+    if not options.yes:
+        estimate.check_sweep(overrides)
+    protocols = selection.choose_protocols(host, options.protocol, overrides)
     preset = protocols[0][0]
     repeats = selection.choose_repeats(options.repeats)
     rule = selection.choose_stopping_rule(preset, repeats, options.precision, options.budget)
@@ -122,6 +130,7 @@ def check(options: Options) -> Work:
         specs=host.backends(),
         corpus=corpus,
         command=options.command(),
+        words=selection.words(host),
         limits=limits,
         raw_environment=environment,
         warnings=[warning for warning in warnings if warning],
@@ -181,11 +190,13 @@ def conduct(
 ) -> Done:
     """Make the run's folder in ``store``, write the plan, and lead it to its records.
 
+    Raises :class:`UserError`, with nothing begun, if a folder cannot be written.
     ``sampler`` ends the repeats early; without one the plan's stopping rule does, if it has one.
     With ``progress``, warnings and what happens are shown on standard error.
     """
     plan = work.plan
     reclaim()
+    check_temporary_folder()
     warnings = [*work.warnings, *recover([store])]
     if sampler is None and plan.stopping_rule:
         sampler = UntilPrecise(plan.stopping_rule)
@@ -197,7 +208,7 @@ def conduct(
     source = Source(
         run=run.name,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[storable(redact.scrub(word)) for word in work.command],
+        command=[storable(redact.scrub_argument(word, work.words)) for word in work.command],
         commit=commit,
         dirty=dirty,
         interleaved=plan.interleave,
@@ -225,4 +236,18 @@ def conduct(
         finished=finished,
         stopped=conductor.stopped,
         warnings=warnings,
+        problems=conductor.problems,
     )
+
+
+def check_temporary_folder() -> None:
+    """Raise :class:`UserError` if there is no room for temporary files."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(MIN_TEMPORARY))
+            file.flush()
+    except OSError as error:
+        raise UserError(
+            f"temporary files cannot be written: {error.strerror or error}; make room, or name "
+            "another folder in TMPDIR"
+        ) from error

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lstmbench.runner.offspring import kill_marked
+
 PREFIX = "lstmbench-"
 #: In the folder; held by its owner.
 LOCK = ".lstmbench-lock"
@@ -42,8 +44,11 @@ class ScratchFolder:
 
     def close(self) -> None:
         """Remove the folder. May be called twice."""
-        shutil.rmtree(self.path, ignore_errors=True)
         self._lock.__exit__(None, None, None)
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # it needs descriptors, of which none may be left
+            (self.path / LOCK).unlink(missing_ok=True)
+            self.path.rmdir()
 
     def __enter__(self) -> Path:
         return self.path
@@ -53,7 +58,7 @@ class ScratchFolder:
 
 
 def reclaim() -> None:
-    """Remove this user's folders whose owner was killed."""
+    """Remove this user's folders whose owner was killed, and what its workers had started."""
     with suppress(OSError):
         for entry in os.scandir(tempfile.gettempdir()):
             if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
@@ -62,4 +67,5 @@ def reclaim() -> None:
                 continue
             with locked(Path(entry.path) / LOCK) as abandoned:
                 if abandoned:
+                    kill_marked(Path(entry.path))
                     shutil.rmtree(entry.path, ignore_errors=True)

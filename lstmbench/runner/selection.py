@@ -113,6 +113,14 @@ def choose_protocols(
     return [(protocol, protocol.overrides(preset)) for protocol in crossed]
 
 
+def words(host: manager.Host) -> set[str]:
+    """The names that a command line is made of, whoever is called like one of them."""
+    specs = host.backends()
+    found = {mode for spec in specs.values() for modes in spec.modes.values() for mode in modes}
+    found |= {*specs, *catalogue.backends(), *host.protocols(), *host.corpora(), *host.commands()}
+    return found | {"all", "default", "cpu", "cuda", "mps", *DTYPES, *INITS}
+
+
 def choose_threads(threads: Sequence[int] | None) -> list[int]:
     """As many as the machine keeps busy, or as asked for, up to the logical cores."""
     if threads is None:
@@ -169,12 +177,13 @@ def choose_corpus(
         raise host.unknown("corpus", name, specs)
     try:
         return corpora.resolve(specs[name] if name else corpora.DEFAULT, file), None
-    except CorpusMissing:
+    except CorpusMissing as missing:
         if name is not None:
             raise
         note = (
-            f"{corpora.DEFAULT.name} is not here and cannot be downloaded: training on "
-            f"{corpora.FALLBACK.name!r} instead (same shapes and speed, other perplexities)"
+            f"{corpora.DEFAULT.name} is not here and cannot be downloaded ({missing.reason}): "
+            f"training on {corpora.FALLBACK.name!r} instead (same shapes and speed, other "
+            "perplexities)"
         )
         return corpora.resolve(corpora.FALLBACK), note
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
+from lstmbench import streams
 from lstmbench.analysis.tables import tables_from
 from lstmbench.messages import storable
 from lstmbench.records.record import Record, Status
@@ -15,25 +14,22 @@ from lstmbench.report import images, text
 
 
 def show(records: Sequence[Record], folder: Path, stopped: str | None = None) -> list[str]:
-    """Print the table; then keep it and the plots in the run's folder, also where printing fails.
+    """Print the table; then keep it and the plots in the run's folder.
 
-    Returns a line for each of these that could not be drawn or kept.
+    Returns a line for each of these that failed.
     """
     tables = tables_from(records)
-    problems: list[str] = []
-    try:
-        click.echo(text.render(tables, "plain"))
-        click.echo(f"\nRecords, logs, table and plots: {storable(str(folder))}")
-        if stopped:
-            click.echo(f"Sampling ended: {stopped}.")
-    finally:
-        files = {"table.md": text.render(tables, "github") + "\n"}
-        files |= images.draw(images.images(tables), problems)
-        for name, content in files.items():
-            try:
-                write_atomically(folder / name, content)
-            except OSError as error:
-                problems.append(f"{folder / name}: {error.strerror or error}")
+    place = f"Records, logs, table and plots: {storable(str(folder))}"
+    ended = f"Sampling ended: {stopped}.\n" if stopped else ""
+    trouble = streams.show(f"{text.render(tables, 'plain')}\n\n{place}\n{ended}")
+    problems = [trouble] if trouble else []
+    files = {"table.md": text.render(tables, "github") + "\n"}
+    files |= images.draw(images.images(tables), problems)
+    for name, content in files.items():
+        try:
+            write_atomically(folder / name, content)
+        except OSError as error:
+            problems.append(f"{folder / name}: {error.strerror or error}")
     return problems
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from lstmbench.records.record import (
     SystemLoad,
 )
 from lstmbench.records.trial import Trial
+from lstmbench.runner.logs import tail
 from lstmbench.runner.peaks import Peaks
 from lstmbench.worker.messages import Finished, TrialLoaded
 
@@ -114,7 +114,7 @@ class TrialState:
             "parameters": self.trial.task(vocabulary_size).model.parameter_count,
             "status": status,
             "reason": reason,
-            "message": _clean(" ".join(message[:MAX_MESSAGE].split())),
+            "message": _clean(shortened(message)),
             "parity": self.parity,
             "epochs": epochs_from(self.series),
             "evaluations": self.evaluations,
@@ -169,9 +169,10 @@ def _clean(text: str) -> str:
 
 def log_tail(log: Path) -> str:
     """What a record keeps of a log; no more than that is read."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_LOG_TAIL))
-            return _clean(file.read(MAX_LOG_TAIL).decode(errors="replace"))
-    except OSError:
-        return ""
+    return _clean(tail(log, MAX_LOG_TAIL))
+
+
+def shortened(message: str) -> str:
+    """The beginning, on one line, of what may be megabytes."""
+    cut = " [...]" if len(message) > MAX_MESSAGE else ""
+    return f"{' '.join(message[:MAX_MESSAGE].split())}{cut}"

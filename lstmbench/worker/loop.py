@@ -93,13 +93,18 @@ def set_cpus(cpus: list[int] | None) -> None:
 
 
 def die_with_parent() -> None:
-    """Linux: be killed when the parent is, even in the middle of an epoch."""
+    """Linux: be killed when the parent is, even in the middle of an epoch.
+
+    And adopt every process below whose parent ends, so that all are found when this one is ended.
+    """
     if sys.platform == "linux":
         import ctypes
         import signal
 
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        pr_set_pdeathsig, pr_set_child_subreaper = 1, 36
+        system = ctypes.CDLL(None)
+        system.prctl(pr_set_pdeathsig, signal.SIGKILL)
+        system.prctl(pr_set_child_subreaper, 1)
 
 
 def main(arguments: list[str], session: Session) -> None:

@@ -258,3 +258,45 @@ def test_the_downloader_prints_no_traceback(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_why_a_download_failed_is_said(
+    tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = CorpusSpec(**{**vars(FOX), "urls": (url(served),)})
+    with pytest.raises(
+        CorpusMissing, match=r"cannot be downloaded \(http.*fox.txt: .*404.*\): get"
+    ):
+        resolve(spec)
+    put(served)
+    monkeypatch.setattr(corpus, "cache_folder", lambda: put(tmp_path / "mine"))  # no folder
+    with pytest.raises(CorpusMissing) as missing:
+        resolve(spec)
+    assert "mine" in missing.value.reason
+
+
+def test_without_a_home_there_is_no_cache(
+    monkeypatch: pytest.MonkeyPatch, no_download: None
+) -> None:
+    monkeypatch.setattr(corpus, "cache_folder", lambda: None)
+    with pytest.raises(CorpusMissing, match="there is no home folder to keep it in"):
+        resolve(FOX)
+
+
+def test_a_file_without_an_address_is_asked_for(no_download: None) -> None:
+    with pytest.raises(UserError, match="nowhere to be downloaded from: give its path"):
+        resolve(CorpusSpec(**{**vars(FOX), "urls": ()}))
+
+
+def test_a_digest_may_be_in_capitals(tmp_path: Path) -> None:
+    spec = CorpusSpec(**{**vars(FOX), "sha256": FOX.sha256.upper()})
+    assert resolve(spec, put(tmp_path / "mine")).ids.size
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "koi8-r"])
+def test_what_is_no_utf_8_is_named(tmp_path: Path, encoding: str) -> None:
+    content = ("é" if encoding == "latin-1" else "Ж").encode(encoding) + b"\n"
+    digest = hashlib.sha256(content).hexdigest()
+    spec = CorpusSpec(**{**vars(FOX), "sha256": digest})
+    with pytest.raises(UserError, match="corpus 'fox' is no UTF-8 text"):
+        resolve(spec, put(tmp_path / "mine", content))

@@ -98,3 +98,15 @@ def test_a_plot_that_fails_is_a_line(
     problems: list[str] = []
     assert images.draw(images.images(tables_from([make_record()])), problems) == {}
     assert problems == ["perplexity.svg cannot be drawn: RuntimeError: latex could not be found"]
+
+
+def test_the_legend_says_in_what_curves_differ(make_record: Callable[..., Any]) -> None:
+    from lstmbench.protocol import D2L
+    from lstmbench.report.plots import perplexity_svg
+
+    records = [make_record(protocol=D2L.override({"hidden_size": size})) for size in (8, 64)]
+    svg = perplexity_svg(tables_from(records))
+    for size in (8, 64):
+        assert f"<!-- numpy:eager (hidden-size {size}) -->" in svg
+    svg = perplexity_svg(tables_from([make_record(init=init) for init in ("shared", "native")]))
+    assert "<!-- numpy:eager (native) -->" in svg

@@ -53,7 +53,7 @@ def test_an_interrupted_run_keeps_what_is_finished(cli: Any, running: Any, numbe
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
     assert len(children) == 3  # with the probe
     process.send_signal(number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert gone(children)
@@ -73,7 +73,7 @@ def test_trials_that_never_began_are_recorded_too(cli: Any, running: Any) -> Non
     process, children = running("slow,other", "slow:eager cpu: epoch 10/100", "--no-interleave")
     assert len(children) == 2  # with the probe
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     assert gone(children)
     records = cli.records()
@@ -84,7 +84,7 @@ def test_trials_that_never_began_are_recorded_too(cli: Any, running: Any) -> Non
 def test_an_interruption_while_preparing(cli: Any, running: Any) -> None:
     process, children = running("unprepared,numpy", "unprepared:eager cpu: preparing")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     assert gone(children)
     assert {r["status"] for r in cli.records().values()} == {"interrupted"}
@@ -96,7 +96,7 @@ def test_a_second_interruption_does_not_stop_the_records(cli: Any, running: Any)
     process.send_signal(signal.SIGINT)
     assert any("interrupted" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     assert gone(children)
     assert set(cli.records()) == {"slow", "numpy"}
@@ -105,7 +105,7 @@ def test_a_second_interruption_does_not_stop_the_records(cli: Any, running: Any)
 def test_an_interruption_before_the_run_writes_nothing(cli: Any) -> None:
     process = cli.start("run", "--backends", "numpy", "--store", cli.store, LSTMBENCH_DATA_DIR="/")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode in (130, -signal.SIGINT)
     assert not cli.runs()
 
@@ -158,7 +158,7 @@ def test_a_run_that_is_on_its_way_is_left_alone(cli: Any, running: Any) -> None:
     assert done.returncode == 0, done.stderr
     assert before <= set(cli.scratch.iterdir())
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     assert list(cli.scratch.iterdir()) == []
 
@@ -169,7 +169,7 @@ def test_a_stream_whose_reader_goes_away_ends_no_run(cli: Any, running: Any, str
     getattr(process, stream).close()
     other = process.stdout if stream == "stderr" else process.stderr
     said = other.read()
-    process.wait(120)
+    process.wait(300)
     assert "Traceback" not in said
     assert process.returncode == (0 if stream == "stderr" else 1)
     records = cli.records()

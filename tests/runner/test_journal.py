@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from lstmbench.runner.journal import FOLDER, SUFFIX, Journal, recover
 from lstmbench.runner.trial_state import EpochResult
 
 Make = Callable[..., Any]
-EPOCHS = [EpochResult(0.5, 100.0 - n, 50, None) for n in range(3)]
+EPOCHS = [EpochResult(0.5, 100.0 - n, 50, None, 0.5, 0.5, 0.0) for n in range(3)]
 
 
 @pytest.fixture
@@ -101,6 +102,31 @@ def test_a_journal_that_cannot_be_written_costs_nothing(run: Run, begun: Any) ->
     journal.recorded(begun.trial.name)
     journal.close()
     assert recover([run.folder]) == []
+
+
+@pytest.mark.parametrize("what", ["/dev/zero", "pipe"])
+def test_a_stranger_s_journal_is_no_trap(run: Run, begun: Any, what: str) -> None:
+    journal = Journal(run)
+    journal.known(begun)
+    killed(journal)
+    (file,) = (run.folder / FOLDER).glob(f"*{SUFFIX}")
+    file.unlink()
+    if what == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to(what)
+    assert recover([run.folder]) == []
+    assert run.records() == []
+
+
+def test_what_could_not_be_written_is_recovered_later(run: Run, begun: Any) -> None:
+    """On a disk that was full, say."""
+    journal = Journal(run)
+    journal.known(begun)
+    journal.epoch(begun.trial.name, EPOCHS[0])
+    journal.close()
+    assert len(recover([run.folder])) == 1
+    assert run.records()[0].epochs.nats == [100.0]
 
 
 @pytest.mark.parametrize("place", ["none", "file"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lstmbench.runner import logs
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel, LocalExecutor
 from lstmbench.worker.messages import INTERFACE, Answer, Matmul, Request
@@ -254,7 +257,147 @@ def test_no_descriptor_leaks(start: Start) -> None:
 
 def test_a_log_that_cannot_be_opened_leaves_nothing(tmp_path: Path, scratch: Path) -> None:
     before = psutil.Process().num_fds()
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(WorkerLost, match="cannot be started: No such file"):
         LocalExecutor().start(Launch(tmp_path / "none" / "log", 1))
     assert list(scratch.iterdir()) == []
     assert psutil.Process().num_fds() == before
+
+
+@pytest.mark.parametrize("left", range(1, 8))
+def test_too_few_descriptors_are_a_worker_that_cannot_start(
+    tmp_path: Path, scratch: Path, left: int
+) -> None:
+    before = psutil.Process().num_fds()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, limits[1]))
+    try:
+        with pytest.raises(WorkerLost, match="cannot be started: Too many open files"):
+            LocalExecutor().start(Launch(tmp_path / "log", 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert psutil.Process().num_fds() == before
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_log_s_last_line_says_why(start: Start) -> None:
+    with pytest.raises(WorkerLost) as lost:
+        start("import no_such_module").ask(Say(), 60)
+    assert str(lost.value) == (
+        "the worker ended with exit status 1, after "
+        "\"ModuleNotFoundError: No module named 'no_such_module'\""
+    )
+
+
+ESCAPES = {
+    "a session of its own": "subprocess.Popen(SLEEP, start_new_session=True)",
+    "orphaned": "os.fork() or (subprocess.Popen(SLEEP), os._exit(0))",
+    "a daemon": """
+        if not os.fork():
+            os.setsid()
+            subprocess.Popen(SLEEP, start_new_session=True)
+            os._exit(0)
+        os.wait()
+    """,
+    "a daemon without variables": """
+        if not os.fork():
+            os.setsid()
+            subprocess.Popen(SLEEP, start_new_session=True, env={})
+            os._exit(0)
+        os.wait()
+    """,
+}
+FAMILY = """
+from lstmbench.worker.loop import die_with_parent
+die_with_parent()
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)", "{name}"]
+"""
+
+
+def sleepers(name: str) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if name in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux")
+@pytest.mark.parametrize("way", ESCAPES)
+@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_nothing_escapes(start: Start, tmp_path: Path, way: str, end: str) -> None:
+    if end and "without variables" in way:
+        pytest.skip("neither a descendant nor marked")
+    name = f"sleeper-of-{tmp_path}"
+    head = FAMILY.format(name=name) + textwrap.dedent(ESCAPES[way])
+    channel = start(f"{head}\nanswer('')\nread()\n{end}")
+    channel.ask(Say(), 60)
+    deadline = time.monotonic() + 20
+    while not sleepers(name) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(sleepers(name)) == 1
+    if end:
+        with pytest.raises(WorkerLost):
+            channel.ask(Say(), 60)
+    channel.close()
+    assert sleepers(name) == []
+
+
+def test_a_child_that_holds_the_pipe_hides_no_death(start: Start) -> None:
+    channel = start(
+        """
+        read()
+        if not os.fork():
+            time.sleep(600)
+        os._exit(3)
+        """
+    )
+    with pytest.raises(WorkerLost, match="exit status 3") as lost:
+        channel.ask(Say(), 300)
+    assert lost.value.reason == "exit"
+
+
+def test_an_answer_before_the_end_is_an_answer(start: Start) -> None:
+    channel = start("answer('x' * 1_000_000)\nos._exit(0)")
+    assert channel.ask(Say(), 60) == Said("x" * 1_000_000)
+
+
+def test_what_is_printed_without_end_does_not_fill_the_disk(start: Start, tmp_path: Path) -> None:
+    channel = start(
+        """
+        request = read()
+        for number in range(400):
+            os.write(1, b"x" * (1 << 17))
+        print("\\nthe last line", flush=True)
+        answer("", request)
+        read()
+        """
+    )
+    assert channel.ask(Say(), 60) == Said("")
+    channel.close()
+    log = tmp_path / "log"
+    assert log.stat().st_size <= logs.MAX_LOG
+    assert logs.tail(log, 14) == "the last line\n"
+    assert log.read_bytes().startswith(logs.DROPPED)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_log_on_a_full_disk_keeps_nobody_waiting() -> None:
+    log = logs.Log(Path("/dev/full"))
+    for _ in range(4):
+        os.write(log.sink, b"x" * 1_000_000)
+    os.close(log.sink)
+    log.finish()
+    assert not log.is_alive()
+
+
+def test_the_tail_of_a_log(tmp_path: Path) -> None:
+    assert logs.tail(tmp_path / "none", 4) == ""
+    (tmp_path / "log").write_bytes(b"ab\xff")
+    assert logs.tail(tmp_path / "log", 2) == "b\ufffd"
+    assert logs.tail(tmp_path / "log", 20) == "ab\ufffd"
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    os.mkfifo(tmp_path / "pipe")
+    for other in ("link", "pipe"):
+        assert logs.tail(tmp_path / other, 4) == ""

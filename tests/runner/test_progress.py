@@ -117,3 +117,26 @@ def test_a_trial_that_never_runs_has_no_bar_and_breaks_none(make_record: Make) -
     bars = Bars(Plan(protocol="d2l", groups=[]), console)
     with bars.progress:
         bars.recorded(make_record(status="unavailable", message="not here"))
+
+
+def test_members_of_a_sweep_are_told_apart(
+    make_record: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lstmbench.protocol import D2L
+
+    trials = [
+        make_record(protocol=D2L.override({"hidden_size": size}), threads=threads).trial
+        for size, threads in ((8, 1), (64, 2))
+    ]
+    with observe(Plan(protocol="d2l", groups=[trials])) as observer:
+        for trial in trials:
+            observer.phase(trial, "loading")
+    assert capsys.readouterr().err.splitlines() == [
+        "numpy:eager cpu, hidden-size 8, threads 1: loading",
+        "numpy:eager cpu, hidden-size 64, threads 2: loading",
+    ]
+    console, shown = terminal()
+    bars = Bars(Plan(protocol="d2l", groups=[trials]), console)
+    with bars.progress:
+        bars.phase(trials[0], "loading")
+    assert "numpy:eager cpu, hidden-size 64" in shown.getvalue()
