@@ -51,7 +51,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 )
 def test_an_interrupted_run_keeps_what_is_finished(cli: Any, running: Any, number: int) -> None:
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
-    assert len(children) == 3  # with the probe
+    assert len(children) == 4  # with the probe and the auditor
     process.send_signal(number)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
@@ -71,7 +71,7 @@ def test_an_interrupted_run_keeps_what_is_finished(cli: Any, running: Any, numbe
 
 def test_trials_that_never_began_are_recorded_too(cli: Any, running: Any) -> None:
     process, children = running("slow,other", "slow:eager cpu: epoch 10/100", "--no-interleave")
-    assert len(children) == 2  # with the probe
+    assert len(children) == 3  # with the probe and the auditor
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=300)
     assert process.returncode == 130
@@ -115,7 +115,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_no_epoch_is_lost(
     cli: Any, running: Any
 ) -> None:
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
-    assert len(children) == 3  # with the probe
+    assert len(children) == 4  # with the probe and the auditor
     process.kill()
     process.wait(60)
     assert gone(children)

@@ -189,9 +189,19 @@ def test_the_plan_as_json_names_every_trial() -> None:
 def test_the_task_is_the_trial_s() -> None:
     task = make_plan(selection(threads=[3], seed=4)).trials[0].task(28)
     assert (task.device, task.mode, task.dtype) == ("cpu", "eager", "float32")
-    assert (task.threads, task.seed) == (3, 4)
+    assert task.threads == 3
     assert task.model.vocabulary_size == 28
     assert task.training.steps == 35
+
+
+def test_only_what_draws_its_own_parameters_is_told_the_seed() -> None:
+    """From which the order of the text is drawn too."""
+    seeds = {
+        init: [make_plan(selection(init=init, seed=n)).trials[0].task(28).seed for n in (4, 5)]
+        for init in ("native", "shared")
+    }
+    assert seeds["native"] == [4, 5]
+    assert len(set(seeds["shared"])) == 1
 
 
 def test_records_show_a_backend_s_environment_without_folders() -> None:

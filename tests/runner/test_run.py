@@ -78,7 +78,7 @@ def test_the_folder_holds_plan_records_table_plot_and_logs(ran: Any) -> None:
     ]
     names = {trial["name"] for group in plan["groups"] for trial in group}
     assert names == {path.stem for path in (folder / "records").iterdir()}
-    assert {*names, "probe"} == {path.stem for path in (folder / "logs").iterdir()}
+    assert {*names, "probe", "audit"} == {path.stem for path in (folder / "logs").iterdir()}
     assert "<svg" in (folder / "perplexity.svg").read_text()
 
 
