@@ -158,20 +158,6 @@ def test_names_that_are_too_long_are_refused(call: Any, one_line: Callable[..., 
         one_line(call(command, "a" * 300), "name too long")
 
 
-def test_records_that_may_not_be_read_are_no_empty_result(
-    call: Any, here: Any, one_line: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = here.store / "run"
-    (folder / "records").mkdir(parents=True)
-    (folder / "plan.json").write_text("{}")
-
-    def denied(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "iterdir", denied)
-    one_line(call("report", folder), f"{folder / 'records'} cannot be read: Permission denied")
-
-
 def test_help_survives_optimisation(cli: Any) -> None:
     plain, optimised = (cli("--help", **more).stdout for more in ({}, {"PYTHONOPTIMIZE": "2"}))
     assert "Train each backend on each device" in optimised
