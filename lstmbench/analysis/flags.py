@@ -108,7 +108,7 @@ RULES = (
     FlagRule(
         Flag.UNAUDITED,
         unaudited,
-        "nothing but the backend itself vouches for what it trained",
+        "only the backend itself vouches for what it trained",
     ),
     FlagRule(
         Flag.DRIFTING,

@@ -16,7 +16,8 @@ def schema_text() -> str:
     schema: dict[str, Any] = Record.model_json_schema(mode="validation", by_alias=True)
     parity = schema["$defs"]["Parity"]["properties"]
     parity["worst"] = {"title": "Worst", **_NUMBER_OR_INFINITE}
-    parity["errors"]["additionalProperties"] = _NUMBER_OR_INFINITE
+    for errors in (parity["errors"], schema["$defs"]["AuditPart"]["properties"]["errors"]):
+        errors["additionalProperties"] = _NUMBER_OR_INFINITE
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lstmbench record",

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lstmbench.analysis import flags
 from lstmbench.analysis.tables import tables_from
 from lstmbench.protocol import D2L
 from lstmbench.records.migration import CURRENT
@@ -93,7 +94,8 @@ def test_every_status_of_the_design_is_there(make_record: Make, status: str) -> 
 
 
 @pytest.mark.parametrize(
-    "reason", ["parity", "exception", "nan", "signal", "exit", "timeout", "memory", "interface"]
+    "reason",
+    ["parity", "audit", "exception", "nan", "signal", "exit", "timeout", "memory", "interface"],
 )
 def test_every_reason_of_the_design_is_there(make_record: Make, reason: str) -> None:
     assert make_record(status="failed", reason=reason).reason == reason
@@ -115,9 +117,11 @@ def test_a_record_of_version_1_is_upgraded_and_reads_as_one_of_today(
     old = json.loads(make_record(memory={"imported": 1, "peak_with_parity": 5}).model_dump_json())
     old["schema_version"] = 1
     old["memory"] = {"imported": 1, "peak": 5}
-    for later in ("joules",):
+    for later in ("joules", "host_seconds", "processor_seconds"):
         del old["epochs"][later]
-    del old["peak"], old["source"]["stopping_rule"], old["system_load"]
+    for later in ("peak", "system_load", "activity", "challenge", "audit"):
+        del old[later]
+    del old["source"]["stopping_rule"]
     record = Record.model_validate(old)
     assert record.schema_version == CURRENT
     assert record == make_record(memory={"imported": 1, "peak_with_parity": 5})
@@ -140,6 +144,19 @@ def test_a_record_of_version_3_has_its_new_names() -> None:
     assert record.phases.known() == raw["phases"]
     assert record.memory.known() == raw["memory"]
     assert record.digests.known() == raw["digests"]
+
+
+def test_a_record_of_version_4_has_no_audit_and_is_not_blamed_for_it(make_record: Make) -> None:
+    old = json.loads(make_record(flags=[Flag.DRIFTING]).model_dump_json())
+    old["schema_version"] = 4
+    for later in ("host_seconds", "processor_seconds"):
+        del old["epochs"][later]
+    for later in ("activity", "challenge", "audit"):
+        del old[later]
+    record = Record.model_validate(old)
+    assert record == make_record(flags=[Flag.DRIFTING])
+    assert (record.activity, record.challenge, record.audit) == (None, None, None)
+    assert flags.raised(record) == []
 
 
 def test_a_broken_interface_has_its_new_name() -> None:
@@ -203,6 +220,10 @@ RELATIONS: list[tuple[dict[str, Any], str]] = [
     (
         {"epochs": {"seconds": [0.1], "nats": [1.0], "tokens": [5], "joules": [1.0] * 2}},
         "expected 1 joules, one for each epoch, got 2",
+    ),
+    (
+        {"epochs": {"seconds": [0.1], "nats": [1.0], "tokens": [5], "host_seconds": [1.0] * 2}},
+        "expected 1 host_seconds, one for each epoch, got 2",
     ),
     ({"epochs": {}}, "epochs: expected at least one, as status is ok"),
     (

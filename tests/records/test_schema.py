@@ -10,7 +10,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from lstmbench.records.record import Evaluation, Parity
+from lstmbench.records.record import (
+    Activity,
+    Audit,
+    AuditPart,
+    Challenge,
+    Evaluation,
+    Parity,
+)
 from lstmbench.records.schema import schema_text
 
 Make = Callable[..., Any]
@@ -41,8 +48,14 @@ def test_records_are_what_the_schema_says(make_record: Make, validator: Any) -> 
         shape=(8, 32, 35),
         cut=False,
     )
+    errors = {"parameters": float("inf"), "loss 1": 1e-6}
+    part = AuditPart(what="segment", first=1, last=2, errors=errors, allowed={"loss 1": 1e-5})
     record = make_record(
-        parity=infinite, evaluations=[Evaluation(split="test", epoch=5, nats=1.5, tokens=3)]
+        parity=infinite,
+        evaluations=[Evaluation(split="test", epoch=5, nats=1.5, tokens=3)],
+        activity=Activity(seconds=1.5, processor_seconds=0.0, remarks=["stopped a:eager"]),
+        challenge=Challenge(seconds=[0.5], processor_seconds=[0.25]),
+        audit=Audit(nonce="0f" * 16, parts=[part], left_out=["epoch 3: too long"]),
     )
     validator.validate(json.loads(record.model_dump_json()))
 

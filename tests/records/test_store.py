@@ -250,7 +250,11 @@ def test_what_no_figure_can_be_computed_from_is_no_record(
         ("vocabulary_size", 0, "vocabulary_size: expected greater than or equal to 1, got 0"),
         ("trial.dtype", "x" * 99, "expected 'float32', 'float64', 'float16' or 'bfloat16', got 'x"),
         ("trial.threads", 0, "trial.threads: expected greater than or equal to 1, got 0"),
-        ("flags", ["odd"], "flags.0: expected 'interference', 'suspect' or 'drifting', got 'odd'"),
+        (
+            "flags",
+            ["odd"],
+            "flags.0: expected 'interference', 'suspect', 'unaudited' or 'drifting'",
+        ),
         ("unheard_of", 1, "unheard_of: Extra inputs are not permitted"),
         ("schema_version", 99, "here is not a record: schema version 99"),
     ],
