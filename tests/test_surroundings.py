@@ -82,6 +82,19 @@ def test_a_run_whose_output_cannot_be_written_keeps_all_else(cli: Any) -> None:
     assert {"table.md", "perplexity.svg"} <= {path.name for path in folder.iterdir()}
 
 
+@LINUX
+@pytest.mark.parametrize("command", ["report", "verify"])
+def test_what_cannot_be_told_of_a_run_is_a_line(
+    cli: Any, command: str, make_record: Callable[..., Any]
+) -> None:
+    run = Run.create(cli.store, "d2l")
+    run.write_plan({})
+    run.write_record(make_record())
+    done = shell(cli, '"$@" >/dev/full', command, run.folder)
+    assert done.returncode in (1, 2)
+    assert re.fullmatch(r"lstmbench: [^\n]*No space left on device\n", done.stderr), done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_trouble(cli: Any) -> None:
     done = shell(cli, '"$@" | head -1', *quick(cli))
     assert done.stdout.startswith("d2l with")
@@ -141,6 +154,21 @@ def test_a_current_folder_that_is_gone(cli: Any) -> None:
     done = shell(cli, script, *quick(cli), "--store", "here")
     assert done.returncode == 2
     assert "store here cannot be written: No such file" in done.stderr
+
+
+def test_a_user_without_home_and_account(cli: Any) -> None:
+    """As in a container: neither ``HOME`` nor an entry in the system's list of users."""
+    (cli.site / "sitecustomize.py").write_text(
+        "import pwd\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
+    )
+    names = "env -u HOME -u USER -u LOGNAME -u XDG_CACHE_HOME -u MPLCONFIGDIR"
+    done = shell(cli, f'{names} "$@"', *quick(cli))
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (cli.runs()[0] / "perplexity.svg").exists()
+    done = shell(cli, f'{names} "$@"', *quick(cli), "--corpus", "time-machine")
+    assert done.returncode == 2
+    assert "there is no home folder to keep it in" in done.stderr
 
 
 @pytest.mark.parametrize("limit", [12, 16, 20, 24])

@@ -193,11 +193,12 @@ class Group:
         context.known(state)
         spec = context.specs[trial.backend]
         environment = {**spec.environment, **context.raw_environment}
-        channel = context.executor.start(Launch(state.log, trial.threads, environment))
-        account = open_account(channel.pid, channel.marker, self._family, trial.label)
         task = trial.task(len(context.corpus.vocabulary))
-        live = LiveTrial(state, channel, account, task.model, context.limits.answer)
-        self._live.append(live)
+        with deferred_interrupts():  # what is started will be ended
+            channel = context.executor.start(Launch(state.log, trial.threads, environment))
+            account = open_account(channel.pid, channel.marker, self._family, trial.label)
+            live = LiveTrial(state, channel, account, task.model, context.limits.answer)
+            self._live.append(live)
         prover.load(live, spec, context.executor.cpus(trial.threads))
         context.observer.phase(trial, "preparing")
         prover.prove(live)

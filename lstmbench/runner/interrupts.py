@@ -28,12 +28,18 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """A record is written and counted, or neither: signals wait until the end of the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ENDINGS})
+    """A record is written and counted, or neither: signals wait until the end of the block.
+
+    Noted rather than blocked: a signal that this thread blocks is delivered to another thread, of
+    BLAS for example, and interrupts this one all the same.
+    """
+    came: list[int] = []
     try:
-        yield
+        with _handled((signal.SIGINT, *ENDINGS), lambda number, _frame: came.append(number)):
+            yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager

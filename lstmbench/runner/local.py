@@ -14,6 +14,7 @@ from pathlib import Path
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.environment import worker_environment
+from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.logs import Log, tail
 from lstmbench.runner.offspring import kill_descendants, kill_marked
 from lstmbench.runner.scratch import ScratchFolder
@@ -52,12 +53,16 @@ class LocalChannel:
         self._kills = out_of_memory_kills()
         self._buffer = b""
         self._number = 0
+        self._requests = -1
         try:
-            self._start(launch)
+            with deferred_interrupts():
+                self._start(launch)
         except OSError as error:
             what = error.strerror or error
             raise WorkerLost("exit", f"the worker cannot be started: {what}") from error
-        self._ending = _ending_of(self._process.pid)
+        except BaseException:  # an interruption that was deferred
+            self.close()
+            raise
 
     def _start(self, launch: Launch) -> None:
         with contextlib.ExitStack() as the_child_s, contextlib.ExitStack() as ours:
@@ -65,9 +70,9 @@ class LocalChannel:
             ours.callback(self._scratch.close)
             self.folder = self._scratch.path
             self.marker = f"HOME={self.folder}"
-            worker_in, self._requests = os.pipe()
+            worker_in, requests = os.pipe()
             the_child_s.callback(os.close, worker_in)
-            ours.callback(os.close, self._requests)
+            ours.callback(os.close, requests)
             self._replies, worker_out = os.pipe()
             the_child_s.callback(os.close, worker_out)
             ours.callback(os.close, self._replies)
@@ -83,6 +88,8 @@ class LocalChannel:
                 start_new_session=True,
             )
             self.pid = self._process.pid
+            self._ending = _ending_of(self.pid)
+            self._requests = requests
             ours.pop_all()  # kept until close
 
     def ask(self, request: Request[A], timeout: float) -> A:
@@ -150,6 +157,10 @@ class LocalChannel:
 
     def close(self) -> None:
         """End the worker and all that it started, and remove its scratch folder."""
+        with deferred_interrupts():
+            self._close()
+
+    def _close(self) -> None:
         if self._requests < 0:
             return
         for descriptor in (self._requests, self._replies, self._ending):

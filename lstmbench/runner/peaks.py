@@ -15,6 +15,7 @@ from lstmbench.analysis.roofline import COPIES, COPY_BYTES, MATMULS, MAX_ROUNDS,
 from lstmbench.records.record import Copy, Matmul, Peak
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch
+from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.worker import messages
 
 #: BLAS libraries that are tuned for the processor, and how much faster another may be.
@@ -102,7 +103,8 @@ class PeakProbe:
         if trial.device_kind != "cpu" or trial.dtype not in ("float32", "float64"):
             return
         try:
-            self._channel = self._executor.start(self._launch)
+            with deferred_interrupts():
+                self._channel = self._executor.start(self._launch)
             cpus = self._executor.cpus(trial.threads)
             load = messages.LoadProbe(cpus=cpus, threads=trial.threads, dtype=trial.dtype)
             self._library = self._channel.ask(load, self._timeout).library

@@ -957,7 +957,7 @@ def test_a_record_that_could_not_be_read_is_never_ok(
     assert records["a"].status == records["c"].status == "ok"
 
 
-@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(3)])
+@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(3), ValueError("odd")])
 def test_whatever_ends_a_run_leaves_what_there_is(
     conduct: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,

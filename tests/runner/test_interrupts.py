@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
+
+from lstmbench.runner.interrupts import deferred_interrupts
 
 PLUGIN = """
 from lstmbench import BackendSpec, hookimpl
@@ -102,6 +108,27 @@ def test_a_second_interruption_does_not_stop_the_records(cli: Any, running: Any)
     assert set(cli.records()) == {"slow", "numpy"}
 
 
+def test_an_interruption_waits_whichever_thread_is_asked_first() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)  # as that of a library, which blocks no signal
+    thread.start()
+    reached = []
+
+    def interrupted() -> None:
+        with deferred_interrupts(), deferred_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            reached.append("the end")
+        reached.append("beyond")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        done.set()
+    assert reached == ["the end"]
+
+
 def test_an_interruption_before_the_run_writes_nothing(cli: Any) -> None:
     process = cli.start("run", "--backends", "numpy", "--store", cli.store, LSTMBENCH_DATA_DIR="/")
     process.send_signal(signal.SIGINT)
@@ -189,3 +216,23 @@ def test_a_run_that_is_to_outlive_its_terminal_does(cli: Any, running: Any) -> N
     process.communicate(timeout=300)
     assert process.returncode == 0
     assert {record["status"] for record in cli.records().values()} == {"ok"}
+
+
+def test_a_terminal_that_goes_away_ends_no_run_that_ignores_it(cli: Any) -> None:
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lstmbench", *cli.tiny_run, "--backends", "numpy"],
+        env=cli.environment(TERM="xterm"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    os.close(terminal)
+    said = b""
+    while b"preparing" not in said:
+        said += os.read(master, 1024)
+    os.close(master)
+    process.wait(300)
+    assert cli.records()["numpy"]["status"] == "ok"
+    assert (cli.runs()[0] / "table.md").exists()

@@ -128,6 +128,7 @@ def test_standard_output_and_error_go_to_the_log(start: Start, tmp_path: Path) -
         """
     )
     assert channel.ask(Say(), 60) == Said("proper")
+    channel.close()
     log = (tmp_path / "log").read_bytes()
     assert b"garbage" in log
     assert b"\xff\xfe\x00 bytes" in log
