@@ -29,6 +29,7 @@ from lstmbench.corpora.corpus import Corpus
 from lstmbench.records.record import Audit, AuditPart
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch, WorkerLost
+from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.trial_state import TrialState
 from lstmbench.worker.arrays import write_batches, write_parameters
 from lstmbench.worker.messages import A, Request
@@ -88,7 +89,8 @@ class Auditor:
 
     def _ask(self, request: Request[A], before: Request[Any] | None) -> A:
         if self._channel is None:
-            self._channel = self._executor.start(self._launch)
+            with deferred_interrupts():  # what is started will be ended
+                self._channel = self._executor.start(self._launch)
             self._channel.ask(LoadAudit(self._task), self._timeout)
         if before is not None:
             self._channel.ask(before, self._timeout)
