@@ -17,7 +17,8 @@ from lstmbench.records.record import Epochs, Flag, Record, Status
 
 #: Processors that others use, and share of time that is stolen, from which on a record is flagged:
 #: part of the record format.
-INTERFERING_PROCESSORS, STOLEN_SHARE = 0.1, 0.01
+INTERFERING_PROCESSORS = impossible.BUSY_PROCESSORS
+STOLEN_SHARE = impossible.BUSY_STOLEN
 #: Values at most between which the slopes of all pairs are looked at.
 MAX_SLOPES = 500
 
@@ -28,7 +29,7 @@ def interference(record: Record) -> bool:
     busy = load is not None and (
         load.others >= INTERFERING_PROCESSORS or load.stolen >= STOLEN_SHARE
     )
-    return busy or (activity is not None and activity.stopped > 0)
+    return busy or (activity is not None and activity.hindered > 0)
 
 
 def suspect(record: Record) -> bool:

@@ -13,15 +13,18 @@ from collections.abc import Iterator
 
 from lstmbench.analysis import roofline
 from lstmbench.analysis.series import faster_half_mean, warm_up
-from lstmbench.records.record import Record
+from lstmbench.records.record import Record, SystemLoad
 
 #: Nats below those of the text's own source that chance reaches less than once in a million trials.
 CHANCE_NATS = math.log(1e6)
 #: Share of the measured peak. Both are means over faster halves, measured between the epochs; the
-#: peak is the best of several offers, which a busy machine lowers a little more than the trial.
-MAX_PEAK_SHARE = 1.2
-#: The same of one processor second: on fewer threads a processor's clock may run faster.
+#: peak is the best of several offers, which a busy machine lowers more than the trial.
+MAX_PEAK_SHARE, MAX_PEAK_SHARE_BUSY = 1.2, 4.0
+#: The same of one processor second, on a machine that is not busy: on fewer threads a processor's
+#: clock may run faster.
 MAX_PROCESSOR_SHARE = 2.0
+#: Processors that others use, and share of time that is stolen, from which on a machine is busy.
+BUSY_PROCESSORS, BUSY_STOLEN = 0.1, 0.01
 #: Seconds of the shortest call that does anything: starting one takes longer.
 MIN_EPOCH_SECONDS = 1e-6
 #: Epochs from which on durations are asked to differ: clocks count nanoseconds.
@@ -34,17 +37,16 @@ MIN_MEMORY_SHARE = 0.9
 #: dtypes in which every implementation rounds in its own way.
 ROUNDED = ("float32", "float16", "bfloat16")
 #: Of what the host saw, that a worker may leave out, and seconds: how long a busy machine lets an
-#: answer wait, once the faster half is looked at. Runs judge by what requests were seen to cost.
+#: answer wait, once the epochs that waited less than half of the others are looked at. Runs judge
+#: by what requests were seen to cost.
 CLOCK_SHARE, CLOCK_SECONDS = 0.25, 0.005
 #: Processors in use per thread, and seconds, for the system counts what leads to an epoch too.
-PROCESSORS_PER_THREAD, PROCESSOR_SECONDS = 1.1, 0.1
+PROCESSORS_PER_THREAD, PROCESSOR_SECONDS = 1.05, 0.1
 #: Of a worker's own processor seconds, and seconds, that it may spend while others train.
 BETWEEN_SHARE, BETWEEN_SECONDS = 0.05, 0.2
 #: How much longer an epoch of the challenge may take than one that was timed, each by the mean over
 #: the faster half, and seconds; and the least share of its processor seconds that those spent.
 CHALLENGE_FACTOR, CHALLENGE_SECONDS, CHALLENGE_SPENT = 1.5, 0.002, 0.5
-#: Processors of others from which on a challenge tells nothing of speed.
-CHALLENGE_LOAD = 0.1
 
 
 def reasons(record: Record) -> list[str]:
@@ -67,7 +69,8 @@ def _losses(record: Record) -> Iterator[str]:
 
 def _peak(record: Record) -> Iterator[str]:
     share = roofline.peak_share(record)
-    if share is not None and share > MAX_PEAK_SHARE:
+    most = MAX_PEAK_SHARE_BUSY if _is_busy(record.system_load) else MAX_PEAK_SHARE
+    if share is not None and share > most:
         yield f"trains at {share:.0%} of the fastest matmul"
 
 
@@ -104,14 +107,15 @@ def _parity(record: Record) -> Iterator[str]:
 
 
 def _clocks(record: Record) -> Iterator[str]:
-    claimed = faster_half_mean(record.epochs.seconds)
-    seen = faster_half_mean(record.epochs.host_seconds)
-    if claimed is None or seen is None:
+    epochs = record.epochs
+    pairs = list(zip(epochs.seconds, epochs.host_seconds, strict=False))
+    if not pairs:
         return
+    claimed, seen = sorted(pairs, key=lambda pair: pair[1] - pair[0])[(len(pairs) - 1) // 2]
     if seen - claimed > CLOCK_SHARE * seen + CLOCK_SECONDS:
         yield f"claims {claimed:.2g} s for an epoch where the host saw {seen:.2g} s"
-    if claimed > seen:
-        yield f"claims {claimed:.2g} s for an epoch that was over for the host after {seen:.2g} s"
+    if any(claimed > seen for claimed, seen in pairs):
+        yield "claims more seconds for an epoch than it took to ask for it"
 
 
 def _processors(record: Record) -> Iterator[str]:
@@ -127,6 +131,8 @@ def _work(record: Record) -> Iterator[str]:
     spent = sum(epochs.processor_seconds)
     if peak is None or not spent or record.trial.device_kind != "cpu":
         return
+    if _is_busy(record.system_load):
+        return  # matmuls waited too
     rate = sum(epochs.tokens) * roofline.record_cost(record).operations / spent
     share = rate * record.trial.threads / peak
     if share > MAX_PROCESSOR_SHARE:
@@ -144,13 +150,28 @@ def _between(record: Record) -> Iterator[str]:
 
 
 def _challenge(record: Record) -> Iterator[str]:
+    """Processor seconds hardly depend on what others do, seconds do."""
     load = record.challenge.load if record.challenge else None
-    if load is None or load.others < CHALLENGE_LOAD:
-        yield from slower_than_claimed(record)
+    for reason, by_clock in _slower(record):
+        if not by_clock or not _is_busy(load):
+            yield reason
 
 
 def slower_than_claimed(record: Record) -> Iterator[str]:
     """An epoch that cannot be known shows how long the work takes, unless others slow it down."""
+    return (reason for reason, _ in _slower(record))
+
+
+def _is_busy(load: SystemLoad | None) -> bool:
+    """Whether others took so much of the machine that durations tell little.
+
+    So it is where nothing is known of others.
+    """
+    return load is None or load.others >= BUSY_PROCESSORS or load.stolen >= BUSY_STOLEN
+
+
+def _slower(record: Record) -> Iterator[tuple[str, bool]]:
+    """How the challenge was slower than the epochs that were timed; whether by the clock."""
     challenge, epochs = record.challenge, record.epochs
     if challenge is None or not challenge.seconds or not epochs.seconds:
         return
@@ -160,11 +181,15 @@ def slower_than_claimed(record: Record) -> Iterator[str]:
     if took > CHALLENGE_FACTOR * typical + CHALLENGE_SECONDS:
         yield (
             f"took {took:.2g} s for an epoch that it had never seen, {typical:.2g} s for those "
-            "that were timed"
+            "that were timed",
+            True,
         )
     spent, least = epochs.processor_seconds[steady], challenge.processor_seconds
     if spent and least and statistics.median(spent) < CHALLENGE_SPENT * min(least):
-        yield "computed less in the epochs that were timed than in one that it had never seen"
+        yield (
+            "computed less in the epochs that were timed than in one that it had never seen",
+            False,
+        )
 
 
 RULES = (

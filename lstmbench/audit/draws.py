@@ -70,7 +70,13 @@ def order(nonce: str, trial: str, drawn: tuple[Segment, ...]) -> Iterator[Segmen
 
 
 def challenge(
-    nonce: str, number: int, ids: np.ndarray, model: ModelConfig, batch: int, steps: int
+    nonce: str,
+    trial: str,
+    number: int,
+    ids: np.ndarray,
+    model: ModelConfig,
+    batch: int,
+    steps: int,
 ) -> tuple[Parameters, Batches]:
     """Parameters and one epoch that cannot have been trained before.
 
@@ -78,7 +84,7 @@ def challenge(
     the training split cut at any offset, with symbols exchanged at random. All targets of one
     window are one symbol, so that clipping acts.
     """
-    draw = _generator(nonce, "challenge", number)
+    draw = _generator(nonce, "challenge", trial, number)
     scale = 0.1 if model.hidden_size <= 256 else 1 / np.sqrt(model.hidden_size)
     seed = int(draw.integers(2**63))
     start = reference.draw_parameters(model, seed, scale=scale, bias_scale=scale)

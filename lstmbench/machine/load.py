@@ -84,10 +84,11 @@ class CpuTimeDelta:
         self._began, self._before = time.monotonic(), Spent.now()
         self._throttling = limits.throttling()
 
-    def so_far(self) -> Load | None:
-        """``None`` in the first second (the system counts in hundredths), or where unknown."""
+    def so_far(self, least: float = 1.0) -> Load | None:
+        """``None`` in the first second, or ``least`` (the system counts in hundredths), or where
+        unknown."""
         seconds, now, before = time.monotonic() - self._began, Spent.now(), self._before
-        if seconds < 1.0 or now is None or before is None:
+        if seconds < least or now is None or before is None:
             return None
         others = (now.busy - before.busy) - (now.own - before.own)
         total = now.total - before.total

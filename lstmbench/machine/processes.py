@@ -119,6 +119,11 @@ class Family:
             self._found[pid, marker] = self._descendants(pid, marker.encode())
         return self._found[pid, marker]
 
+    def started(self, pid: int) -> int | None:
+        """What tells a process apart from others of its number; ``None`` if it was not seen."""
+        relation = self._relations.get(pid)
+        return relation.started if relation else None
+
     def _descendants(self, pid: int, marker: bytes) -> set[int]:
         found = {
             other
@@ -161,6 +166,7 @@ class ProcessTree:
     family: Family
     marker: str = ""
     descendants: dict[int, float] = field(default_factory=dict)
+    _started: dict[int, int] = field(default_factory=dict)
     _last: float = 0.0
 
     def seconds(self, *, at_once: bool = False) -> float:
@@ -172,7 +178,7 @@ class ProcessTree:
         self.family.search(at_once=at_once)
         gone = 0.0
         for pid in {*self.descendants, *self.family.descendants(self.pid, self.marker)}:
-            now = processor_seconds(pid)
+            now = processor_seconds(pid) if self._is_there(pid) else None
             if now is None:
                 gone += self.descendants.get(pid, 0.0)
             else:
@@ -184,9 +190,17 @@ class ProcessTree:
         return self._last
 
     def alive(self) -> set[int]:
-        """Descendants that are there, as of the last search."""
-        found = self.family.descendants(self.pid, self.marker)
-        return {pid for pid in found if processor_seconds(pid) is not None}
+        """Descendants that are there, as of the last search.
+
+        What was a descendant once still is one, whoever its parent is now.
+        """
+        found = {*self.descendants, *self.family.descendants(self.pid, self.marker)}
+        return {p for p in found if self._is_there(p) and processor_seconds(p) is not None}
+
+    def _is_there(self, pid: int) -> bool:
+        """Whether the last search saw the process, and no later one of the same number."""
+        started = self.family.started(pid)
+        return started is not None and started == self._started.setdefault(pid, started)
 
     def end(self) -> None:
         """Kill every descendant that is still there."""
@@ -201,44 +215,3 @@ class ProcessTree:
         for pid in {self.pid, *self.alive()}:
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
-
-
-def was_stopped(pid: int) -> bool:
-    """Whether a child of this process is, or since the last question was, stopped by a signal."""
-    if not hasattr(os, "waitid"):
-        return False
-    with contextlib.suppress(ChildProcessError):
-        found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
-        return found is not None
-    return False
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides how much a process gets: its ``nice`` value and its processors."""
-
-    nice: int | None
-    cpus: frozenset[int] | None
-
-    @classmethod
-    def of(cls, pid: int) -> Settings | None:
-        """``None`` once the process is gone."""
-        try:
-            nice = os.getpriority(os.PRIO_PROCESS, pid)
-            cpus = frozenset(os.sched_getaffinity(pid)) if _LINUX else None
-        except OSError:
-            return None
-        return cls(nice, cpus)
-
-    def is_within(self, other: Settings) -> bool:
-        """Whether that is no more than ``other`` gets."""
-        polite = self.nice is None or other.nice is None or self.nice >= other.nice
-        return polite and (self.cpus is None or other.cpus is None or self.cpus <= other.cpus)
-
-    def restore(self, pid: int) -> None:
-        """Give a process what is said here, as far as the system lets us."""
-        with contextlib.suppress(OSError):
-            if self.cpus is not None:
-                os.sched_setaffinity(pid, self.cpus)
-            if self.nice is not None:
-                os.setpriority(os.PRIO_PROCESS, pid, self.nice)

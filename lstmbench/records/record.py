@@ -228,14 +228,15 @@ class Activity(_Part):
     """What the worker's processes did beside its own epochs, while its group trained.
 
     ``processor_seconds``: what they computed in the ``seconds`` in which others trained.
-    ``processes``: how many it started. ``stopped``: how often a signal stopped the worker.
-    ``remarks``: what it did to itself and to others that no trial may do.
+    ``processes``: how many it started. ``hindered``: how often others stopped the worker, or
+    took priority, processors or limits from it. ``remarks``: what it did to itself and to others
+    that no trial may do.
     """
 
     seconds: Duration
     processor_seconds: Duration
     processes: Number = 0
-    stopped: Number = 0
+    hindered: Number = 0
     remarks: list[str] = Field(default_factory=list)
 
 

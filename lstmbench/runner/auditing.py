@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,6 +28,7 @@ from lstmbench.corpora.corpus import Corpus
 from lstmbench.records.record import Audit, AuditPart
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch, WorkerLost
+from lstmbench.runner.evidence import Evidence, Snapshot
 from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.trial_state import TrialState
 from lstmbench.worker.arrays import write_batches, write_parameters
@@ -102,16 +102,6 @@ class Auditor:
             self._channel = None
 
 
-@dataclass
-class Evidence:
-    """What a trial has shown: its parameters after some epochs, and after the first challenge."""
-
-    segments: tuple[Segment, ...]
-    snapshots: dict[int, File] = field(default_factory=dict)
-    challenge: tuple[float, File] | None = None
-    ids: list[list[int]] = field(default_factory=list)
-
-
 class Question(NamedTuple):
     """What is asked of the auditor about which epochs.
 
@@ -138,8 +128,8 @@ class Question(NamedTuple):
 class GroupAudit:
     """The audit of one group: the nonce, the draws, the files, the questions.
 
-    ``offsets`` are those of the group's epochs. Files are kept in ``folder``, which workers are not
-    told of.
+    ``offsets`` are those of the group's epochs. ``folder`` takes files once no worker is left to
+    see which.
     """
 
     def __init__(
@@ -151,7 +141,7 @@ class GroupAudit:
         self._began = time.monotonic()
         self._spent = 0.0
         self._evidence: dict[str, Evidence] = {}
-        self._challenges: dict[int, tuple[Parameters, Batches]] = {}
+        self._challenge: tuple[object, tuple[Parameters, Batches]] | None = None
 
     def draw(self, trials: Sequence[Trial]) -> None:
         """Decide what will be audited, now that every worker is ready."""
@@ -180,26 +170,27 @@ class GroupAudit:
             )
         )
 
-    def place(self, trial: Trial, what: str) -> Path:
-        """Where a file of a trial is kept."""
-        return self._folder / f"{trial.name}-{what}.npy"
+    def shown(self, trial: Trial, epoch: int, content: bytes) -> None:
+        """Parameters after so many epochs: kept if they may be needed."""
+        if self.keeps(trial, epoch):
+            self.evidence(trial).snapshots[epoch] = Snapshot.of(content)
 
     def _candidates(self, trial: Trial) -> Iterator[Segment]:
         drawn = self.evidence(trial).segments
         return islice(order(self.nonce, trial.name, drawn), MAX_SEGMENTS)
 
     def challenge(self, trial: Trial, number: int) -> tuple[Parameters, Batches]:
-        """Parameters and windows that are new, the same for all trials of the group."""
-        if number not in self._challenges:
+        """Parameters and windows that are new, and no other trial's, who could pass them on."""
+        key = trial.name, number
+        if self._challenge is None or self._challenge[0] != key:
             protocol = trial.protocol
             model = protocol.model(len(self._corpus.vocabulary))
             ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))["train"]]
-            self._challenges = {
-                number: challenge(
-                    self.nonce, number, ids, model, protocol.batch_size, protocol.steps
-                )
-            }
-        return self._challenges[number]
+            drawn = challenge(
+                self.nonce, trial.name, number, ids, model, protocol.batch_size, protocol.steps
+            )
+            self._challenge = key, drawn
+        return self._challenge[1]
 
     def judge(self, state: TrialState) -> str | None:
         """Audit one trial. Returns what differs, if anything does."""
@@ -234,7 +225,7 @@ class GroupAudit:
             if difference := _difference(question.name, part):
                 break
         state.audit = Audit(nonce=self.nonce, bias_copies=copies, parts=parts, left_out=left_out)
-        self._forget(trial)
+        del self._evidence[trial.name]
         return difference
 
     def interrupted(self, state: TrialState) -> None:
@@ -244,11 +235,6 @@ class GroupAudit:
     def _affordable(self, seconds: float) -> bool:
         elapsed = time.monotonic() - self._began
         return seconds <= FREE_SECONDS or self._spent + seconds <= SHARE * elapsed
-
-    def _forget(self, trial: Trial) -> None:
-        for file in self.evidence(trial).snapshots.values():
-            with suppress(OSError):
-                Path(file.path).unlink()
 
     def _questions(self, state: TrialState) -> Iterator[Question]:
         """The cheap and the telling ones first."""
@@ -265,20 +251,22 @@ class GroupAudit:
                 self._parameters("challenge", start, trial.dtype),
                 [self._batches("challenge", batches)],
                 [nats],
-                end,
+                self._snapshot("challenge-end", end),
                 [1],
             )
             yield Question("challenge", None, done, again, epoch_seconds)
         final = evidence.snapshots.get(done)
         if final is not None:
+            file = self._snapshot("end", final)
             for prefix, ids in zip(self._prefixes(trial), evidence.ids, strict=True):
-                yield Question("text", None, done, AuditText(final, prefix, ids), 0.0)
+                yield Question("text", None, done, AuditText(file, prefix, ids), 0.0)
         for evaluation in state.evaluations:
             shown = evidence.snapshots.get(evaluation.epoch)
             if shown is not None:
                 seconds = operations / 3 * evaluation.tokens
                 held_out = self._batches(evaluation.split, self.batches(trial, evaluation.split, 0))
-                passed = AuditEvaluation(shown, held_out, evaluation.nats)
+                file = self._snapshot("evaluated", shown)
+                passed = AuditEvaluation(file, held_out, evaluation.nats)
                 yield Question("evaluation", None, evaluation.epoch, passed, seconds)
         for index, segment in enumerate(self._candidates(trial)):
             before = evidence.snapshots.get(segment.first - 1)
@@ -287,13 +275,13 @@ class GroupAudit:
                 continue
             epochs = range(segment.first - 1, segment.last)
             request = AuditSegment(
-                before,
+                self._snapshot("before", before),
                 [
                     self._batches(f"epoch{e}", self.batches(trial, "train", self._offsets[e]))
                     for e in epochs
                 ],
                 [state.series[e].nats for e in epochs],
-                after,
+                self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
             )
             seconds = epoch_seconds * segment.length
@@ -317,6 +305,9 @@ class GroupAudit:
         path = self._folder / f"{name}-batches.npy"
         write_batches(path, batches)
         return File.of(path)
+
+    def _snapshot(self, name: str, snapshot: Snapshot) -> File:
+        return snapshot.written(self._folder / f"{name}-shown.npy")
 
     def _parameters(self, name: str, parameters: Parameters, dtype: str) -> File:
         path = self._folder / f"{name}-parameters.npy"

@@ -49,6 +49,8 @@ SCRATCH = (
     "CUPY_CACHE_DIR",
     "MPLCONFIGDIR",
 )
+#: By which the host knows what a worker has started.
+MARKER = "LSTMBENCH_WORKER"
 FIXED = {
     "PYTHONUNBUFFERED": "1",
     "TF_CPP_MIN_LOG_LEVEL": "1",
@@ -66,4 +68,5 @@ def worker_environment(launch: Launch, scratch: str) -> dict[str, str]:
         **dict.fromkeys(THREADS, str(launch.threads)),
         **dict.fromkeys(SCRATCH, scratch),
         **launch.environment,
+        MARKER: scratch,
     }

@@ -28,6 +28,7 @@ from lstmbench.runner.account import open_account
 from lstmbench.runner.auditing import Auditor, GroupAudit
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.context import Context, Outcome
+from lstmbench.runner.evidence import Snapshot
 from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.live import LiveTrial
 from lstmbench.runner.peaks import PeakProbe, Peaks
@@ -37,7 +38,6 @@ from lstmbench.runner.trial_state import EpochResult, TrialState
 from lstmbench.worker.messages import (
     INTERFACE,
     Evaluate,
-    Finish,
     Generate,
     LoadParameters,
     TrainEpoch,
@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 #: Epochs of the challenge at most; it ends earlier for a trial that is as fast as it was.
 MAX_CHALLENGES = 8
+#: Seconds from which on the load meanwhile is known well enough: a few hundredths would do.
+CHALLENGE_LOAD_SECONDS = 0.25
 #: How much longer than a timed epoch one of the challenge may take, to end it.
 AS_FAST = 1.25
 
@@ -193,20 +195,21 @@ class Group:
         context.known(state)
         spec = context.specs[trial.backend]
         environment = {**spec.environment, **context.raw_environment}
+        cpus = context.executor.cpus(trial.threads)
         task = trial.task(len(context.corpus.vocabulary))
         with deferred_interrupts():  # what is started will be ended
             channel = context.executor.start(Launch(state.log, trial.threads, environment))
-            account = open_account(channel.pid, channel.marker, self._family, trial.label)
+            account = open_account(channel.pid, channel.marker, self._family, trial.label, cpus)
             live = LiveTrial(state, channel, account, task.model, context.limits.answer)
             self._live.append(live)
-        prover.load(live, spec, context.executor.cpus(trial.threads))
+        prover.load(live, spec, cpus)
         context.observer.phase(trial, "preparing")
         prover.prove(live)
         shared = self._audit.initial_parameters(trial) if trial.init == "shared" else None
-        saved = prover.rebuild(live, task, shared)
-        kept = live.keep(saved, self._audit.place(trial, "0"))
-        self._audit.evidence(trial).snapshots[0] = kept
-        state.digests["parameters"] = live.digest(kept)
+        prover.rebuild(live, task, shared)
+        content = live.show()
+        self._audit.shown(trial, 0, content)
+        state.digests["parameters"] = live.digest(content)
         if shared is not None and trial.dtype != "bfloat16":
             expected = shared.astype(trial.dtype).digest()
             if state.digests["parameters"] != expected:
@@ -220,8 +223,9 @@ class Group:
         if live.account.between.is_work:
             spent = live.account.between.spent
             raise WorkerLost(INTERFACE, f"computed for {spent:.1f} s while others trained")
+        # before the arrays are there: nothing can be trained that is not timed
+        request_seconds = live.request_seconds()
         path = live.give(batches)
-        request_seconds = live.request_seconds(path)
         counter = self._counter(trial.device)
         before = counter() if counter else None
         spent = live.account.lap()
@@ -253,16 +257,10 @@ class Group:
             rate=answer.tokens / answer.seconds,
         )
         if self._audit.asks(trial, done):
-            self._ask_for_parameters(live, done)
+            self._audit.shown(trial, done, live.show())
         if every and done % every == 0:
             self._evaluate(live, "validation")
         self._rest(live)
-
-    def _ask_for_parameters(self, live: LiveTrial, done: int) -> None:
-        saved = live.save()
-        if self._audit.keeps(live.trial, done):
-            kept = live.keep(saved, self._audit.place(live.trial, str(done)))
-            self._audit.evidence(live.trial).snapshots[done] = kept
 
     def _rest(self, live: LiveTrial) -> None:
         """The others are next: nothing may be left to compute, and none may have been changed."""
@@ -282,6 +280,7 @@ class Group:
         self._peaks.end_round()
 
     def _matmul(self, live: LiveTrial) -> None:
+        live.read_memory()  # before operands that are not the trial's
         live.account.begin()
         answer = live.ask(self._peaks.request)
         live.offers_matmul = answer.seconds is not None
@@ -327,7 +326,7 @@ class Group:
         self._challenge_all()
         for live in list(self._live):
             with self._guarded(live.state):
-                live.state.finished(live.ask(Finish()))
+                live.finish()
         finished = [live.state for live in self._live]
         for live in self._live:
             live.state.activity = live.account.activity()
@@ -351,7 +350,7 @@ class Group:
     def _end(self, live: LiveTrial) -> None:
         state, protocol = live.state, live.trial.protocol
         self.context.observer.phase(live.trial, "ending")
-        if fault := clocks.fault(state.series):
+        if fault := clocks.fault(state.series, live.trial.threads):
             raise WorkerLost(INTERFACE, fault)
         if protocol.test_fraction and protocol.train_tokens is None:
             self._evaluate(live, "test")
@@ -382,7 +381,7 @@ class Group:
             for live in interleave_order(slow, number):
                 with self._guarded(live.state):
                     self._challenge(live, number)
-        load = _load(others)
+        load = _load(others, CHALLENGE_LOAD_SECONDS)
         for live in self._live:
             live.state.challenge_load = load
 
@@ -395,15 +394,16 @@ class Group:
         answer = live.ask(TrainEpoch(path))
         saved = live.save()
         trained = time.perf_counter()
+        content = live.saved(saved)
+        reading = time.perf_counter() - trained
         live.save()
         again = time.perf_counter()
         # until the updated parameters are there, without what it takes to write them
-        seconds = max(1e-9, (trained - begin) - (again - trained))
+        seconds = max(1e-9, (trained - begin) - (again - trained - reading))
         live.state.challenges.append((seconds, live.account.lap()))
         self._check_tokens(batches, answer.tokens)
         if number == 0:
-            kept = live.keep(saved, self._audit.place(live.trial, "challenge"))
-            self._audit.evidence(live.trial).challenge = answer.nats, kept
+            self._audit.evidence(live.trial).challenge = answer.nats, Snapshot.of(content)
         self._rest(live)
 
 
@@ -414,6 +414,6 @@ def _is_as_fast(state: TrialState) -> bool:
     return trained is None or (challenged is not None and challenged <= AS_FAST * trained)
 
 
-def _load(others: CpuTimeDelta) -> SystemLoad | None:
-    load = others.so_far()
+def _load(others: CpuTimeDelta, least: float = 1.0) -> SystemLoad | None:
+    load = others.so_far(least)
     return SystemLoad(others=load.others, stolen=load.stolen) if load else None

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lstmbench.audit.messages import File
 from lstmbench.backend import ModelConfig, Parameters
 from lstmbench.batches import Batches
+from lstmbench.machine import resident
 from lstmbench.records.trial import Trial
 from lstmbench.runner.account import Account
 from lstmbench.runner.channel import Channel, WorkerLost
+from lstmbench.runner.exchange import place, take
 from lstmbench.runner.trial_state import TrialState
 from lstmbench.worker.arrays import read_parameters, write_batches, write_parameters
-from lstmbench.worker.messages import INTERFACE, A, Ping, Request, SaveParameters
+from lstmbench.worker.messages import INTERFACE, A, Finish, Ping, Request, SaveParameters
+
+#: What a file of arrays holds besides them, at most.
+HEADER_BYTES = 1024
+#: Of the memory that the system saw, and bytes: how much less a worker may claim.
+MIN_CLAIM, CLAIM_BYTES = 0.9, 4 * 2**20
 
 
 @dataclass(eq=False)
@@ -30,6 +36,9 @@ class LiveTrial:
     model: ModelConfig
     timeout: float
     offers_matmul: bool = True
+    _counts_memory: bool = False
+    _own_peak: int | None = None
+    _batches_bytes: int = 0
 
     @property
     def trial(self) -> Trial:
@@ -38,23 +47,48 @@ class LiveTrial:
     def ask(self, request: Request[A]) -> A:
         return self.channel.ask(request, self.timeout)
 
+    def restart_peak_memory(self) -> None:
+        """What the worker has needed so far is not counted."""
+        self._counts_memory = resident.restart_peak(self.channel.pid)
+
+    def read_memory(self) -> None:
+        """Keep the largest size of the worker so far, once, and what its children have."""
+        if not self._counts_memory or self._own_peak is not None:
+            return
+        self._own_peak = resident.peak(self.channel.pid)
+        if self._own_peak is not None:
+            children = resident.shared_out(self.account.tree.alive())
+            self.state.memory["peak"] = self._own_peak + children
+
+    def finish(self) -> None:
+        """Let the worker say what only it knows, and end."""
+        self.read_memory()
+        answer = self.ask(Finish())
+        seen, claimed = self._own_peak, answer.memory.get("peak")
+        if seen and claimed is not None and claimed < MIN_CLAIM * seen - CLAIM_BYTES:
+            sizes = f"{claimed / 2**20:,.0f} MiB of memory where the system saw {seen / 2**20:,.0f}"
+            self.account.remark(f"claims {sizes}")
+        self.state.finished(answer)
+
     def give(self, batches: Batches) -> str:
         """Hand batches over, in place of those before; for a request to name."""
-        path = self.channel.folder / "batches.npy"
-        write_batches(path, batches)
-        return str(path)
+        self._batches_bytes = 2 * batches.inputs.nbytes + HEADER_BYTES
+        return place(self._batches, lambda file: write_batches(file, batches))
+
+    @property
+    def _batches(self) -> Path:
+        return self.channel.folder / "batches.npy"
 
     def give_parameters(self, parameters: Parameters) -> str:
         """Hand parameters over; for a request to name."""
         path = self.channel.folder / "start.npy"
-        write_parameters(path, parameters)
-        return str(path)
+        return place(path, lambda file: write_parameters(file, parameters))
 
-    def request_seconds(self, path: str) -> float:
-        """What a request costs that asks for nothing but reading ``path``."""
+    def request_seconds(self) -> float:
+        """What a request costs that asks for nothing but reading batches, those before."""
         begin = time.perf_counter()
         self.ask(Ping())
-        np.load(path)
+        np.load(take(self._batches, self._batches_bytes), allow_pickle=False)
         return time.perf_counter() - begin
 
     def save(self) -> Path:
@@ -63,21 +97,25 @@ class LiveTrial:
         self.ask(SaveParameters(str(path)))
         return path
 
-    def keep(self, saved: Path, place: Path) -> File:
-        """Take what was saved out of the worker's reach.
+    def show(self) -> bytes:
+        """The present parameters, as the worker writes them.
 
-        Raises :class:`WorkerLost` if the file holds no parameters of the model.
+        Always read as a whole: a worker may see what is read of its folder. Raises
+        :class:`WorkerLost` if they are no parameters of the model.
         """
+        return self.saved(self.save())
+
+    def saved(self, saved: Path) -> bytes:
+        """What :meth:`save` has left."""
+        content = take(saved, 8 * self.model.parameter_count + HEADER_BYTES)
         try:
-            content = saved.read_bytes()
-            place.write_bytes(content)
-            vector = np.load(place, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            vector = np.load(content, allow_pickle=False)
+        except (ValueError, EOFError) as error:
             raise WorkerLost(INTERFACE, f"no parameters were written: {error}") from None
         if vector.shape != (self.model.parameter_count,) or vector.dtype.kind != "f":
             raise WorkerLost(INTERFACE, "what was written are no parameters of the model")
-        return File(str(place), hashlib.sha256(content).hexdigest())
+        return content.getvalue()
 
-    def digest(self, file: File) -> str:
-        """Of the parameters in a file."""
-        return read_parameters(file.path, self.model).digest()
+    def digest(self, content: bytes) -> str:
+        """Of parameters that were shown."""
+        return read_parameters(io.BytesIO(content), self.model).digest()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
-from lstmbench.runner.environment import worker_environment
+from lstmbench.runner.environment import MARKER, worker_environment
 from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.logs import Log, tail
 from lstmbench.runner.offspring import kill_descendants, kill_marked
@@ -44,6 +45,15 @@ def out_of_memory_kills() -> int:
     return 0
 
 
+def _line() -> tuple[int, int]:
+    """Two connected descriptors.
+
+    Of sockets, for any process of the same user can open another one's pipes and write into them.
+    """
+    ends = socket.socketpair()
+    return ends[0].detach(), ends[1].detach()
+
+
 class LocalChannel:
     """One child. Replies are awaited in a blocking read with a deadline, never by polling."""
 
@@ -69,11 +79,11 @@ class LocalChannel:
             self._scratch = ScratchFolder()
             ours.callback(self._scratch.close)
             self.folder = self._scratch.path
-            self.marker = f"HOME={self.folder}"
-            worker_in, requests = os.pipe()
+            self.marker = f"{MARKER}={self.folder}"
+            worker_in, requests = _line()
             the_child_s.callback(os.close, worker_in)
             ours.callback(os.close, requests)
-            self._replies, worker_out = os.pipe()
+            self._replies, worker_out = _line()
             the_child_s.callback(os.close, worker_out)
             ours.callback(os.close, self._replies)
             self._output = Log(launch.log)
@@ -97,7 +107,7 @@ class LocalChannel:
         self._number += 1
         try:
             os.write(self._requests, encode_request(self._number, request).encode())
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             raise self._ended() from None
         line = self._read_line(time.monotonic() + timeout, timeout)
         try:
@@ -173,7 +183,7 @@ class LocalChannel:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        kill_marked(self._scratch.path)
+        kill_marked(self.folder)
         self._output.finish()
         self._scratch.close()
 

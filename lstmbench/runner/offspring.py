@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from lstmbench.runner.environment import MARKER
+
 #: How often more is looked for; a process that is killed starts no other.
 ROUNDS = 10
 
@@ -18,12 +20,15 @@ def kill_descendants(pid: int) -> None:
 
 
 def kill_marked(folder: Path) -> None:
-    """All processes that were born with ``folder`` in ``TMPDIR``, whoever their parents are now."""
+    """All processes that were born with a worker's ``folder`` in their environment.
+
+    Whoever their parents are now.
+    """
 
     def marked() -> Iterable[psutil.Process]:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get("TMPDIR") == str(folder):
+                if process.environ().get(MARKER) == str(folder):
                     yield process
 
     _kill(marked)

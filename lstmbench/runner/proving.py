@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,14 @@ from pathlib import Path
 from lstmbench.audit.messages import Claim, File, JudgeProof, MakeProof, ProofMade
 from lstmbench.backend import BackendSpec, Parameters, Task
 from lstmbench.batches import Batches
+from lstmbench.machine.resident import resident
 from lstmbench.runner.auditing import Auditor, AuditorLost
 from lstmbench.runner.channel import WorkerLost
+from lstmbench.runner.evidence import Snapshot
+from lstmbench.runner.exchange import place
 from lstmbench.runner.live import LiveTrial
 from lstmbench.worker.arrays import write_batches
-from lstmbench.worker.messages import Build, LoadParameters, LoadTrial, Prepare, TrainEpoch
+from lstmbench.worker.messages import Build, Drop, LoadParameters, LoadTrial, Prepare, TrainEpoch
 
 
 class Prover:
@@ -32,7 +34,7 @@ class Prover:
     def load(self, live: LiveTrial, spec: BackendSpec, cpus: list[int] | None) -> None:
         """Import the plugin."""
         request = LoadTrial(spec.factory, list(spec.imports), spec.install, cpus)
-        live.state.loaded(live.channel.ask(request, self._timeout))
+        live.state.loaded(live.channel.ask(request, self._timeout), resident(live.channel.pid))
 
     def prove(self, live: LiveTrial) -> None:
         """Hold an instance, which is then thrown away, against the reference.
@@ -58,13 +60,14 @@ class Prover:
                 f"{proof.errors[proof.difference]:.1e}, allowed is {allowed:.0e}",
             )
 
-    def rebuild(self, live: LiveTrial, task: Task, start: Parameters | None) -> Path:
-        """Build the instance that is timed. Returns the file of its initial parameters."""
+    def rebuild(self, live: LiveTrial, task: Task, start: Parameters | None) -> None:
+        """Build the instance that is timed."""
         given = live.give_parameters(start) if start is not None else None
+        live.channel.ask(Drop(), self._timeout)
+        live.restart_peak_memory()
         request = Build(task, live.give(self._batches), given)
         answer = live.channel.ask(request, self._timeout)
         live.state.phases["rebuild"] = answer.build_seconds + answer.prepare_seconds
-        return live.save()
 
     def _make(self) -> MakeProof:
         if self._request is None:
@@ -90,11 +93,11 @@ class Prover:
                 live.channel.ask(Prepare(batches), self._timeout)
             live.channel.ask(LoadParameters(start), self._timeout)
             answer = live.channel.ask(TrainEpoch(batches), self._timeout)
-            place = self._folder / f"claim-{asked.label}.npy"
-            claims.append(Claim(live.keep(live.save(), place), answer.nats))
+            shown = Snapshot.of(live.show())
+            claims.append(Claim(shown.written(self._folder / f"claim-{index}.npy"), answer.nats))
         return claims
 
 
-def _copy(file: File, place: Path) -> str:
-    shutil.copyfile(file.path, place)
-    return str(place)
+def _copy(file: File, to: Path) -> str:
+    content = Path(file.path).read_bytes()
+    return place(to, lambda copy: copy.write(content))

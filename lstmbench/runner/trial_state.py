@@ -74,13 +74,15 @@ class TrialState:
     challenge_load: SystemLoad | None = None
     audit: Audit | None = None
 
-    def loaded(self, answer: TrialLoaded) -> None:
+    def loaded(self, answer: TrialLoaded, resident: int | None) -> None:
+        """``resident``: what the system says, where it does."""
         self.phases["import"] = answer.import_seconds
-        self.memory["imported"] = answer.imported_bytes
+        self.memory["imported"] = answer.imported_bytes if resident is None else resident
 
     def finished(self, answer: Finished) -> None:
+        """What the system has said of memory counts more than what the worker says."""
         self.runtime.update(answer.runtime)
-        self.memory.update(answer.memory)
+        self.memory = {**answer.memory, **self.memory}
 
     def proven(self, proof: Proof) -> None:
         self.parity = Parity(

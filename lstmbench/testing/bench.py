@@ -69,7 +69,7 @@ def start_worker(
     launch = Launch(state.log, trial.threads, trial.backend_environment, module)
     channel = LocalExecutor().start(launch)
     try:
-        account = open_account(channel.pid, channel.marker, Family(), trial.label)
+        account = open_account(channel.pid, channel.marker, Family(), trial.label, None)
         yield LiveTrial(state, channel, account, task.model, TIMEOUT)
     finally:
         channel.close()

@@ -26,7 +26,7 @@ def parameter_shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {**shapes, "output_kernel": (hidden, vocabulary), "output_bias": (vocabulary,)}
 
 
-def write_parameters(path: Path | str, parameters: Parameters) -> None:
+def write_parameters(path: Path | str | IO[bytes], parameters: Parameters) -> None:
     """A dtype that NumPy has no name for, such as bfloat16, is written as float32."""
     vector = np.concatenate([np.ravel(array) for _, array in parameters.items()])
     if vector.dtype.kind != "f" or vector.dtype.name not in ("float16", "float32", "float64"):
@@ -48,7 +48,7 @@ def read_parameters(path: Path | str | IO[bytes], model: ModelConfig) -> Paramet
     return Parameters.from_arrays(arrays)
 
 
-def write_batches(path: Path | str, batches: Batches) -> None:
+def write_batches(path: Path | str | IO[bytes], batches: Batches) -> None:
     np.save(path, np.stack([batches.inputs, batches.targets]), allow_pickle=False)
 
 

@@ -136,6 +136,11 @@ class LoadTrial(Request[TrialLoaded], name="load"):
 
 
 @dataclass(frozen=True)
+class Drop(Request[Done], name="drop"):
+    """Let go of the instance, if there is one, whose memory is not counted."""
+
+
+@dataclass(frozen=True)
 class Built(Answer):
     """Seconds of building an instance, its parameters included, and of preparing it."""
 
@@ -299,6 +304,7 @@ class LoadProbe(Request[ProbeLoaded], name="load_probe"):
 #: Every request of a run, in the order of a trial; the probe's own at the end.
 REQUESTS: tuple[type[Request[Any]], ...] = (
     LoadTrial,
+    Drop,
     Build,
     Prepare,
     LoadParameters,

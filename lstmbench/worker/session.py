@@ -26,6 +26,7 @@ from lstmbench.worker.messages import (
     Build,
     Built,
     Done,
+    Drop,
     EpochTrained,
     Evaluate,
     Evaluated,
@@ -78,6 +79,7 @@ class TrialSession(Session):
     def handlers(self) -> Handlers:
         return {
             LoadTrial: self.load,
+            Drop: self.drop,
             Build: self.build,
             Prepare: self.prepare,
             LoadParameters: self.load_parameters,
@@ -112,6 +114,12 @@ class TrialSession(Session):
         seconds = time.perf_counter() - begin
         return TrialLoaded(seconds, resident())
 
+    def drop(self, request: Drop) -> Done:
+        """Free what the instance holds."""
+        self._instance = None
+        gc.collect()
+        return Done()
+
     def build(self, request: Build) -> Built:
         """An instance in place of the one before, whose memory is not counted."""
         factory = self.factory
@@ -119,8 +127,7 @@ class TrialSession(Session):
         start = None
         if request.parameters is not None:
             start = read_parameters(request.parameters, request.task.model)
-        self._instance = None
-        gc.collect()
+        self.drop(Drop())
         peak_name = "peak" if restart_peak() else "peak_with_parity"
         clock = Stopwatch()
         backend = factory(request.task)

@@ -54,11 +54,11 @@ def test_interference_is_a_tenth_of_a_processor_or_a_hundredth_of_the_time(
     assert flags.interference(make_record(system_load=load)) is raised
 
 
-@pytest.mark.parametrize(("stopped", "raised"), [(0, False), (1, True)])
-def test_a_worker_that_was_stopped_may_be_slow(
-    make_record: Make, stopped: int, raised: bool
+@pytest.mark.parametrize(("hindered", "raised"), [(0, False), (1, True)])
+def test_a_worker_that_was_hindered_may_be_slow(
+    make_record: Make, hindered: int, raised: bool
 ) -> None:
-    activity = Activity(seconds=1.0, processor_seconds=0.0, stopped=stopped)
+    activity = Activity(seconds=1.0, processor_seconds=0.0, hindered=hindered)
     assert flags.interference(make_record(activity=activity)) is raised
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from lstmbench.machine import processes
-from lstmbench.machine.processes import Family, ProcessTree, Settings, was_stopped
+from lstmbench.machine.processes import Family, ProcessTree
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 SPIN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
@@ -149,34 +149,6 @@ def test_searching_takes_its_share_of_the_time_at_most(monkeypatch: pytest.Monke
     while time.monotonic() < begin + 1:
         family.search()
     assert len(searches) == 1
-
-
-@linux
-def test_a_process_that_was_stopped_is_seen_once(run: Any) -> None:
-    process = run("print('up', flush=True)\nimport time\nwhile True: time.sleep(0.01)")
-    process.stdout.readline()
-    assert not was_stopped(process.pid)
-    os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(0.05)
-    os.kill(process.pid, signal.SIGCONT)
-    assert eventually(lambda: was_stopped(process.pid))
-    assert not was_stopped(process.pid)
-    process.kill()
-    time.sleep(0.05)
-    assert not was_stopped(process.pid)
-    assert process.wait() == -signal.SIGKILL
-
-
-@linux
-def test_settings_are_those_of_the_process(run: Any) -> None:
-    process = run(
-        "import os\nos.nice(3)\nos.sched_setaffinity(0, {0})\nprint('up', flush=True)\ninput()"
-    )
-    process.stdout.readline()
-    assert Settings.of(process.pid) == Settings(3 + os.nice(0), frozenset({0}))
-    process.kill()
-    process.wait()
-    assert Settings.of(process.pid) is None
 
 
 @linux

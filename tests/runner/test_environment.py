@@ -71,5 +71,12 @@ def test_the_guide_names_every_variable() -> None:
     ]
     named = re.findall(r"`([A-Z_]+)`", " ".join(table))
     known = {*environment.PASSED_ON, *environment.THREADS, *environment.SCRATCH}
-    known |= {*environment.FIXED, "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE"}
+    known |= {
+        *environment.FIXED,
+        environment.MARKER,
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PYTHONUSERBASE",
+        "PYTHONNOUSERSITE",
+    }
     assert sorted(named) == sorted(known)
