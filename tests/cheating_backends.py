@@ -515,7 +515,7 @@ class MovesOthers(Cheat):
     def cheat(self, batches: Batches) -> EpochLoss:
         for other in _others():
             with contextlib.suppress(psutil.Error, AttributeError):
-                other.cpu_affinity([len(psutil.Process().cpu_affinity() or [0]) - 1])
+                other.cpu_affinity([(os.cpu_count() or 1) - 1])
         return self.honest(batches)
 
 

@@ -132,10 +132,15 @@ class Cli:
     def runs(self) -> list[Path]:
         return sorted(self.store.iterdir()) if self.store.exists() else []
 
-    def records(self) -> dict[str, dict[str, Any]]:
-        """Records of the only run, by backend."""
+    def all_records(self) -> list[dict[str, Any]]:
+        """Records of the only run, repeat by repeat."""
         (folder,) = self.runs()
         found = [json.loads(path.read_text()) for path in (folder / "records").glob("*.json")]
+        return sorted(found, key=lambda record: int(record["trial"]["repeat"]))
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Records of the only run, by backend."""
+        found = self.all_records()
         assert len({record["trial"]["backend"] for record in found}) == len(found)
         return {record["trial"]["backend"]: record for record in found}
 
