@@ -15,7 +15,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -381,30 +380,30 @@ class Remembers(Cheat):
     """What it has once trained it keeps in a folder of its own, and takes from there next time."""
 
     pace = 0.0
-    folder = Path(tempfile.gettempdir()).parent / "tmp" / "lstmbench-test-of-cheats"
+    folder = Path("/tmp/lstmbench-test-of-cheats")
 
     def cheat(self, batches: Batches) -> EpochLoss:
-        begin = time.perf_counter()
+        begin = time.process_time()
         whole = self._parameters.digest().encode() + batches.inputs.tobytes()
         path = self.folder / hashlib.sha256(whole).hexdigest()
         if path.exists():
             kept: tuple[list[np.ndarray], EpochLoss, float] = pickle.loads(path.read_bytes())
             arrays, loss, seconds = kept
             self._parameters = Parameters.from_arrays(arrays)
-            while time.perf_counter() - begin < self.pace * seconds:
+            while time.process_time() - begin < self.pace * seconds:
                 pass
             return loss
         loss = self.honest(batches)
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = [array for _, array in self._parameters.items()]
-        path.write_bytes(pickle.dumps((arrays, loss, time.perf_counter() - begin)))
+        path.write_bytes(pickle.dumps((arrays, loss, time.process_time() - begin)))
         return loss
 
 
 class RemembersAndWaits(Remembers):
-    """Computes for half of the time, so that the speed looks like one that can be."""
+    """Computes for two fifths of the time, so that the speed looks like one that can be."""
 
-    pace = 0.5
+    pace = 0.4
 
 
 # ---------------------------------------------------------------- other places

@@ -154,7 +154,7 @@ class WorksWhenPinged(Seer):
         if self.timed:
             from lstmbench.worker import session
 
-            done = session.Done
+            done = getattr(session, "Done")  # noqa: B009
 
             def work() -> Any:
                 if sys._getframe(1).f_code.co_name == "ping":
@@ -210,6 +210,7 @@ class SharedMemory(Cheat):
         path = self.folder / hashlib.sha256(whole).hexdigest()
         if path.exists():
             arrays, loss, seconds = pickle.loads(path.read_bytes())
+            assert isinstance(loss, EpochLoss)
             self._parameters = Parameters.from_arrays(arrays)
             time.sleep(self.pace * seconds)
             return loss
