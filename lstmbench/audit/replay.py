@@ -37,14 +37,26 @@ def train(
     parameters = rounded(start.astype("float64" if dtype == "float64" else "float32"), dtype)
     nats = []
     for batches in epochs:
-        state = reference.zero_state(parameters, batches.inputs.shape[1])
-        total = 0.0
-        for inputs, targets in batches:
-            loss, gradient, state = reference.gradients(parameters, inputs, targets, state)
-            parameters = rounded(_step(parameters, gradient, training, bias_copies), dtype)
-            total += loss
+        parameters, total = train_epoch(parameters, batches, training, bias_copies, dtype)
         nats.append(total)
     return Trained(parameters, tuple(nats))
+
+
+def train_epoch(
+    parameters: Parameters,
+    batches: Batches,
+    training: TrainingConfig,
+    bias_copies: int = 1,
+    dtype: str = "float64",
+) -> tuple[Parameters, float]:
+    """One epoch, as :func:`train`: the parameters after it, and its summed nats."""
+    state = reference.zero_state(parameters, batches.inputs.shape[1])
+    total = 0.0
+    for inputs, targets in batches:
+        loss, gradient, state = reference.gradients(parameters, inputs, targets, state)
+        parameters = rounded(_step(parameters, gradient, training, bias_copies), dtype)
+        total += loss
+    return parameters, total
 
 
 def _step(

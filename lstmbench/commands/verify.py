@@ -4,38 +4,58 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lstmbench.plugin.hookspecs import hookimpl
 
+if TYPE_CHECKING:
+    from lstmbench.verify.findings import Report
+
+
+#: The exit code of what is right as far as it can be made again.
+EXCEPT = 3
+
 
 @click.command(
     help="Check PATH: a published store, a bundle, a run or a store of runs.\n\n"
-    "Every figure of every table is computed again from the raw series, and every "
-    'record is checked against itself. Prints "verified", or each mismatch with its '
-    "file and field; then the exit code is 1."
+    "Every figure of every table is computed again from the raw series, and every record is "
+    'checked against itself and against the others. The last line says what that gives: "verified", '
+    'exit code 0; "verified except ...", exit code 3, where some files cannot be made again here; '
+    '"not verified", exit code 1, after each mismatch with its file and field. Before it stands what '
+    "is not vouched for."
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--replay",
     is_flag=True,
-    help="Also train the first epochs of records with shared initial parameters again, by the "
-    "reference, and compare their losses: seconds to minutes for each distinct start.",
+    help="Also train records with shared initial parameters again, by the reference, and compare "
+    "their losses: up to the last epoch that was audited, or some minutes for each distinct start.",
 )
-def verify(path: Path, replay: bool) -> None:
+@click.option(
+    "--replay-epochs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --replay: at most N epochs of each distinct start.",
+)
+def verify(path: Path, replay: bool, replay_epochs: int | None) -> None:
     from lstmbench.errors import UserError
     from lstmbench.messages import MAX_LINES, describe, one_line, tell
     from lstmbench.plugin import manager
     from lstmbench.plugin.discovery import DISABLE
     from lstmbench.plugin.guard import exits_raise
     from lstmbench.runner.journal import recover
+    from lstmbench.verify.replay import Paths
     from lstmbench.verify.stores import verify as check
 
+    if replay_epochs is not None and not replay:
+        raise UserError("--replay-epochs limits --replay: give both")
     tell(recover([path]))
+    paths = Paths(replay_epochs, lambda line: tell([line])) if replay else None
     try:
         with exits_raise():
-            report = check(path, train_again=replay)
+            report = check(path, paths)
     except SystemExit as error:  # otherwise a plugin would choose the exit code
         raise UserError(
             f"{path} is not verified: code of a plugin tried to end lstmbench ({describe(error)}); "
@@ -44,19 +64,35 @@ def verify(path: Path, replay: bool) -> None:
     if (host := manager.loaded()) is not None:
         for problem in host.problems:
             report.note(problem)
-    for line in report.mismatches[:MAX_LINES]:
+    lines = [
+        *report.mismatches,
+        *(f"cannot be made again: {file}: {why}" for file, why in report.unmade.items()),
+        *(f"note: {line}" for line in report.notes),
+        *(f"not vouched for: {line}" for line in report.unvouched),
+    ]
+    for line in lines[:MAX_LINES]:
         click.echo(one_line(line))
-    if len(report.mismatches) > MAX_LINES:
-        click.echo(f"and {len(report.mismatches) - MAX_LINES} more")
-    for line in report.notes:
-        click.echo(one_line(f"note: {line}"))
-    made = f" and {report.files} files made from them" if report.files else ""
+    if len(lines) > MAX_LINES:
+        click.echo(f"and {len(lines) - MAX_LINES} more")
+    click.echo(_verdict(report))
+    sys.exit(1 if report.mismatches else EXCEPT if report.unmade else 0)
+
+
+def _verdict(report: Report) -> str:
     if report.mismatches:
         count = len(report.mismatches)
-        click.echo(f"not verified: {count} mismatch{'es' * (count > 1)}")
-        sys.exit(1)
-    again = f"; losses of {report.trained_again} records trained again" if replay else ""
-    click.echo(f"verified: {report.records} records{made}{again}")
+        return f"not verified: {count} mismatch{'es' * (count > 1)}"
+    word = "verified"
+    if count := len(report.unmade):
+        them = "files that cannot" if count > 1 else "file that cannot"
+        word = f"verified except {count} {them} be made again here"
+    made = f" and {report.files} files made from them" if report.files else ""
+    parts = [f"{report.records} records{made}"]
+    if report.trained_again:
+        parts.append(f"losses of {report.trained_again} records trained again")
+    if count := report.unaudited.total():
+        parts.append(f"{count} records not audited: made before audits")
+    return f"{word}: {'; '.join(parts)}"
 
 
 @hookimpl

@@ -84,7 +84,10 @@ def _foreign_tables(tables: Sequence[Table], problems: list[str]) -> dict[str, s
     found: dict[str, str] = {}
     for form in formats.of_plugins():
         path = f"tables/all{form.suffix}"
-        if path in found or form.suffix in (".csv", ".json"):
+        if form.suffix in formats.RESERVED:
+            problems.append(f"format {form.name!r} of a plugin: {path} is a name of the host's own")
+            continue
+        if path in found:
             problems.append(f"format {form.name!r} of a plugin: {path} is there already")
             continue
         try:

@@ -25,6 +25,8 @@ FORMATS = {
     "csv": ".csv",
     "json": ".json",
 }
+#: Suffixes of published tables that no plugin's format may have.
+RESERVED = frozenset(FORMATS.values())
 
 
 @hookimpl

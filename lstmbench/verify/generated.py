@@ -14,14 +14,16 @@ from lstmbench.publish.plots import Plot
 from lstmbench.records import canonical
 from lstmbench.records.files import MAX_FILE_BYTES, list_folder, read_regular
 from lstmbench.records.store import MANIFEST, Run
+from lstmbench.report.formats import RESERVED
+from lstmbench.verify import markup
 from lstmbench.verify.differences import differences
 from lstmbench.verify.findings import Report
-from lstmbench.verify.plots import may_be_drawn, unlike
+from lstmbench.verify.plots import LIBRARIES, may_be_drawn, unlike
 
 #: Files beside a store's own that are named; the rest is counted.
 MAX_NAMED = 5
 #: Where a format of a plugin is written.
-_FOREIGN = re.compile(r"tables/all(?!\.(csv|json)$)" + SUFFIX.pattern)
+_FOREIGN = re.compile(rf"tables/all({SUFFIX.pattern})")
 
 
 def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) -> None:
@@ -30,7 +32,7 @@ def check(report: Report, folder: Path, manifest: Manifest, entries: Entries) ->
     report.mismatches += differences(MANIFEST, actual, manifest.to_bytes())
     for path in _links(folder):
         report.wrong(path, "is a symbolic link: what it leads to is no part of the store")
-    foreign = any(_FOREIGN.fullmatch(path) for path in manifest.generated)
+    foreign = any(_is_foreign(path) for path in manifest.generated)
     _files(report, folder, manifest, generate(entries, draw=False, plugins=foreign))
     _others(report, folder)
 
@@ -53,6 +55,9 @@ def _files(report: Report, folder: Path, manifest: Manifest, made: GeneratedFile
     report.mismatches += made.problems
     found = _found(report, folder)
     listed(report, "", manifest.generated, {p: canonical.digest(data) for p, data in found.items()})
+    scripts = [path for path in made.files if path.endswith(".js")]
+    for path in filter(markup.is_markup, sorted(found)):
+        report.wrong(path, *markup.faults(path, found[path], scripts))
     expected = {p: data for p, data in made.files.items() if not _foreign(p, made, manifest)}
     for path in sorted(expected.keys() & found.keys()):
         report.files += 1
@@ -61,11 +66,13 @@ def _files(report: Report, folder: Path, manifest: Manifest, made: GeneratedFile
     for path in sorted((expected.keys() | plots) - manifest.generated.keys()):
         report.wrong(path, "missing: the records give such a file")
     for path in sorted(manifest.generated.keys() - expected.keys() - plots):
-        if _FOREIGN.fullmatch(path):
-            report.note(f"{path} is in the format of a plugin: compared by digest only")
+        if _is_foreign(path):
+            report.unmade[path] = "in the format of a plugin that is not here"
         else:
             report.wrong(path, "the records give no such file")
     here = installed()
+    for library in sorted(here.keys() - manifest.libraries.keys()):
+        report.wrong(MANIFEST, f"libraries.{library}: missing")
     for library, version in manifest.libraries.items():
         if here.get(library) != version:
             report.note(f"made with {library} {version}, here is {here.get(library)}")
@@ -75,17 +82,28 @@ def _files(report: Report, folder: Path, manifest: Manifest, made: GeneratedFile
 def _plots(
     report: Report, manifest: Manifest, plots: Sequence[Plot], found: Mapping[str, bytes]
 ) -> None:
-    """Drawn again where that gives the same, and last, because drawing takes a while."""
+    """Drawn again, and last, because that takes a while.
+
+    What looks alike is right, whichever version drew it; other versions may draw in other ways.
+    """
     if not plots:
         return
-    if not may_be_drawn(manifest.libraries, installed()):
-        report.note("plots depend on the version that drew them: compared by digest only")
-    elif report.mismatches:
+    if report.mismatches:
         report.note("plots were not drawn again, because not all else is right")
-    else:
-        report.files += len(plots)
-        for path in unlike(plots, found):
+        return
+    different = unlike(plots, found)
+    report.files += len(plots)
+    if may_be_drawn(manifest.libraries, installed()):
+        for path in different:
             report.wrong(path, "is not what the records give")
+        return
+    report.files -= len(different)
+    made, here = (
+        ", ".join(f"{name} {versions.get(name)}" for name in LIBRARIES)
+        for versions in (manifest.libraries, installed())
+    )
+    for path in different:
+        report.unmade[path] = f"drawn by {made}; here is {here}"
 
 
 def _others(report: Report, folder: Path) -> None:
@@ -103,6 +121,12 @@ def _others(report: Report, folder: Path) -> None:
 def _foreign(path: str, made: GeneratedFiles, manifest: Manifest) -> bool:
     """Whether only a plugin that is installed here, but was not there, writes the file."""
     return path in made.by_plugins and path not in manifest.generated
+
+
+def _is_foreign(path: str) -> bool:
+    """Whether a plugin's format may be written there: the suffixes of the host's are its own."""
+    found = _FOREIGN.fullmatch(path)
+    return found is not None and found[1] not in RESERVED
 
 
 def _links(folder: Path) -> list[str]:

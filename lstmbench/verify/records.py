@@ -13,13 +13,13 @@ from typing import Any
 import pydantic_core
 
 from lstmbench import __version__
-from lstmbench.analysis import flags, roofline
+from lstmbench.analysis import flags, impossible, roofline
 from lstmbench.backend import parameter_names
 from lstmbench.machine.facts import digest_of
 from lstmbench.protocol import OVERRIDABLE, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
-from lstmbench.records.record import Parity, Record, Status
+from lstmbench.records.record import Flag, Parity, Record, Status
 from lstmbench.verify import audits
 from lstmbench.verify.known import (
     ReferenceData,
@@ -241,7 +241,9 @@ def _flags(record: Record, known: ReferenceData) -> Iterator[Fault]:
         raised = flag.rule(record)
         if raised != (flag.name in record.flags):
             stated = "not stated" if raised else "stated"
-            yield "flags", f"{flag.name} is {stated}, but the record says otherwise"
+            why = impossible.reasons(record) if flag.name == Flag.SUSPECT else []
+            because = f": {'; '.join(why)}" if why else ""
+            yield "flags", f"{flag.name} is {stated}, but the record says otherwise{because}"
 
 
 def _status(record: Record, known: ReferenceData) -> Iterator[Fault]:

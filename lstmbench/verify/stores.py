@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lstmbench import __version__
+from lstmbench.analysis import impossible
 from lstmbench.analysis.precision import given_up
 from lstmbench.errors import UserError
 from lstmbench.plugin import manager
@@ -19,91 +20,101 @@ from lstmbench.records.files import MAX_FILE_BYTES, is_file, read_regular
 from lstmbench.records.parse import Stored, parse
 from lstmbench.records.record import Flag, Record, Status
 from lstmbench.records.store import MANIFEST, PLAN, Run, open_runs
-from lstmbench.verify import audits, generated, replay
-from lstmbench.verify.findings import Report
+from lstmbench.verify import generated
+from lstmbench.verify.findings import ANYHOW, Report
 from lstmbench.verify.known import ReferenceData
 from lstmbench.verify.records import faults
+from lstmbench.verify.replay import NotReplayed, Paths
+from lstmbench.verify.together import Together
 
-#: The file of each trial, by run and name.
-Trials = dict[tuple[str, str], str]
 
-
-def verify(path: Path, *, train_again: bool = False) -> Report:
+def verify(path: Path, paths: Paths | None = None) -> Report:
     """Check whatever ``path`` is. Raises :class:`UserError` if it is nothing that can be.
 
-    ``train_again``: compute the first losses of records that start from shared parameters.
+    With ``paths``, the reference trains the first losses of records with shared parameters again.
     """
-    report = Report(train_again=train_again)
-    known = _known()
+    report = Report()
+    records = _Records(report, paths)
     if is_file(path):
-        trials: Trials = {}
         for stored in read_bundle(path):
-            _twins(report, trials, stored.place, stored)
-            _record(report, known, stored.place, stored)
-        return report
-    runs = open_runs([path])
-    for run in runs:
-        if run.published:
-            _published(report, known, run.folder)
-        else:
-            _run(report, known, run, f"{run.name}/" if len(runs) > 1 else "")
+            records.add(stored.place, stored)
+    else:
+        runs = open_runs([path])
+        for run in runs:
+            if run.published:
+                _published(report, records, run.folder)
+            else:
+                _run(report, records, run, f"{run.name}/" if len(runs) > 1 else "")
+    records.finish()
     return report
 
 
-def _known() -> ReferenceData:
-    protocols = manager.OnDemand(manager.Host.protocols)
-    return ReferenceData(protocols, manager.OnDemand(manager.Host.corpora))
+class _Records:
+    """Checks records one by one, and then against each other."""
 
+    def __init__(self, report: Report, paths: Paths | None) -> None:
+        self.report = report
+        self.paths = paths
+        protocols = manager.OnDemand(manager.Host.protocols)
+        self.known = ReferenceData(protocols, manager.OnDemand(manager.Host.corpora))
+        self.together = Together(report)
 
-def _record(report: Report, known: ReferenceData, file: str, stored: Stored) -> None:
-    report.records += 1
-    for where, what in faults(stored, known):
-        report.wrong(file, f"{where}: {what}")
-    if report.train_again:
-        _train_again(report, known, file, stored.record)
-    _limits(report, known, stored.record)
+    def add(self, file: str, stored: Stored) -> None:
+        self.report.records += 1
+        for where, what in faults(stored, self.known):
+            self.report.wrong(file, f"{where}: {what}")
+        self.together.add(file, stored)
+        if self.paths:
+            self._train_again(self.paths, file, stored.record)
+        self._limits(file, stored)
 
+    def finish(self) -> None:
+        self.together.finish()
+        for line in self.paths.cut if self.paths else ():
+            self.report.note(line)
+        if self.report.records:
+            self.report.unvouch(ANYHOW)
 
-def _train_again(report: Report, known: ReferenceData, file: str, record: Record) -> None:
-    spec = known.specs.get(record.trial.corpus)
-    try:
-        for where, what in replay.faults(record, spec):
-            report.wrong(file, f"{where}: {what}")
-    except replay.NotReplayed as error:
-        report.note(f"losses not trained again: {error}")
-    else:
-        report.trained_again += bool(record.epochs.nats)
+    def _train_again(self, paths: Paths, file: str, record: Record) -> None:
+        spec = self.known.specs.get(record.trial.corpus)
+        try:
+            for where, what in paths.faults(record, spec):
+                self.report.wrong(file, f"{where}: {what}")
+        except NotReplayed as error:
+            self.report.note(f"losses not trained again: {error}")
+        else:
+            self.report.trained_again += bool(record.epochs.nats)
 
-
-def _twins(report: Report, trials: Trials, file: str, stored: Stored) -> None:
-    """A trial leaves one record in a run."""
-    trial = (stored.record.source.run, canonical.trial_name(stored.raw))
-    other = trials.setdefault(trial, file)
-    if other != file:
-        report.wrong(file, f"contradicts {other}: the same trial of the same run")
-
-
-def _limits(report: Report, known: ReferenceData, record: Record) -> None:
-    """Say what a record claims that cannot be checked here."""
-    trial = record.trial
-    why = unclean(record)
-    if why:
-        report.note(f"not for publication: {why}")
-    if trial.protocol.name not in known.protocols:
-        report.note(f"protocol {trial.protocol.name!r} is not known here: not compared with it")
-    if known.text(trial.corpus) is None:
-        report.note(f"corpus {trial.corpus!r} is not known here: digest and tokens not compared")
-    if (version := record.machine.versions.get("lstmbench")) != __version__:
-        report.note(f"measured by lstmbench {version}, this is {__version__}: drift not judged")
-    if record.status == Status.OK and record.audit is None:
-        report.note(
-            f"not vouched for: no audit in schema versions before {audits.FIRST_VERSION}, so that "
-            "losses and times are the backend's word"
-        )
-    elif record.audit is not None and Flag.UNAUDITED in record.flags:
-        report.note(f"not vouched for: {'; '.join(record.audit.left_out) or 'nothing was judged'}")
-    if trial.init != "shared":
-        report.note(f"{trial.init} initial parameters are the framework's: digest not recomputed")
+    def _limits(self, file: str, stored: Stored) -> None:
+        """Say what a record claims that cannot be checked here."""
+        report, record = self.report, stored.record
+        trial, known = record.trial, self.known
+        if why := unclean(record):
+            report.note(f"not for publication: {why}")
+        if record.status == Status.OK:
+            for reason in impossible.reasons(record):
+                report.note(f"suspect: {file}: {reason}")
+        if trial.protocol.name not in known.protocols:
+            report.unvouch(
+                f"protocol {trial.protocol.name!r} is not known here: not compared with it"
+            )
+        if known.text(trial.corpus) is None:
+            report.unvouch(
+                f"corpus {trial.corpus!r} is not known here: digest and tokens not compared"
+            )
+        if (version := record.machine.versions.get("lstmbench")) != __version__:
+            report.unvouch(
+                f"measured by lstmbench {version}, this is {__version__}: drift not judged"
+            )
+        if record.status == Status.OK and record.audit is None:
+            report.unaudited[stored.raw["schema_version"]] += 1
+        elif record.audit is not None and Flag.UNAUDITED in record.flags:
+            what = "; ".join(record.audit.left_out) or "nothing was judged"
+            report.unvouch(f"losses and times of {file}, which were not audited: {what}")
+        if trial.init != "shared":
+            report.unvouch(
+                f"{trial.init} initial parameters are the framework's: digest not recomputed"
+            )
 
 
 def _read(report: Report, folder: Path, prefix: str) -> dict[str, Stored]:
@@ -125,17 +136,17 @@ def _read(report: Report, folder: Path, prefix: str) -> dict[str, Stored]:
     return found
 
 
-def _run(report: Report, known: ReferenceData, run: Run, prefix: str) -> None:
+def _run(report: Report, records: _Records, run: Run, prefix: str) -> None:
     """A run's own folder: names, and that no record of the plan is missing."""
-    records = _read(report, run.folder, prefix)
-    for name, stored in records.items():
+    found = _read(report, run.folder, prefix)
+    for name, stored in found.items():
         file = f"{prefix}records/{name}"
         if name != f"{canonical.trial_name(stored.raw)}.json":
             report.wrong(file, f"its name is not its trial's, {canonical.trial_name(stored.raw)}")
-        _record(report, known, file, stored)
+        records.add(file, stored)
     try:
         plan = json.loads(read_regular(run.folder / PLAN, MAX_FILE_BYTES))
-        missing = _missing(plan, {name: stored.record for name, stored in records.items()})
+        missing = _missing(plan, {name: stored.record for name, stored in found.items()})
     except (OSError, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
         report.wrong(f"{prefix}{PLAN}", f"is damaged: {error}")
     else:
@@ -176,18 +187,15 @@ def _row(trial: Mapping[str, Any]) -> str:
     return json.dumps(own, sort_keys=True)
 
 
-def _published(report: Report, known: ReferenceData, folder: Path) -> None:
-    records = _read(report, folder, "")
-    trials: Trials = {}
-    for name, stored in records.items():
+def _published(report: Report, records: _Records, folder: Path) -> None:
+    found = _read(report, folder, "")
+    for name, stored in found.items():
         file = f"records/{name}"
         if not canonical.is_named_by(name, stored.content):
             report.wrong(file, f"its content has the digest {canonical.digest(stored.content)}")
         elif not canonical.is_canonical(stored.raw, stored.content, name):
             report.wrong(file, "is not written as records are published")
-        _twins(report, trials, file, stored)
-        _record(report, known, file, stored)
-    _unrecorded(report, (stored.record for stored in records.values()), trials)
+        records.add(file, stored)
     try:
         manifest = Manifest.parse(MANIFEST, read_regular(folder / MANIFEST, MAX_FILE_BYTES))
     except UserError as error:
@@ -196,7 +204,7 @@ def _published(report: Report, known: ReferenceData, folder: Path) -> None:
     except OSError as error:
         report.wrong(MANIFEST, error.strerror or str(error))
         return
-    digests = {name: canonical.digest(stored.content) for name, stored in records.items()}
+    digests = {name: canonical.digest(stored.content) for name, stored in found.items()}
     generated.listed(report, "records/", manifest.records, digests)
     if manifest.lstmbench != __version__:
         report.wrong(
@@ -205,19 +213,5 @@ def _published(report: Report, known: ReferenceData, folder: Path) -> None:
             "made again by that version",
         )
         return
-    entries = {name: Entry(s.content, s.record, s.place) for name, s in records.items()}
+    entries = {name: Entry(s.content, s.record, s.place) for name, s in found.items()}
     generated.check(report, folder, manifest, entries)
-
-
-def _unrecorded(
-    report: Report, records: Iterable[Record], here: Collection[tuple[str, str]]
-) -> None:
-    """Note groups that are not here as a whole: records may have been left out on purpose."""
-    missing = {
-        (record.source.run, name)
-        for record in records
-        for name in record.interleaved_with
-        if (record.source.run, name) not in here
-    }
-    if missing:
-        report.note(f"{len(missing)} trials that were interleaved with these left no record here")

@@ -1,0 +1,72 @@
+"""Records against each other: those of one run, and of one group, have much in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lstmbench.records import canonical
+from lstmbench.records.parse import Stored
+from lstmbench.records.record import Record, Status
+from lstmbench.verify.findings import Report
+
+
+class Together:
+    """The records that were looked at so far, by run."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self._records: dict[tuple[str, str], tuple[str, Record]] = {}
+        self._runs: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def add(self, file: str, stored: Stored) -> None:
+        """A trial leaves one record in a run, and all of a run name the same origin."""
+        record = stored.record
+        run, name = record.source.run, canonical.trial_name(stored.raw)
+        other, _ = self._records.setdefault((run, name), (file, record))
+        if other != file:
+            self.report.wrong(file, f"contradicts {other}: the same trial of the same run")
+        origin = {
+            "source": record.source.model_dump(mode="json"),
+            "machine": record.machine.model_dump(mode="json"),
+        }
+        first, expected = self._runs.setdefault(run, (file, origin))
+        for field in _unlike(origin, expected):
+            self.report.wrong(file, f"{field}: not that of {first}, which is of the same run")
+
+    def finish(self) -> None:
+        """Trials that were interleaved name each other; those that left no record are told."""
+        named = {
+            (run, companion)
+            for (run, _), (_, record) in self._records.items()
+            for companion in record.interleaved_with
+        }
+        missing = named - self._records.keys()
+        for file, names in self._unnamed():
+            self.report.wrong(file, f"interleaved_with: does not name {names}, of the same group")
+        if missing:
+            self.report.unvouch(
+                f"{len(missing)} trials that were interleaved with these left no record here"
+            )
+
+    def _unnamed(self) -> Iterator[tuple[str, str]]:
+        """Files of trials with the first of their group that they do not name."""
+        groups: dict[tuple[str, str], list[tuple[str, str, Record]]] = {}
+        for (run, name), (file, record) in self._records.items():
+            if record.source.interleaved and record.status == Status.OK:
+                key = (run, record.trial.group_key())
+                groups.setdefault(key, []).append((name, file, record))
+        for group in groups.values():
+            for name, file, record in group:
+                names = set(record.interleaved_with)
+                left = [other for other, _, _ in group if other != name and other not in names]
+                if left:
+                    yield file, left[0]
+
+
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """The fields, one level down, in which two origins differ."""
+    for part, fields in one.items():
+        for name, value in fields.items():
+            if value != other[part][name]:
+                yield f"{part}.{name}"
