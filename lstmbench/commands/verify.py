@@ -21,10 +21,10 @@ EXCEPT = 3
 @click.command(
     help="Check PATH: a published store, a bundle, a run or a store of runs.\n\n"
     "Every figure of every table is computed again from the raw series, and every record is "
-    'checked against itself and against the others. The last line says what that gives: "verified", '
-    'exit code 0; "verified except ...", exit code 3, where some files cannot be made again here; '
-    '"not verified", exit code 1, after each mismatch with its file and field. Before it stands what '
-    "is not vouched for."
+    "checked against itself and against the others. The last line says what that gives: "
+    '"verified", exit code 0; "verified except ...", exit code 3, where some files cannot be made '
+    'again here; "not verified", exit code 1, after each mismatch with its file and field. Before '
+    "it stands what is not vouched for."
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
