@@ -69,7 +69,7 @@ def _losses(record: Record) -> Iterator[str]:
 
 def _peak(record: Record) -> Iterator[str]:
     share = roofline.peak_share(record)
-    most = MAX_PEAK_SHARE_BUSY if _is_busy(record.system_load) else MAX_PEAK_SHARE
+    most = MAX_PEAK_SHARE_BUSY if is_busy(record.system_load) else MAX_PEAK_SHARE
     if share is not None and share > most:
         yield f"trains at {share:.0%} of the fastest matmul"
 
@@ -121,7 +121,7 @@ def _clocks(record: Record) -> Iterator[str]:
 def _processors(record: Record) -> Iterator[str]:
     epochs, threads = record.epochs, record.trial.threads
     spent, seconds = sum(epochs.processor_seconds), sum(epochs.host_seconds)
-    if spent > PROCESSORS_PER_THREAD * threads * seconds + PROCESSOR_SECONDS:
+    if seconds and spent > PROCESSORS_PER_THREAD * threads * seconds + PROCESSOR_SECONDS:
         yield f"computed on {spent / seconds:.2g} processors, with --threads {threads}"
 
 
@@ -131,7 +131,7 @@ def _work(record: Record) -> Iterator[str]:
     spent = sum(epochs.processor_seconds)
     if peak is None or not spent or record.trial.device_kind != "cpu":
         return
-    if _is_busy(record.system_load):
+    if is_busy(record.system_load):
         return  # matmuls waited too
     rate = sum(epochs.tokens) * roofline.record_cost(record).operations / spent
     share = rate * record.trial.threads / peak
@@ -153,7 +153,7 @@ def _challenge(record: Record) -> Iterator[str]:
     """Processor seconds hardly depend on what others do, seconds do."""
     load = record.challenge.load if record.challenge else None
     for reason, by_clock in _slower(record):
-        if not by_clock or not _is_busy(load):
+        if not by_clock or not is_busy(load):
             yield reason
 
 
@@ -162,7 +162,7 @@ def slower_than_claimed(record: Record) -> Iterator[str]:
     return (reason for reason, _ in _slower(record))
 
 
-def _is_busy(load: SystemLoad | None) -> bool:
+def is_busy(load: SystemLoad | None) -> bool:
     """Whether others took so much of the machine that durations tell little.
 
     So it is where nothing is known of others.

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from lstmbench.analysis import flags, impossible, observations
+from lstmbench.analysis import flags, impossible, observations, repeats
 from lstmbench.analysis.intervals import Interval
 from lstmbench.analysis.metrics import METRICS, TOKENS_PER_SECOND, Metric
 from lstmbench.errors import UserError
@@ -44,14 +44,11 @@ class Row:
         """``backend:mode``."""
         return self.first.trial.label
 
-    @property
-    def flags(self) -> list[Flag]:
-        """Flags of any record, sorted; ``suspect`` even where the record does not say so."""
-        return self._flags
-
     @cached_property
-    def _flags(self) -> list[Flag]:
-        return sorted({flag for record in self.records for flag in flags.effective(record)})
+    def flags(self) -> list[Flag]:
+        """Flags of any record, and of all together, sorted; ``suspect`` even where none says so."""
+        found = {flag for record in self.records for flag in flags.effective(record)}
+        return sorted(found | {Flag.SUSPECT} if repeats.reasons(self.records) else found)
 
     @property
     def disqualified(self) -> bool:
@@ -60,9 +57,10 @@ class Row:
 
     @cached_property
     def suspicions(self) -> list[str]:
-        """What cannot be true in one of the ``ok`` records: the first few sentences."""
-        found = (reason for record in self.ok_records for reason in impossible.reasons(record))
-        return list(islice(dict.fromkeys(found), MAX_SUSPICIONS))
+        """What cannot be true in its ``ok`` records, or of them together: a few sentences."""
+        own = [reason for record in self.ok_records for reason in impossible.reasons(record)]
+        found = dict.fromkeys([*own, *repeats.reasons(self.records)])
+        return list(islice(found, MAX_SUSPICIONS))
 
     @property
     def status(self) -> str:
