@@ -44,7 +44,8 @@ SHARE = 0.06
 FREE_SECONDS = 0.3
 #: Seconds that one question may take the reference; beyond it is left out.
 MAX_SECONDS = 120.0
-#: Operations per second that the reference reaches at least, in float64 on one core.
+#: Operations per second that the reference reaches in float64 on one core, until it has shown what
+#: it reaches.
 OPERATIONS_PER_SECOND = 1e10
 
 
@@ -105,7 +106,8 @@ class Auditor:
 class Question(NamedTuple):
     """What is asked of the auditor about which epochs.
 
-    ``seconds`` are the reference's, roughly; what is not ``needed`` is asked while it costs little.
+    ``seconds`` are the reference's, as a guess; what is not ``needed`` is asked while it costs
+    little.
     """
 
     what: Literal["segment", "challenge", "evaluation", "text"]
@@ -139,13 +141,15 @@ class GroupAudit:
         self._corpus, self._offsets = corpus, offsets
         self._auditor, self._folder = auditor, folder
         self._began = time.monotonic()
-        self._spent = 0.0
+        self._spent, self._pace = 0.0, 1.0
+        self._judged = self._trials = 0
         self._evidence: dict[str, Evidence] = {}
         self._challenge: tuple[object, tuple[Parameters, Batches]] | None = None
 
     def draw(self, trials: Sequence[Trial]) -> None:
         """Decide what will be audited, now that every worker is ready."""
         self.nonce = secrets.token_hex(16)
+        self._trials = len(trials)
         for trial in trials:
             drawn = segments(self.nonce, trial.name, trial.protocol.epochs)
             self._evidence[trial.name].segments = drawn
@@ -199,42 +203,57 @@ class GroupAudit:
         left_out: list[str] = []
         copies = 1
         difference = None
-        for question in self._questions(state):
-            if question.seconds > MAX_SECONDS:
-                why = f"the reference would take {question.seconds:.0f} s"
-                left_out.append(f"{question.name}: {why}")
-                continue
-            if not question.needed and not self._affordable(question.seconds):
-                continue
-            begin = time.monotonic()
-            try:
-                answer = self._auditor.ask(question.request)
-            except AuditorLost as lost:
-                left_out.append(f"{question.name}: the auditor was lost: {lost}")
-                break
-            self._spent += time.monotonic() - begin
-            part = AuditPart(
-                what=question.what,
-                first=question.first,
-                last=question.last,
-                errors=answer.errors,
-                allowed=answer.allowed,
-            )
-            parts.append(part)
-            copies = max(copies, answer.bias_copies)
-            if difference := _difference(question.name, part):
-                break
+        self._judged += 1
+        try:
+            for question in self._questions(state):
+                if why := self._too_dear(question):
+                    left_out.append(f"{question.name}: {why}")
+                    continue
+                answer = self._answer(question)
+                part = AuditPart(
+                    what=question.what,
+                    first=question.first,
+                    last=question.last,
+                    errors=answer.errors,
+                    allowed=answer.allowed,
+                )
+                parts.append(part)
+                copies = max(copies, answer.bias_copies)
+                if difference := _difference(question.name, part):
+                    break
+        except AuditorLost as lost:
+            left_out.append(f"what was to follow: the auditor was lost: {lost}")
+        except OSError as error:
+            left_out.append(f"what was to follow: {error}")
         state.audit = Audit(nonce=self.nonce, bias_copies=copies, parts=parts, left_out=left_out)
         del self._evidence[trial.name]
         return difference
 
+    def _answer(self, question: Question) -> Audited:
+        begin = time.monotonic()
+        answer = self._auditor.ask(question.request)
+        seconds = time.monotonic() - begin
+        self._spent += seconds
+        if question.what == "challenge" and question.seconds:  # one that is never remembered
+            self._pace = seconds / question.seconds
+        return answer
+
+    def _too_dear(self, question: Question) -> str | None:
+        """Why a question is not asked: what the reference needs is known from the challenge."""
+        seconds = question.seconds * self._pace
+        if seconds > MAX_SECONDS:
+            return f"the reference would take {seconds:.0f} s"
+        if question.needed or seconds <= FREE_SECONDS:
+            return None
+        elapsed = time.monotonic() - self._began
+        own = SHARE * elapsed * self._judged / max(1, self._trials)
+        if self._spent + seconds <= own:
+            return None
+        return f"audits would take more than {SHARE:.0%} of the time"
+
     def interrupted(self, state: TrialState) -> None:
         """The run was interrupted before this trial's audit."""
         state.audit = Audit(nonce=self.nonce, left_out=["everything: the run was interrupted"])
-
-    def _affordable(self, seconds: float) -> bool:
-        elapsed = time.monotonic() - self._began
-        return seconds <= FREE_SECONDS or self._spent + seconds <= SHARE * elapsed
 
     def _questions(self, state: TrialState) -> Iterator[Question]:
         """The cheap and the telling ones first."""
