@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -412,13 +413,14 @@ class RemembersAndWaits(Remembers):
 class AllCores(Cheat):
     """Leaves the processors that it was given and lets helpers share the work."""
 
+    _pool: ThreadPoolExecutor | None = None
+
     def cheat(self, batches: Batches) -> EpochLoss:
-        threads = [threading.Thread(target=self._help, args=(batches,)) for _ in range(3)]
-        for thread in threads:
-            thread.start()
+        self._pool = self._pool or ThreadPoolExecutor(2)
+        helping = [self._pool.submit(self._help, batches) for _ in range(2)]
         loss = self.honest(batches)
-        for thread in threads:
-            thread.join()
+        for each in helping:
+            each.result()
         return loss
 
     def _help(self, batches: Batches) -> None:

@@ -40,7 +40,7 @@ ALONE = {
     "StopsOthers": "stopped",
     "TakesAProcessor": "more processors",
     "HelperElsewhere": "more processors",
-    "AllCores": "processors",
+    "AllCores": "more processors",
     "KillsTheAuditor": "",
     "KillsTheAuditorQuietly": "",
     "Deferred": "",

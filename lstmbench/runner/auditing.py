@@ -204,10 +204,12 @@ class GroupAudit:
         copies = 1
         difference = None
         self._judged += 1
+        name = "everything"
         try:
             for question in self._questions(state):
+                name = question.name
                 if why := self._too_dear(question):
-                    left_out.append(f"{question.name}: {why}")
+                    left_out.append(f"{name}: {why}")
                     continue
                 answer = self._answer(question)
                 part = AuditPart(
@@ -219,12 +221,12 @@ class GroupAudit:
                 )
                 parts.append(part)
                 copies = max(copies, answer.bias_copies)
-                if difference := _difference(question.name, part):
+                if difference := _difference(name, part):
                     break
         except AuditorLost as lost:
-            left_out.append(f"what was to follow: the auditor was lost: {lost}")
+            left_out.append(f"{name}: the auditor was lost: {lost}")
         except OSError as error:
-            left_out.append(f"what was to follow: {error}")
+            left_out.append(f"{name}: {error}")
         state.audit = Audit(nonce=self.nonce, bias_copies=copies, parts=parts, left_out=left_out)
         del self._evidence[trial.name]
         return difference

@@ -144,7 +144,7 @@ class FakeChannel:
                 if given is None:
                     native = reference.draw_parameters(task.model, 99)
                     with self.parameters.open("wb") as file:
-                        write_parameters(file, native)  # type: ignore[arg-type]
+                        write_parameters(file, native)
                 else:
                     shutil.copyfile(given, self.parameters)
                 return messages.Built(build_seconds=1.0, prepare_seconds=2.0)
@@ -155,7 +155,7 @@ class FakeChannel:
                 assert self.parameters is not None
                 shutil.copyfile(self.parameters, path)
                 return messages.Done()
-            case messages.Ping():
+            case messages.Ping() | messages.Drop():
                 return messages.Done()
             case messages.TrainEpoch(path):
                 batches = read_batches(path)
@@ -869,7 +869,7 @@ class FakeDelta:
         type(self).number += 1
         self.own = self.number
 
-    def so_far(self) -> Load:
+    def so_far(self, least: float = 1.0) -> Load:
         return Load(others=float(self.own), stolen=0.0)
 
 

@@ -30,12 +30,17 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert take(path, 100).getvalue() == b"new"
 
 
+def _empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
 ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda path: None, "cannot be read"),
     "a link": (lambda path: path.symlink_to("/dev/zero"), "cannot be read"),
     "a pipe": (os.mkfifo, "no file"),
     "a folder": (Path.mkdir, "a"),
-    "a terabyte": (lambda path: (path.touch(), os.truncate(path, 2**40)), "1,099,511,627,776"),
+    "a terabyte": (lambda path: os.truncate(_empty(path), 2**40), "1,099,511,627,776"),
 }
 
 
