@@ -74,11 +74,11 @@ def verify(path: Path, replay: bool, replay_epochs: int | None) -> None:
         click.echo(one_line(line))
     if len(lines) > MAX_LINES:
         click.echo(f"and {len(lines) - MAX_LINES} more")
-    click.echo(_verdict(report))
+    click.echo(_verdict(report, replay))
     sys.exit(1 if report.mismatches else EXCEPT if report.unmade else 0)
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Report, replay: bool) -> str:
     if report.mismatches:
         count = len(report.mismatches)
         return f"not verified: {count} mismatch{'es' * (count > 1)}"
@@ -88,7 +88,7 @@ def _verdict(report: Report) -> str:
         word = f"verified except {count} {them} be made again here"
     made = f" and {report.files} files made from them" if report.files else ""
     parts = [f"{report.records} records{made}"]
-    if report.trained_again:
+    if replay:
         parts.append(f"losses of {report.trained_again} records trained again")
     if count := report.unaudited.total():
         parts.append(f"{count} records not audited: made before audits")

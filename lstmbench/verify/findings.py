@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 #: What no file can tell.
 ANYHOW = (
-    "when, on which machine and with which code these records were made, and which were left out, "
-    "is the word of whoever made them"
+    "that this was measured: times, machine, code, and which records were left out, are the word "
+    "of whoever made them"
 )
+#: What replaying can.
+LOSSES = "losses and audits, which are their word, too: --replay trains again"
 
 
 @dataclass

@@ -21,7 +21,7 @@ from lstmbench.records.parse import Stored, parse
 from lstmbench.records.record import Flag, Record, Status
 from lstmbench.records.store import MANIFEST, PLAN, Run, open_runs
 from lstmbench.verify import generated
-from lstmbench.verify.findings import ANYHOW, Report
+from lstmbench.verify.findings import ANYHOW, LOSSES, Report
 from lstmbench.verify.known import ReferenceData
 from lstmbench.verify.records import faults
 from lstmbench.verify.replay import NotReplayed, Paths
@@ -74,6 +74,8 @@ class _Records:
             self.report.note(line)
         if self.report.records:
             self.report.unvouch(ANYHOW)
+            if self.paths is None:
+                self.report.unvouch(LOSSES)
 
     def _train_again(self, paths: Paths, file: str, record: Record) -> None:
         spec = self.known.specs.get(record.trial.corpus)
@@ -81,7 +83,7 @@ class _Records:
             for where, what in paths.faults(record, spec):
                 self.report.wrong(file, f"{where}: {what}")
         except NotReplayed as error:
-            self.report.note(f"losses not trained again: {error}")
+            self.report.unvouch(f"losses, which were not trained again: {error}")
         else:
             self.report.trained_again += bool(record.epochs.nats)
 

@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 
 from lstmbench import reference
-from lstmbench.audit.replay import Trained, train
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora import corpus
 from lstmbench.protocol import D2L
-from lstmbench.records.record import Epochs, Record
+from lstmbench.records.record import Audit, AuditPart, Epochs, Record
 from lstmbench.verify import replay
+from lstmbench.verify.replay import Paths
 
-SMALL = D2L.override({"epochs": 4, "hidden_size": 8, "batch_size": 16, "steps": 20})
+SMALL = D2L.override({"epochs": 6, "hidden_size": 8, "batch_size": 16, "steps": 20})
 TEXT = corpus.resolve(corpus.BUNDLED)
+
+
+def audited(last: int) -> Audit:
+    """Of a run whose last segment was a single epoch."""
+    part = AuditPart(what="segment", first=last, last=last, errors={}, allowed={})
+    return Audit(nonce="0" * 32, parts=[part])
 
 
 @pytest.fixture
@@ -31,13 +37,14 @@ def record(make_record: Callable[..., Any]) -> Callable[..., Record]:
             parameters, loss = reference.train_epoch(parameters, batches, SMALL.training)
             nats.append(loss.nats)
         nats[epoch] *= factor
-        epochs = Epochs(seconds=[0.1, 0.2, 0.3, 0.4], nats=nats, tokens=[batches.tokens] * 4)
+        count = len(nats)
+        seconds = [0.1 + 0.01 * index for index in range(count)]
         fields: dict[str, Any] = {
             "protocol": SMALL,
             "corpus": "bundled",
             "corpus_digest": TEXT.digest,
             "vocabulary_size": len(TEXT.vocabulary),
-            "epochs": epochs,
+            "epochs": Epochs(seconds=seconds, nats=nats, tokens=[batches.tokens] * count),
         }
         made: Record = make_record(**{**fields, **changes})
         return made
@@ -45,20 +52,51 @@ def record(make_record: Callable[..., Any]) -> Callable[..., Record]:
     return make
 
 
-def test_honest_losses_are_what_training_gives(record: Callable[..., Record]) -> None:
-    assert list(replay.faults(record(), corpus.BUNDLED)) == []
+def faults(record: Record, spec: Any = corpus.BUNDLED) -> list[tuple[str, str]]:
+    return list(Paths().faults(record, spec))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_honest_losses_are_what_training_gives(record: Callable[..., Record], dtype: str) -> None:
+    """They are float32's: exact enough for bfloat16, and not for float64."""
+    found = faults(record(audit=audited(6), dtype=dtype))
+    assert bool(found) == (dtype == "float64")
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.9999, 1.0001])
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_a_made_up_loss_is_named(record: Callable[..., Record], factor: float, epoch: int) -> None:
-    ((field, what),) = replay.faults(record(factor, epoch), corpus.BUNDLED)
+    ((field, what),) = faults(record(factor, epoch))
     assert field == f"epochs.nats.{epoch}"
     assert "the reference trains to" in what
 
 
+def test_epochs_are_trained_up_to_the_last_one_that_was_audited(
+    record: Callable[..., Record],
+) -> None:
+    assert faults(record(0.99, 5, audit=audited(5))) == []
+    ((field, _),) = faults(record(0.99, 5, audit=audited(6)))
+    assert field == "epochs.nats.5"
+
+
 def test_another_seed_is_another_training(record: Callable[..., Record]) -> None:
-    assert list(replay.faults(record(seed=1), corpus.BUNDLED))
+    ((_, what),) = faults(record(seed=1))
+    assert what.endswith(" more epochs)")
+
+
+def test_a_limit_is_kept_and_said(record: Callable[..., Record]) -> None:
+    paths = Paths(max_epochs=2)
+    assert list(paths.faults(record(0.5, 2), corpus.BUNDLED)) == []
+    (line,) = paths.cut
+    assert line.startswith("losses from epoch 3 on (bundled, hidden size 8, seed 0, float32)")
+
+
+def test_where_rounding_hides_mistakes_nothing_is_said(record: Callable[..., Record]) -> None:
+    """At an extreme rate two correct trainings part."""
+    wild = SMALL.override({"learning_rate": 1e3})
+    paths = Paths()
+    assert list(paths.faults(record(0.5, protocol=wild, audit=audited(6)), corpus.BUNDLED)) != []
+    assert any("rounding" in line for line in paths.cut)
 
 
 @pytest.mark.parametrize(
@@ -74,21 +112,32 @@ def test_what_cannot_be_trained_again_is_said(
     record: Callable[..., Record], changes: dict[str, Any], spec: Any, words: str
 ) -> None:
     with pytest.raises(replay.NotReplayed, match=words):
-        list(replay.faults(record(**changes), spec))
+        faults(record(**changes), spec)
 
 
 def test_records_that_start_alike_share_one_training(
     record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replay._train.cache_clear()
-    calls = []
+    count = 0
+    train_epoch = replay.train_epoch
 
-    def counted(*arguments: Any, dtype: str) -> Trained:
-        start, epochs, training = arguments
-        calls.append(dtype)
-        return train(start, epochs, training, dtype=dtype)
+    def counted(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        return train_epoch(*arguments)
 
-    monkeypatch.setattr(replay, "train", counted)
-    for backend in ("a", "b", "c"):
-        assert list(replay.faults(record(backend=backend), corpus.BUNDLED)) == []
-    assert calls == ["float64", "float32"]
+    monkeypatch.setattr(replay, "train_epoch", counted)
+    paths = Paths()
+    for last in (4, 6, 5):
+        assert list(paths.faults(record(audit=audited(last)), corpus.BUNDLED)) == []
+    assert count == 2 * 6  # in two dtypes
+
+
+def test_what_is_trained_is_told(
+    record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "SECONDS", 0.0)
+    lines: list[str] = []
+    list(Paths(tell=lines.append).faults(record(), corpus.BUNDLED))
+    start = "training again: bundled, hidden size 8, seed 0, float32"
+    assert lines == [f"{start}: epoch {n} of 3" for n in (1, 2, 3)]
