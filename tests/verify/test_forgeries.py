@@ -219,6 +219,14 @@ def dirty_plugin(raw: Raw) -> None:
     raw["source"]["plugins"][0] |= {"dirty": True, "commit": None}
 
 
+def then(*steps: Callable[[Store], object]) -> Callable[[Store], None]:
+    def forge(store: Store) -> None:
+        for step in steps:
+            step(store)
+
+    return forge
+
+
 TIMES = ("epochs.seconds", "epochs.host_seconds")
 ALL_TIMES = (*TIMES, "epochs.processor_seconds", "challenge.seconds", "challenge.processor_seconds")
 #: What is forged, and what the line about it says.
@@ -240,10 +248,8 @@ FOUND: dict[str, tuple[Callable[[Store], object], str]] = {
         "tables/all.svg: holds an element <script>",
     ),
     "another cell": (
-        lambda s: s.put(
-            "tables/all.csv", (s.folder / "tables/all.csv").read_bytes() + b'"numpy"\n'
-        ),
-        "tables/all.csv: row 4",
+        lambda s: s.put("tables/all.csv", b'"numpy"\n'),
+        "tables/all.csv: row 1",
     ),
     "another script": (
         lambda s: s.put("site/static/site.js", b"alert(1)"),
@@ -300,11 +306,14 @@ FOUND: dict[str, tuple[Callable[[Store], object], str]] = {
 }
 DRAWN: dict[str, tuple[Callable[[Store], object], str]] = {
     "a script in a plot, by another Matplotlib": (
-        lambda s: (s.draw(lambda t: t.replace("</svg>", "<script/></svg>")), s.drawn_by("1.0")),
+        then(
+            lambda s: s.draw(lambda t: t.replace("</svg>", "<script/></svg>")),
+            lambda s: s.drawn_by("1.0"),
+        ),
         "holds an element <script>",
     ),
     "another curve, by no Matplotlib at all": (
-        lambda s: (s.draw(lambda t: re.sub(r"\nL ", "\nL 1", t)), s.drawn_by(None)),
+        then(lambda s: s.draw(lambda t: re.sub(r"\nL ", "\nL 1", t)), lambda s: s.drawn_by(None)),
         "store.json: libraries.matplotlib: missing",
     ),
 }
@@ -316,7 +325,7 @@ UNMADE: dict[str, tuple[Callable[[Store], object], str]] = {
 }
 DRAWN_UNMADE: dict[str, tuple[Callable[[Store], object], str]] = {
     "another curve, by another Matplotlib": (
-        lambda s: (s.draw(lambda t: re.sub(r"\nL ", "\nL 1", t)), s.drawn_by("1.0")),
+        then(lambda s: s.draw(lambda t: re.sub(r"\nL ", "\nL 1", t)), lambda s: s.drawn_by("1.0")),
         "drawn by matplotlib 1.0",
     ),
 }
@@ -338,7 +347,7 @@ UNVOUCHED: dict[str, tuple[Callable[[Store], object], str]] = {
         "1 trials that were interleaved with these left no record here",
     ),
     "a competitor left out and forgotten": (
-        lambda s: (s.remove("twin"), s.change(field("interleaved_with", []))),
+        then(lambda s: s.remove("twin"), lambda s: s.change(field("interleaved_with", []))),
         "which records were left out",
     ),
 }

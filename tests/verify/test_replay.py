@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lstmbench import reference
+from lstmbench.audit.replay import train_epoch
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora import corpus
 from lstmbench.protocol import D2L
@@ -119,7 +120,6 @@ def test_records_that_start_alike_share_one_training(
     record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 0
-    train_epoch = replay.train_epoch
 
     def counted(*arguments: Any) -> Any:
         nonlocal count
