@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from lstmbench.commands.options import published_option, relative_option
 from lstmbench.errors import UserError
 from lstmbench.messages import tell
 from lstmbench.plugin.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from lstmbench.publish.signing import Service
 
 
 @click.command(
@@ -31,6 +34,11 @@ from lstmbench.plugin.hookspecs import hookimpl
     "--bundle",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the records as one zip file, for others to publish or verify.",
+)
+@click.option(
+    "--sign",
+    is_flag=True,
+    help="With --bundle: sign it as yourself with Sigstore, beside it as .sigstore.json.",
 )
 @click.option(
     "--into",
@@ -67,7 +75,7 @@ from lstmbench.plugin.hookspecs import hookimpl
 @relative_option
 @published_option
 def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
-    from lstmbench.publish import block
+    from lstmbench.publish import block, signing
     from lstmbench.records import filters
     from lstmbench.records.store import check_readable
     from lstmbench.runner.journal import recover
@@ -80,6 +88,9 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
         raise UserError("--only chooses what --into and --summary show; a store takes whole runs")
     if options["published"] and not (into or summary):
         raise UserError("--published adds to what --into and --summary show; name one of them")
+    if options["sign"] and not bundle:
+        raise UserError("--sign signs a bundle: name one with --bundle")
+    signer = signing.service() if options["sign"] else None
     check_readable(runs)
     tell(recover(runs))
     page = block.Page(into, options["block"]) if into else None
@@ -89,7 +100,8 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
         lines |= dict.fromkeys(_store(runs, to, options["allow_dirty"]))
         shown = [to]
     if bundle:
-        lines |= dict.fromkeys(_bundle(shown, bundle, options["allow_dirty"] or to is not None))
+        allow = options["allow_dirty"] or to is not None
+        lines |= dict.fromkeys(_bundle(shown, bundle, allow, signer))
     if page or summary:
         view = block.TableView(
             wanted, options["table"] == "best", options["relative_to"], options["published"]
@@ -118,7 +130,10 @@ def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
     return [*empty, *outcome.damaged, *outcome.problems]
 
 
-def _bundle(paths: Sequence[Path], bundle: Path, allow_dirty: bool) -> list[str]:
+def _bundle(
+    paths: Sequence[Path], bundle: Path, allow_dirty: bool, signer: Service | None
+) -> list[str]:
+    from lstmbench.publish import signing
     from lstmbench.publish.gather import check_clean, gather
     from lstmbench.records.bundle import make_bundle
     from lstmbench.records.store import write_atomically
@@ -127,11 +142,14 @@ def _bundle(paths: Sequence[Path], bundle: Path, allow_dirty: bool) -> list[str]
     entries = gather(paths, damaged)
     check_clean(entries, entries if allow_dirty else ())
     content = make_bundle({name: entry.content for name, entry in entries.items()})
+    signature = signing.sign(content, signer) if signer else None
     try:
         write_atomically(bundle, content)
+        if signature:
+            write_atomically(signing.signature_of(bundle), signature)
     except OSError as error:
         raise UserError(f"--bundle {bundle}: {error.strerror or error}") from error
-    click.echo(f"{bundle}: {len(entries)} records")
+    click.echo(f"{bundle}: {len(entries)} records{', signed' if signature else ''}")
     return damaged
 
 

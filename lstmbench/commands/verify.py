@@ -39,7 +39,19 @@ EXCEPT = 3
     metavar="N",
     help="With --replay: at most N epochs of each distinct start.",
 )
-def verify(path: Path, replay: bool, replay_epochs: int | None) -> None:
+@click.option(
+    "--identity",
+    metavar="WHO",
+    help="Of a bundle: it must be signed by WHO, an e-mail address or a workflow's address.",
+)
+@click.option("--issuer", metavar="URL", help="With --identity: who must have vouched for WHO.")
+def verify(
+    path: Path,
+    replay: bool,
+    replay_epochs: int | None,
+    identity: str | None,
+    issuer: str | None,
+) -> None:
     from lstmbench.errors import UserError
     from lstmbench.messages import MAX_LINES, describe, one_line, tell
     from lstmbench.plugin import manager
@@ -51,7 +63,10 @@ def verify(path: Path, replay: bool, replay_epochs: int | None) -> None:
 
     if replay_epochs is not None and not replay:
         raise UserError("--replay-epochs limits --replay: give both")
+    if issuer and not identity:
+        raise UserError("--issuer is of an --identity: give both")
     tell(recover([path]))
+    refused = _refused(path, identity, issuer) if identity else None
     paths = Paths(replay_epochs, lambda line: tell([line])) if replay else None
     try:
         with exits_raise():
@@ -61,6 +76,10 @@ def verify(path: Path, replay: bool, replay_epochs: int | None) -> None:
             f"{path} is not verified: code of a plugin tried to end lstmbench ({describe(error)}); "
             f"leave it out with {DISABLE}"
         ) from error
+    if refused:
+        report.wrong(str(path), f"is not signed by {identity} as it is: {refused}")
+    elif identity:
+        report.note(f"signed by {identity}, who vouches for it")
     if (host := manager.loaded()) is not None:
         for problem in host.problems:
             report.note(problem)
@@ -76,6 +95,23 @@ def verify(path: Path, replay: bool, replay_epochs: int | None) -> None:
         click.echo(f"and {len(lines) - MAX_LINES} more")
     click.echo(_verdict(report, replay))
     sys.exit(1 if report.mismatches else EXCEPT if report.unmade else 0)
+
+
+def _refused(path: Path, identity: str, issuer: str | None) -> str | None:
+    """Why a signature is refused; ``None`` for a good one."""
+    from lstmbench.errors import UserError
+    from lstmbench.publish import signing
+    from lstmbench.records.files import exists, is_file
+
+    if not exists(path):
+        return None  # as verifying says, in its own words
+    if not is_file(path):
+        raise UserError(f"--identity checks a bundle's signature, and {path} is a folder")
+    try:
+        signing.check(path, identity, issuer, signing.service())
+    except signing.Refused as refused:
+        return str(refused)
+    return None
 
 
 def _verdict(report: Report, replay: bool) -> str:

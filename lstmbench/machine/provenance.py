@@ -29,9 +29,8 @@ class Origin:
 
     ``packages`` are the folders, or files, that are loaded; ``installed`` is all code that pip
     lists of it, by name, such as a compiled module beside the package. ``changes`` since
-    ``commit``, or since it was installed; ``elsewhere``: where it is loaded
-    from, if that is not where it is installed;
-    ``unknown``: why there is no commit.
+    ``commit``, or since it was installed; ``elsewhere``: where it is loaded from, if that is not
+    where it is installed; ``unknown``: why there is no commit.
     """
 
     distribution: str
