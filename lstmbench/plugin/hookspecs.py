@@ -112,7 +112,7 @@ def lstmbench_formats() -> Iterable[Format]:  # type: ignore[empty-body]
 
     ``render(tables)`` gets a list of :class:`lstmbench.Table`, a copy, and returns text; what names
     and messages hold must appear as text in it. A published store gets the result as
-    ``tables/all`` with the format's suffix.
+    ``tables/all`` with the format's suffix, which must not be one of the host's own formats.
 
     Example::
 

@@ -206,7 +206,7 @@ def script_data(record: Record, page: dict[str, Any]) -> dict[str, Any]:
         "label": record.trial.label,
         "device": record.trial.device,
         "status": page["status"],
-        "message": page["message"],
+        **({"message": page["message"]} if page["message"] else {}),
         "about": page["about"],
         "speed": series.speed(epochs) if page["ok"] else None,
         "figures": page["figures"],
