@@ -186,7 +186,9 @@ class Backend(ABC):
 
     Constructed with the framework's own initial parameters (hand-written backends:
     normal(0, 0.01), biases 0). Raise :class:`lstmbench.Unavailable` in ``__init__`` when the
-    device or mode cannot be had here.
+    device or mode cannot be had here. To be written are ``load_parameters``, ``parameters``,
+    ``train_epoch``, ``evaluate``, ``generate`` and, since records state its facts, ``runtime``;
+    ``prepare``, ``matrix_product`` and ``device_memory`` are optional.
     """
 
     def __init__(self, task: Task) -> None:
@@ -203,16 +205,19 @@ class Backend(ABC):
     def prepare(self, batches: Batches) -> None:  # noqa: B027 - optional on purpose
         """Stage, trace and compile for batches of this shape; changes no parameter.
 
-        A phase of its own in the record, so that compilation never counts as training.
+        A phase of its own in the record, so that compilation never counts as training. Training
+        to warm up is allowed if the parameters are restored bit for bit. All epochs of a trial
+        have the shape that was prepared last, number of windows included.
         """
 
     @abstractmethod
     def train_epoch(self, batches: Batches) -> EpochLoss:
         """Train on every window in turn: zero state first, then carried without gradient.
 
-        Each window: loss is the mean over its ``batch * steps`` tokens, gradients clipped, one
-        SGD step. The result sums each window's loss as it was before that window's step. Returns
-        only when the updated parameters exist on the device.
+        Each window: loss is the mean over its ``batch * steps`` tokens; all gradients together
+        times ``min(1, clip_norm / norm)``, without an epsilon; one SGD step. The result sums each
+        window's loss as it was before that window's step. Returns only when the updated parameters
+        exist on the device.
         """
 
     @abstractmethod

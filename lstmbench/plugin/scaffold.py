@@ -68,7 +68,9 @@ class Test$title(Conformance):
 
 def check_name(name: str) -> None:
     """Raise :class:`UserError` for what cannot name a backend, a package and a distribution."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise UserError(f"{name!r} cannot name a plugin: it is a keyword of Python")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UserError(
             f"{name!r} cannot name a plugin: use lower-case letters and digits, parts joined by "
             "single hyphens, a letter first"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
-import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
@@ -53,7 +53,8 @@ class KitSession(Session):
         self._context = CheckContext(
             factory, request.device, request.mode, request.dtype, request.threads
         )
-        return KitLoaded(sorted(dragged_in & {*request.imports, *FRAMEWORKS}))
+        missing = [name for name in request.imports if importlib.util.find_spec(name) is None]
+        return KitLoaded(sorted(dragged_in & {*request.imports, *FRAMEWORKS}), missing)
 
     def check(self, request: Check) -> Checked:
         """Run one check."""

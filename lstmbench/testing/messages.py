@@ -10,9 +10,13 @@ from lstmbench.worker.messages import Answer, Request
 
 @dataclass(frozen=True)
 class KitLoaded(Answer):
-    """Frameworks that the plugin's package imported, before its backend was asked for."""
+    """Frameworks that the plugin's package imported, before its backend was asked for.
+
+    ``missing`` are the modules of ``imports`` that are not installed, though the backend is there.
+    """
 
     frameworks: list[str]
+    missing: list[str]
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ SPEC_ADVICE = (
     "the factory names."
 )
 IMPORT_ADVICE = "Make the spec's factory, 'module:attribute', importable in a fresh process."
+IMPORTS_ADVICE = (
+    "Name in imports the top-level modules of your framework; records state its version."
+)
 #: For one check, compilation included.
 SECONDS = 300.0
 SLOW_ADVICE = (
@@ -196,7 +199,7 @@ class _Run:
     def _spec_check(self) -> Outcome:
         spec = self._spec
         try:
-            dragged_in = self._child.load().frameworks
+            loaded = self._child.load()
         except WorkerLost as lost:
             self._importable = lost.reason == "unavailable"
             return self._lost(SPEC_CHECK, lost, IMPORT_ADVICE)
@@ -206,9 +209,12 @@ class _Run:
         if fault := _no_such_check(spec):
             advice = f"Name CHECK or MODE:CHECK; the checks are: {', '.join(NAMES)}."
             return Outcome(SPEC_CHECK, FAILED, fault, advice)
-        if dragged_in:
-            got = f"expected no framework at registration, got {', '.join(dragged_in)}"
+        if loaded.frameworks:
+            got = f"expected no framework at registration, got {', '.join(loaded.frameworks)}"
             return Outcome(SPEC_CHECK, FAILED, got, SPEC_ADVICE)
+        if loaded.missing:
+            got = f"imports names {', '.join(loaded.missing)}, but the backend works without it"
+            return Outcome(SPEC_CHECK, FAILED, got, IMPORTS_ADVICE)
         return Outcome(SPEC_CHECK, PASSED)
 
     def _check(self, name: str) -> Outcome:

@@ -71,6 +71,10 @@ def test_unusable_names(cli: Cli, name: str) -> None:
     assert sorted(cli.folder.iterdir()) == before
 
 
+def test_a_keyword_is_refused_as_one(cli: Cli) -> None:
+    assert "'class' cannot name a plugin: it is a keyword" in cli("new", "class").stderr
+
+
 def test_taken_names(cli: Cli) -> None:
     for name in ("numpy", "torch"):
         done = cli("new", name)

@@ -338,9 +338,11 @@ def test_another_failure_than_the_expected_one_is_not_acceptable(check: Any) -> 
     assert not got["absent_device"].acceptable
 
 
-def test_an_expected_failure_of_a_check_that_is_none_is_not_acceptable(check: Any) -> None:
-    got = check(spec("NumpyBackend", expected_failures={"clippping": "a slip of the pen"}))
-    assert any(not o.acceptable and "clippping" in o.detail for o in got.values())
+def test_imports_that_the_backend_does_not_need_are_not_acceptable(check: Any) -> None:
+    got = check(spec("NumpyBackend", imports=("numpy", "theano")), only=("interface",))
+    assert got[SPEC_CHECK].outcome == FAILED
+    assert "imports names theano" in got[SPEC_CHECK].detail
+    assert got["interface"].outcome == PASSED
 
 
 def test_another_interface_version_is_named(check: Any) -> None:
