@@ -109,10 +109,13 @@ class Task:
         return self.device.partition(":")[0]
 
 
+#: The tensors of every layer.
+LAYER_TENSORS = ("input_kernel", "recurrent_kernel", "bias")
+
+
 def parameter_names(layers: int) -> list[str]:
     """Names of all trainable tensors, layer by layer, output last."""
-    kinds = ("input_kernel", "recurrent_kernel", "bias")
-    own = [f"layer{index}.{kind}" for index in range(layers) for kind in kinds]
+    own = [f"layer{index}.{kind}" for index in range(layers) for kind in LAYER_TENSORS]
     return [*own, "output_kernel", "output_bias"]
 
 
@@ -120,12 +123,26 @@ def parameter_names(layers: int) -> list[str]:
 class LayerParameters:
     """One LSTM layer; gates stand in the order input, forget, cell, output.
 
-    ``input_kernel`` is ``[in, 4H]``, ``recurrent_kernel`` ``[H, 4H]``, ``bias`` ``[4H]``.
+    ``input_kernel`` is ``[in, 4H]``, ``recurrent_kernel`` ``[H, 4H]``, ``bias`` ``[4H]``. Only a
+    plugin's own model has other shapes, and ``extra`` tensors.
     """
 
     input_kernel: np.ndarray
     recurrent_kernel: np.ndarray
     bias: np.ndarray
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All by name, in canonical order."""
+        own = {name: getattr(self, name) for name in LAYER_TENSORS}
+        return {**own, **self.extra}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> LayerParameters:
+        """The inverse of :meth:`tensors`."""
+        extra = {name: array for name, array in tensors.items() if name not in LAYER_TENSORS}
+        kernel, recurrent, bias = (tensors[name] for name in LAYER_TENSORS)
+        return cls(kernel, recurrent, bias, extra)
 
 
 @dataclass(frozen=True)
@@ -141,27 +158,32 @@ class Parameters:
 
     def items(self) -> Iterator[tuple[str, np.ndarray]]:
         """``(name, array)`` layer by layer, output last, e.g. ``"layer0.input_kernel"``."""
-        arrays = [
-            array
-            for layer in self.layers
-            for array in (layer.input_kernel, layer.recurrent_kernel, layer.bias)
-        ]
-        arrays += [self.output_kernel, self.output_bias]
-        yield from zip(parameter_names(len(self.layers)), arrays, strict=True)
+        for index, layer in enumerate(self.layers):
+            for name, array in layer.tensors().items():
+                yield f"layer{index}.{name}", array
+        yield "output_kernel", self.output_kernel
+        yield "output_bias", self.output_bias
 
     @classmethod
-    def from_arrays(cls, arrays: Sequence[np.ndarray]) -> Parameters:
-        """The inverse of the arrays of :meth:`items`, in the same order."""
+    def from_arrays(cls, arrays: Sequence[np.ndarray], extra: Sequence[str] = ()) -> Parameters:
+        """The inverse of the arrays of :meth:`items`, in the same order.
+
+        ``extra`` names what each layer has beside :data:`LAYER_TENSORS`.
+        """
+        names = (*LAYER_TENSORS, *extra)
         *layers, kernel, bias = arrays
-        return cls(
-            tuple(LayerParameters(*layers[i : i + 3]) for i in range(0, len(layers), 3)),
-            kernel,
-            bias,
-        )
+        cut = [layers[i : i + len(names)] for i in range(0, len(layers), len(names))]
+        own = [LayerParameters.from_tensors(dict(zip(names, part, strict=True))) for part in cut]
+        return cls(tuple(own), kernel, bias)
+
+    def like(self, arrays: Sequence[np.ndarray]) -> Parameters:
+        """Other arrays under the same names."""
+        extra = self.layers[0].extra if self.layers else ()
+        return self.from_arrays(arrays, tuple(extra))
 
     def astype(self, dtype: Any) -> Parameters:
         """A copy in another dtype."""
-        return self.from_arrays([array.astype(dtype) for _, array in self.items()])
+        return self.like([array.astype(dtype) for _, array in self.items()])
 
     def digest(self) -> str:
         """SHA-256 of names, shapes, dtypes and bytes, little-endian and row-major."""

@@ -146,7 +146,7 @@ def difference(after: Parameters, before: Parameters) -> Parameters:
     if got != expected:
         raise InvalidAnswer(INTERFACE, f"expected the tensors {expected}, got {got}")
     pairs = zip(after.items(), before.items(), strict=True)
-    return Parameters.from_arrays(
+    return before.like(
         [a.astype(np.float64) - b if a.shape == b.shape else a for (_, a), (_, b) in pairs]
     )
 

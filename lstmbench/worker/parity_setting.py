@@ -176,5 +176,5 @@ def rounded(parameters: Parameters, dtype: str) -> Parameters:
         return parameters.astype(np.float16).astype(np.float32)
     if dtype == "bfloat16":
         arrays = [bfloat16(array.astype(np.float32)) for _, array in parameters.items()]
-        return Parameters.from_arrays(arrays)
+        return parameters.like(arrays)
     return parameters
