@@ -96,7 +96,7 @@ def test_noise_is_no_suspicion(seconds: list[float]) -> None:
 def test_a_suspect_row_stands_last_without_a_rank_and_a_note_says_why(
     make_record: Callable[..., Any],
 ) -> None:
-    fast = {"seconds": 0.05, "backend": "fast"}
+    fast: dict[str, Any] = {"seconds": 0.05, "backend": "fast"}
     rows = [
         *(repeat(number, seconds=0.2 + number / 1000) for number in range(4)),
         repeat(0, processor_seconds=0.9, **fast),
