@@ -31,7 +31,7 @@ from lstmbench.runner.live import LiveTrial
 def unaudited() -> Iterator[None]:
     """No trial is audited; there is no option for it."""
     nothing: list[tuple[Any, str, Callable[..., Any]]] = [
-        (GroupAudit, "asks", lambda self, trial, epoch: False),
+        (GroupAudit, "asks", lambda self, trial, epoch, trained: False),
         (GroupAudit, "judge", lambda self, state: None),
         (Group, "_challenge_all", lambda self: None),
         (LiveTrial, "request_seconds", lambda self: 1.0),

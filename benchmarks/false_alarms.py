@@ -61,7 +61,13 @@ def neighbours(number: int) -> Iterator[None]:
 
 
 def trials(
-    wanted: int, backends: str, modes: str, epochs: int, each: int, busy: int
+    wanted: int,
+    backends: str,
+    modes: str,
+    epochs: int,
+    each: int,
+    busy: int,
+    threads: Sequence[int],
 ) -> Iterator[tuple[bool, list[Record]]]:
     """Records of one run after the other, and whether the machine was kept busy."""
     done = 0
@@ -78,7 +84,7 @@ def trials(
                 epochs=epochs,
                 repeats=each,
                 seed=number,
-                threads=1 if number % 3 else min(2, os.cpu_count() or 1),
+                threads=threads[number % len(threads)],
                 store=store,
                 **SETTINGS[number // 2 % len(SETTINGS)],
             )
@@ -116,6 +122,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=4, help="of each row in a run")
     parser.add_argument("--busy", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", default="1,2,2", help="of one run after the other")
     parser.add_argument("--into", type=Path)
     options = parser.parse_args()
     number: Counter[str] = Counter()
@@ -129,6 +136,7 @@ def main() -> int:
         options.epochs,
         options.repeats,
         options.busy,
+        [int(number) for number in options.threads.split(",")],
     ):
         number.update(trials=len(records), beside_a_neighbour=len(records) if busy else 0)
         number.update(unaudited=sum(Flag.UNAUDITED in record.flags for record in records))

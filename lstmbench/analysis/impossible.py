@@ -42,6 +42,8 @@ ROUNDED = ("float32", "float16", "bfloat16")
 CLOCK_SHARE, CLOCK_SECONDS = 0.25, 0.005
 #: Processors in use per thread, and seconds, for the system counts what leads to an epoch too.
 PROCESSORS_PER_THREAD, PROCESSOR_SECONDS = 1.05, 0.1
+#: Processor seconds that showing parameters takes after an epoch of the challenge.
+SHOWING_SECONDS = 0.2
 #: Of a worker's own processor seconds, and seconds, that it may spend while others train.
 BETWEEN_SHARE, BETWEEN_SECONDS = 0.05, 0.2
 #: How much longer an epoch of the challenge may take than one that was timed, each by the mean over
@@ -125,6 +127,17 @@ def _processors(record: Record) -> Iterator[str]:
         yield f"computed on {spent / seconds:.2g} processors, with --threads {threads}"
 
 
+def _challenge_processors(record: Record) -> Iterator[str]:
+    """With more of them what could not be known may be trained as fast as what could be."""
+    challenge, threads = record.challenge, record.trial.threads
+    if challenge is None:
+        return
+    spent, seconds = sum(challenge.processor_seconds), sum(challenge.seconds)
+    least = len(challenge.seconds) * SHOWING_SECONDS
+    if spent > PROCESSORS_PER_THREAD * threads * seconds + least:
+        yield f"computed for {spent:.2g} s in {seconds:.2g} s of the challenge"
+
+
 def _work(record: Record) -> Iterator[str]:
     """Of no work at all there is nothing to say: the system may not tell, or count coarsely."""
     epochs, peak = record.epochs, roofline.peak(record)
@@ -194,5 +207,5 @@ def _slower(record: Record) -> Iterator[tuple[str, bool]]:
 
 RULES = (
     *(_losses, _peak, _work, _memory, _clock, _clocks, _rebuild, _parity),
-    *(_processors, _between, _challenge),
+    *(_processors, _challenge_processors, _between, _challenge),
 )

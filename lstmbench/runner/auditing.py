@@ -42,6 +42,9 @@ MAX_SHOWN = 8
 SHARE = 0.06
 #: Seconds that any question may take without asking whether it is affordable.
 FREE_SECONDS = 0.3
+#: The share of a trial's training that showing parameters may take, and seconds.
+SHOWING_SHARE, SHOWING_SECONDS = 0.03, 1.0
+NOT_SHOWN = f"showing parameters would take more than {SHOWING_SHARE:.0%} of the time"
 #: Seconds that one question may take the reference; beyond it is left out.
 MAX_SECONDS = 120.0
 #: Operations per second that the reference reaches in float64 on one core, until it has shown what
@@ -107,13 +110,13 @@ class Question(NamedTuple):
     """What is asked of the auditor about which epochs.
 
     ``seconds`` are the reference's, as a guess; what is not ``needed`` is asked while it costs
-    little.
+    little. There is no ``request`` where the trial was not asked to show what it takes.
     """
 
     what: Literal["segment", "challenge", "evaluation", "text"]
     first: int | None
     last: int
-    request: Request[Audited]
+    request: Request[Audited] | None
     seconds: float
     needed: bool = True
 
@@ -157,9 +160,20 @@ class GroupAudit:
     def evidence(self, trial: Trial) -> Evidence:
         return self._evidence.setdefault(trial.name, Evidence(()))
 
-    def asks(self, trial: Trial, epoch: int) -> bool:
-        """Whether parameters are asked for after so many epochs."""
-        return any(segment.last == epoch for segment in self.evidence(trial).segments)
+    def asks(self, trial: Trial, epoch: int, trained: float) -> bool:
+        """Whether parameters are asked for after so many epochs, of ``trained`` seconds.
+
+        At the end of each segment, as long as showing them takes little of that time; at the end of
+        the first segment and of training always.
+        """
+        evidence = self.evidence(trial)
+        ends = [segment.last for segment in evidence.segments]
+        if epoch in ends[:1] or epoch == trial.protocol.epochs:
+            return True
+        # as much as the last time, as far as is known
+        next_one = evidence.showing / max(1, evidence.times_shown)
+        affordable = evidence.showing + next_one <= SHOWING_SHARE * trained + SHOWING_SECONDS
+        return epoch in ends and affordable
 
     def keeps(self, trial: Trial, epoch: int) -> bool:
         """Whether they may be needed."""
@@ -174,8 +188,11 @@ class GroupAudit:
             )
         )
 
-    def shown(self, trial: Trial, epoch: int, content: bytes) -> None:
-        """Parameters after so many epochs: kept if they may be needed."""
+    def shown(self, trial: Trial, epoch: int, content: bytes, seconds: float) -> None:
+        """Parameters after so many epochs, which took ``seconds``: kept if they may be needed."""
+        evidence = self.evidence(trial)
+        evidence.showing += seconds
+        evidence.times_shown += 1
         if self.keeps(trial, epoch):
             self.evidence(trial).snapshots[epoch] = Snapshot.of(content)
 
@@ -208,10 +225,11 @@ class GroupAudit:
         try:
             for question in self._questions(state):
                 name = question.name
-                if why := self._too_dear(question):
-                    left_out.append(f"{name}: {why}")
+                why = self._too_dear(question)
+                if why or question.request is None:
+                    left_out.append(f"{name}: {why or NOT_SHOWN}")
                     continue
-                answer = self._answer(question)
+                answer = self._answer(question, question.request)
                 part = AuditPart(
                     what=question.what,
                     first=question.first,
@@ -231,9 +249,9 @@ class GroupAudit:
         del self._evidence[trial.name]
         return difference
 
-    def _answer(self, question: Question) -> Audited:
+    def _answer(self, question: Question, request: Request[Audited]) -> Audited:
         begin = time.monotonic()
-        answer = self._auditor.ask(question.request)
+        answer = self._auditor.ask(request)
         seconds = time.monotonic() - begin
         self._spent += seconds
         if question.what == "challenge" and question.seconds:  # one that is never remembered
@@ -292,7 +310,9 @@ class GroupAudit:
         for index, segment in enumerate(self._candidates(trial)):
             before = evidence.snapshots.get(segment.first - 1)
             after = evidence.snapshots.get(segment.last)
+            seconds = epoch_seconds * segment.length
             if before is None or after is None:
+                yield Question("segment", segment.first, segment.last, None, seconds)
                 continue
             epochs = range(segment.first - 1, segment.last)
             request = AuditSegment(
@@ -305,7 +325,6 @@ class GroupAudit:
                 self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
             )
-            seconds = epoch_seconds * segment.length
             yield Question("segment", segment.first, segment.last, request, seconds, index == 0)
 
     def batches(self, trial: Trial, split: str, offset: int) -> Batches:

@@ -208,7 +208,7 @@ class Group:
         shared = self._audit.initial_parameters(trial) if trial.init == "shared" else None
         prover.rebuild(live, task, shared)
         content = live.show()
-        self._audit.shown(trial, 0, content)
+        self._audit.shown(trial, 0, content, 0.0)
         state.digests["parameters"] = live.digest(content)
         if shared is not None and trial.dtype != "bfloat16":
             expected = shared.astype(trial.dtype).digest()
@@ -256,8 +256,10 @@ class Group:
             perplexity=perplexity(answer.nats, answer.tokens),
             rate=answer.tokens / answer.seconds,
         )
-        if self._audit.asks(trial, done):
-            self._audit.shown(trial, done, live.show())
+        if self._audit.asks(trial, done, sum(epoch.host_seconds for epoch in state.series)):
+            begin = time.perf_counter()
+            content = live.show()
+            self._audit.shown(trial, done, content, time.perf_counter() - begin)
         if every and done % every == 0:
             self._evaluate(live, "validation")
         self._rest(live)
@@ -393,14 +395,14 @@ class Group:
         begin = time.perf_counter()
         answer = live.ask(TrainEpoch(path))
         saved = live.save()
-        trained = time.perf_counter()
+        trained, spent = time.perf_counter(), live.account.lap()
         content = live.saved(saved)
         reading = time.perf_counter() - trained
         live.save()
         again = time.perf_counter()
         # until the updated parameters are there, without what it takes to write them
         seconds = max(1e-9, (trained - begin) - (again - trained - reading))
-        live.state.challenges.append((seconds, live.account.lap()))
+        live.state.challenges.append((seconds, spent))
         self._check_tokens(batches, answer.tokens)
         if number == 0:
             self._audit.evidence(live.trial).challenge = answer.nats, Snapshot.of(content)

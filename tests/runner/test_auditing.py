@@ -45,7 +45,13 @@ class FakeAuditor:
 
 
 def judged(
-    auditor: FakeAuditor, folder: Path, monkeypatch: pytest.MonkeyPatch, *, trials: int, took: float
+    auditor: FakeAuditor,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    trials: int,
+    took: float,
+    showing: float = 0.0,
 ) -> list[TrialState]:
     """Trials whose group has trained for so many seconds, audited one after the other."""
     monkeypatch.setattr("lstmbench.runner.auditing.time.monotonic", lambda: auditor.now)
@@ -54,13 +60,13 @@ def judged(
     audit = GroupAudit(text, offsets, auditor, folder)  # type: ignore[arg-type]
     states = [state(number, folder) for number in range(trials)]
     for each in states:
-        audit.shown(each.trial, 0, parameters(audit, each.trial))
+        audit.shown(each.trial, 0, parameters(audit, each.trial), 0.0)
     audit.draw([each.trial for each in states])
     for each in states:
         content = parameters(audit, each.trial)
         for epoch in range(1, EPOCHS + 1):
-            if audit.asks(each.trial, epoch):
-                audit.shown(each.trial, epoch, content)
+            if audit.asks(each.trial, epoch, trained=0.1 * epoch):
+                audit.shown(each.trial, epoch, content, showing)
         audit.evidence(each.trial).ids = [[1]] * len(PROTOCOL.prefixes)
         audit.evidence(each.trial).challenge = 1.0, Snapshot.of(content)
     auditor.now += took
@@ -141,6 +147,18 @@ def test_an_audit_that_cannot_be_made_costs_the_run_nothing(
         (left,) = each.audit.left_out
         assert left.startswith("challenge: ")
         assert str(error) in left
+
+
+def test_what_shows_its_parameters_slowly_is_asked_less_and_it_is_said(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    (slow,) = judged(FakeAuditor(0), tmp_path, monkeypatch, trials=1, took=10.0, showing=30.0)
+    assert slow.audit is not None
+    segments = [part for part in slow.audit.parts if part.what == "segment"]
+    assert segments[0].first == 1
+    assert len(segments) < auditing.MAX_SEGMENTS
+    assert all("showing parameters" in reason for reason in slow.audit.left_out)
+    assert len(slow.audit.left_out) == auditing.MAX_SEGMENTS - len(segments)
 
 
 class FakeChannel:
