@@ -1,7 +1,7 @@
-"""Bundles signed by an identity, with Sigstore: who vouches for records that nobody else can.
+"""Bundles signed by an identity, with Sigstore: who vouches for records that no computation can.
 
-A signature stands beside its bundle. It says that whoever could log in as the identity had these
-bytes, and when: a public log keeps it (Newman, Meyers, Torres-Arias 2022, "Sigstore: software
+A signature stands beside its bundle. It says that a person who could log in as the identity had
+these bytes, and when: a public log keeps it (Newman, Meyers, Torres-Arias 2022, "Sigstore: software
 signing for everybody"). Needs the extra ``lstmbench[sign]``, and the network.
 """
 
@@ -29,7 +29,7 @@ class Service(Protocol):
     """What signs and checks; tests have another one."""
 
     def sign(self, content: bytes) -> str:
-        """A signature of ``content``, as text, by whoever logs in."""
+        """A signature of ``content``, as text, by the person who logs in."""
 
     def check(self, content: bytes, signature: str, identity: str, issuer: str | None) -> None:
         """Raise :class:`Refused` unless that identity signed ``content``."""

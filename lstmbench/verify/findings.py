@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 #: What no file can tell.
 ANYHOW = (
     "that this was measured: times, machine, code, and which records were left out, are the word "
-    "of whoever made them"
+    "of those who made them"
 )
 #: What replaying can.
 LOSSES = "losses and audits, which are their word, too: --replay trains again"

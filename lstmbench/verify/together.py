@@ -37,9 +37,9 @@ class Together:
     def finish(self) -> None:
         """Trials that were interleaved name each other; those that left no record are told."""
         named = {
-            (run, companion)
+            (run, other)
             for (run, _), (_, record) in self._records.items()
-            for companion in record.interleaved_with
+            for other in record.interleaved_with
         }
         missing = named - self._records.keys()
         for file, names in self._unnamed():

@@ -37,7 +37,7 @@ def lstmbench_backends():
 
 
 def steadied(raw: Raw) -> Raw:
-    """A real record with times that no busy machine has disturbed."""
+    """A real record with times as an idle machine would give them."""
     count = len(raw["epochs"]["seconds"])
     seconds = [0.4 + 0.01 * (index * 7 % 5) for index in range(count)]
     raw["epochs"]["seconds"] = seconds
@@ -426,7 +426,7 @@ def test_losses_that_were_made_up_are_found_by_training_again(store: Store) -> N
 
 
 def test_a_forged_row_that_owns_up_is_not_ranked(store: Store) -> None:
-    """What is ``suspect`` may be published; nobody reads it as the fastest."""
+    """What is ``suspect`` may be published, and is not read as the fastest."""
 
     def owned_up(raw: Raw) -> None:
         scaled(0.001, *ALL_TIMES)(raw)
