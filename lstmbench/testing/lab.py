@@ -27,6 +27,8 @@ from lstmbench.worker.parity_setting import rarest_targets
 VOCABULARY, HIDDEN, BATCH, STEPS, WINDOWS = 11, 16, 4, 6, 3
 #: How often an epoch is timed where the least of several counts.
 ROUNDS = 5
+#: How often a share of work left behind is measured before it is believed.
+ATTEMPTS = 3
 
 
 def random_batches(windows: int, batch: int, steps: int, vocabulary: int = VOCABULARY) -> Batches:
@@ -146,9 +148,7 @@ class CheckContext:
     def finished(self, batch: int, steps: int, hidden: int, most: float) -> None:
         """Assert that work left behind by ``train_epoch`` on one window is no such share of it.
 
-        Left is what reading the parameters takes longer right after an epoch than after an epoch
-        and an evaluation, which cannot begin before the epoch is done. Both by the clock and in
-        processor time, which other processes do not change; and of each the least of several.
+        Only a backend that leaves the work every time is sure to be measured so again and again.
         """
         batches = random_batches(1, batch, steps)
         task = dataclasses.replace(
@@ -158,19 +158,33 @@ class CheckContext:
         )
         backend = self.backend(task, batches)
         backend.train_epoch(batches)
-        epochs, readings, usual = [], [], []
-        for _ in range(ROUNDS):
-            epochs.append(_timed(lambda: backend.train_epoch(batches)))
-            readings.append(_timed(backend.parameters))
-            backend.train_epoch(batches)
-            backend.evaluate(batches)
-            usual.append(_timed(backend.parameters))
-        left = np.min(readings, axis=0) - np.min(usual, axis=0)
-        share = float(np.max(left / np.maximum(np.min(epochs, axis=0) + left, 1e-9)))
-        assert share < most, (
-            f"reading the parameters took {share:.0%} of the epoch, less than {most:.0%} is "
+        shares: list[float] = []
+        while not shares or (shares[-1] >= most and len(shares) < ATTEMPTS):
+            shares.append(_share_left(backend, batches))
+        assert shares[-1] < most, (
+            f"reading the parameters took {min(shares):.0%} of the epoch, less than {most:.0%} is "
             "expected: the work was not done"
         )
+
+
+def _share_left(backend: Backend, batches: Batches) -> float:
+    """Which share of an epoch's work is still to be done when ``train_epoch`` returns.
+
+    To be done is what reading the parameters takes longer right after an epoch than after an epoch
+    and an evaluation, which cannot begin before the epoch is done; of each the least of several.
+    Work on a processor shows both by the clock, which runs on when other processes have their
+    time slice, and in processor time, so there the lesser counts.
+    """
+    epochs, readings, usual = [], [], []
+    for _ in range(ROUNDS):
+        epochs.append(_timed(lambda: backend.train_epoch(batches)))
+        readings.append(_timed(backend.parameters))
+        backend.train_epoch(batches)
+        backend.evaluate(batches)
+        usual.append(_timed(backend.parameters))
+    left = np.min(readings, axis=0) - np.min(usual, axis=0)
+    by_clock, of_processor = left / np.maximum(np.min(epochs, axis=0) + left, 1e-9)
+    return float(by_clock if backend.task.device_kind != "cpu" else min(by_clock, of_processor))
 
 
 def _timed(call: Callable[[], object]) -> np.ndarray:
