@@ -40,6 +40,7 @@
       el("h2", {}, el("a", { href: `trials/${slug}.html` }, found.label), ` on ${found.device}`),
       el("p", { class: "note" }, found.about),
       el("p", {}, el("span", { class: statusClass(found.status) }, found.status)),
+      ...(found.message ? [el("p", { class: "note" }, found.message)] : []),
     );
   }
 
