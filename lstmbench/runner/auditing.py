@@ -41,7 +41,7 @@ MAX_SHOWN = 8
 #: The share of a group's time so far that auditing more than the first segments may take.
 SHARE = 0.06
 #: Seconds that any question may take without asking whether it is affordable.
-FREE_SECONDS = 0.3
+FREE_SECONDS = 0.2
 #: The share of a trial's training that showing parameters may take, and seconds.
 SHOWING_SHARE, SHOWING_SECONDS = 0.03, 1.0
 NOT_SHOWN = f"showing parameters would take more than {SHOWING_SHARE:.0%} of the time"

@@ -46,8 +46,9 @@ from lstmbench.worker.messages import (
 
 T = TypeVar("T")
 
-#: Epochs of the challenge at most; it ends earlier for a trial that is as fast as it was.
-MAX_CHALLENGES = 8
+#: Epochs of the challenge at most, and so many even if they take more than a share of the time that
+#: was trained; it ends earlier for a trial that is as fast as it was.
+MAX_CHALLENGES, FEW_CHALLENGES, CHALLENGE_SHARE = 8, 3, 0.05
 #: Seconds from which on the load meanwhile is known well enough: a few hundredths would do.
 CHALLENGE_LOAD_SECONDS = 0.25
 #: How much longer than a timed epoch one of the challenge may take, to end it.
@@ -377,7 +378,7 @@ class Group:
         """Epochs that cannot have been trained before, until each trial is as fast as it was."""
         others = CpuTimeDelta()
         for number in range(MAX_CHALLENGES):
-            slow = [live for live in self._live if not _is_as_fast(live.state)]
+            slow = [live for live in self._live if _may_be_faster(live.state)]
             if not slow:
                 break
             for live in interleave_order(slow, number):
@@ -409,11 +410,17 @@ class Group:
         self._rest(live)
 
 
-def _is_as_fast(state: TrialState) -> bool:
-    """Whether the challenge has shown the speed of the epochs that were timed."""
+def _may_be_faster(state: TrialState) -> bool:
+    """Whether the challenge has not yet shown the speed of the epochs that were timed, and more of
+    it is affordable."""
     trained = clocks.typical_seconds(state.series)
-    challenged = faster_half_mean([seconds for seconds, _ in state.challenges])
-    return trained is None or (challenged is not None and challenged <= AS_FAST * trained)
+    taken = [seconds for seconds, _ in state.challenges]
+    challenged = faster_half_mean(taken)
+    if trained is None or challenged is None:
+        return trained is not None
+    affordable = CHALLENGE_SHARE * sum(epoch.host_seconds for epoch in state.series)
+    is_affordable = len(taken) < FEW_CHALLENGES or sum(taken) <= affordable
+    return challenged > AS_FAST * trained and is_affordable
 
 
 def _load(others: CpuTimeDelta, least: float = 1.0) -> SystemLoad | None:
