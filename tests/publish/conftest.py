@@ -12,17 +12,23 @@ import numpy as np
 import pytest
 
 from lstmbench import __version__
+from lstmbench.audit.draws import segments
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora import corpus
 from lstmbench.plugin import manager
 from lstmbench.protocol import D2L, HELDOUT, Protocol
 from lstmbench.records.record import (
+    Activity,
+    Audit,
+    AuditPart,
+    Challenge,
     Continuation,
     Epochs,
     Evaluation,
     Machine,
     Parity,
     Record,
+    Status,
 )
 from lstmbench.records.store import Run
 from lstmbench.reference import draw_parameters
@@ -33,6 +39,44 @@ SMALL = {"epochs": 12, "hidden_size": 4, "batch_size": 4, "steps": 5}
 FACTS = {"processor": "Some CPU", "physical_cores": 2, "gpus": []}
 TENSORS = ("layer0.input_kernel", "layer0.recurrent_kernel", "layer0.bias")
 QUANTITIES = ("loss", *TENSORS, "output_kernel", "output_bias")
+
+
+NONCE = "0123456789abcdef" * 2
+
+
+def audit_of(record: Record) -> Audit:
+    """As an auditor leaves it that found nothing."""
+
+    def part(what: str, last: int, first: int | None = None) -> AuditPart:
+        quantities = ["text"] if what == "text" else ["parameters", "progress", "loss 1"]
+        fields = {
+            "what": what,
+            "first": first,
+            "last": last,
+            "errors": dict.fromkeys(quantities, 1e-6),
+            "allowed": dict.fromkeys(quantities, 1e-4),
+        }
+        return AuditPart.model_validate(fields)
+
+    epochs = record.trial.protocol.epochs
+    drawn = segments(NONCE, record.trial.name, epochs)
+    parts = [part("challenge", epochs), part("text", epochs)]
+    parts += [part("segment", segment.last, segment.first) for segment in drawn]
+    return Audit(nonce=NONCE, parts=parts)
+
+
+def grouped(records: Sequence[Record]) -> list[Record]:
+    """Each names the others of its group."""
+
+    def others(record: Record) -> list[str]:
+        mine = (record.source.run, record.trial.group_key())
+        return [
+            other.trial.name
+            for other in records
+            if other is not record and (other.source.run, other.trial.group_key()) == mine
+        ]
+
+    return [r.model_copy(update={"interleaved_with": others(r)}) for r in records]
 
 
 def true_record(
@@ -60,7 +104,11 @@ def true_record(
     errors = {f"{label}: {q}": 1e-6 for label in ("text", "clipped") for q in QUANTITIES}
     offsets = json.dumps(draw_offsets(seed, protocol.epochs, protocol.steps))
     speed = changes.pop("speed", 1.0)
-    seconds = [0.5 / speed] + [(0.1 + 0.01 * (i * 7 % 5)) / speed for i in range(11)]
+    seconds = [0.5 / speed] + [(0.1 + 0.01 * (i * 7 % 5) + 1e-4 * i) / speed for i in range(11)]
+    audited = {
+        "activity": Activity(seconds=2.0, processor_seconds=0.01),
+        "challenge": Challenge(seconds=[0.12 / speed], processor_seconds=[0.11 / speed]),
+    }
     record = {
         "overrides": protocol.overrides(preset),
         "corpus": made.name,
@@ -82,7 +130,11 @@ def true_record(
             cut=False,
         ),
         "epochs": Epochs(
-            seconds=seconds, nats=[count * (3.0 - 0.1 * i) for i in range(12)], tokens=[count] * 12
+            seconds=seconds,
+            nats=[count * (3.0 - 0.1 * i) for i in range(12)],
+            tokens=[count] * 12,
+            host_seconds=[second + 0.001 for second in seconds],
+            processor_seconds=[0.9 * second for second in seconds],
         ),
         "evaluations": [
             Evaluation(
@@ -98,7 +150,10 @@ def true_record(
         "runtime": {"kernel": "BLAS"},
         "log_tail": "a line\nanother",
     }
-    return make_record(**{**record, **changes})
+    left = make_record(**{**record, **audited, **changes})
+    if left.status != Status.OK or "audit" in changes:
+        return left
+    return left.model_copy(update={"audit": audit_of(left)})
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +178,10 @@ def pool() -> list[Record]:
         "epochs": Epochs(),
         "continuations": [],
         "phases": {},
+        "activity": None,
+        "challenge": None,
     }
-    return [
+    records = [
         true_record(),
         true_record(backend="fast", mode="jit", speed=2.0),
         true_record(backend="fast", mode="eager", speed=1.5),
@@ -133,6 +190,7 @@ def pool() -> list[Record]:
         true_record(init="native", run="20220520-120000-d2l-0001"),
         true_record(HELDOUT, corpus.MARKOV, run="20220520-120000-d2l-0001"),
     ]
+    return grouped(records)
 
 
 def write_run(folder: Path, records: Sequence[Record]) -> Path:
