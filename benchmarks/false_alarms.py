@@ -3,7 +3,7 @@
     python benchmarks/false_alarms.py --trials 1000 --busy 2 --into false_alarms.json
 
 Trains short trials of the installed backends in the modes that are asked for, group by group, until
-there are as many as asked for; in every second run ``--busy`` processes that belong to nobody
+there are as many as asked for; in every second run ``--busy`` processes of no trial
 compute beside them. Prints every trial that was failed, or is ``suspect``, with the reason, and the
 rates. A backend that cannot run here does not count. Exit code 1 if there was a false alarm.
 """
@@ -28,15 +28,15 @@ from lstmbench.analysis import impossible, repeats
 from lstmbench.analysis.series import faster_half_mean, warm_up
 from lstmbench.records.record import Flag, Record, Status
 
-#: Settings that are cycled through: an epoch of milliseconds, one of a few windows, both dtypes.
+#: Settings that are cycled through; few steps, for an epoch of milliseconds in every mode.
 SETTINGS = (
-    {"hidden_size": 32},
-    {"hidden_size": 16, "batch_size": 16, "steps": 20},
-    {"hidden_size": 32, "layers": 2, "init": "native"},
-    {"hidden_size": 64, "dtype": "float64"},
+    {"hidden_size": 32, "batch_size": 200, "steps": 12},
+    {"hidden_size": 64, "batch_size": 100, "steps": 10, "init": "native"},
+    {"hidden_size": 32, "batch_size": 200, "steps": 12, "layers": 2},
+    {"hidden_size": 64, "batch_size": 400, "steps": 12, "dtype": "float64"},
 )
 #: Computes, and now and then does not: as programs of other people do.
-NEIGHBOUR = """
+OTHER_PROGRAM = """
 import random, time
 while True:
     end = time.monotonic() + random.uniform(0.01, 1)
@@ -46,10 +46,10 @@ while True:
 
 
 @contextmanager
-def neighbours(number: int) -> Iterator[None]:
+def other_programs(number: int) -> Iterator[None]:
     """So many processes that compute, in sessions of their own."""
     started = [
-        subprocess.Popen([sys.executable, "-c", NEIGHBOUR], start_new_session=True)
+        subprocess.Popen([sys.executable, "-c", OTHER_PROGRAM], start_new_session=True)
         for _ in range(number)
     ]
     try:
@@ -75,7 +75,7 @@ def trials(
         if done >= wanted:
             return
         beside = busy if number % 2 else 0
-        with tempfile.TemporaryDirectory() as store, neighbours(beside):
+        with tempfile.TemporaryDirectory() as store, other_programs(beside):
             results = lstmbench.run(
                 backends,
                 modes=modes,
@@ -138,7 +138,7 @@ def main() -> int:
         options.busy,
         [int(number) for number in options.threads.split(",")],
     ):
-        number.update(trials=len(records), beside_a_neighbour=len(records) if busy else 0)
+        number.update(trials=len(records), beside_others=len(records) if busy else 0)
         number.update(unaudited=sum(Flag.UNAUDITED in record.flags for record in records))
         for record in records:
             ratios.append({"label": record.trial.label, "ratio": challenge_ratio(record)})

@@ -1,6 +1,6 @@
 """More backends that claim more than they do: these know how they are checked.
 
-As :mod:`cheating_backends`, but each takes aim at one of the checks.
+As :mod:`cheating_backends`, but each is made for one of the checks.
 """
 
 from __future__ import annotations

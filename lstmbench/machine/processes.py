@@ -192,7 +192,7 @@ class ProcessTree:
     def alive(self) -> set[int]:
         """Descendants that are there, as of the last search.
 
-        What was a descendant once still is one, whoever its parent is now.
+        What was a descendant once still is one, under any parent.
         """
         found = {*self.descendants, *self.family.descendants(self.pid, self.marker)}
         return {p for p in found if self._is_there(p) and processor_seconds(p) is not None}

@@ -178,7 +178,9 @@ class FakeChannel:
 
 
 @pytest.mark.parametrize("losses", [0, 1, 2])
-def test_an_auditor_that_is_killed_is_started_once_more_while_nobody_else_runs(losses: int) -> None:
+def test_an_auditor_that_is_killed_is_started_once_more_while_nothing_else_runs(
+    losses: int,
+) -> None:
     channels: list[FakeChannel] = []
     held: list[str] = []
 
