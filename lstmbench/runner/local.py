@@ -1,4 +1,4 @@
-"""Workers as child processes of this one: own process group, own scratch folder, private pipes."""
+"""Workers as child processes of this one: own process group, own scratch folder, private sockets."""
 
 from __future__ import annotations
 
