@@ -76,7 +76,7 @@ TOGETHER = {
     "AnotherRate": "",
     "Momentum": "",
     "WhenAsked": "",
-    "TrainsAhead": "trained ahead",
+    "TrainsAhead": "",
     "WorksWhenPinged": "never seen",
     "WorksWhenIdle": "never seen",
     "Peeks": "differs from the reference",

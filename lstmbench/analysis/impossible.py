@@ -31,24 +31,25 @@ MIN_EPOCH_SECONDS = 1e-6
 MANY_EPOCHS = 5
 #: The second instance finds everything loaded and compiled: times the first one's seconds, and
 #: seconds, that it may take all the same.
-REBUILD_FACTOR, REBUILD_SECONDS = 3.0, 1.0
+REBUILD_FACTOR, REBUILD_SECONDS, REBUILD_SECONDS_BUSY = 3.0, 1.0, 10.0
 #: Resident sizes may shrink a little when the system takes back pages that hold files.
 MIN_MEMORY_SHARE = 0.9
 #: dtypes in which every implementation rounds in its own way.
 ROUNDED = ("float32", "float16", "bfloat16")
-#: Of what the host saw, that a worker may leave out, and seconds: how long a busy machine lets an
-#: answer wait, once the epochs that waited less than half of the others are looked at. Runs judge
-#: by what requests were seen to cost.
-CLOCK_SHARE, CLOCK_SECONDS = 0.25, 0.005
+#: Of what the host saw, that a worker may leave out, and seconds: how long a machine lets an answer
+#: wait, once the quarter of the epochs that waited least is looked at. Runs judge by what requests
+#: were seen to cost.
+CLOCK_SHARE, CLOCK_SECONDS, CLOCK_SECONDS_BUSY = 0.25, 0.005, 0.05
 #: Processors in use per thread, and seconds, for the system counts what leads to an epoch too.
 PROCESSORS_PER_THREAD, PROCESSOR_SECONDS = 1.05, 0.1
-#: Processor seconds that showing parameters takes after an epoch of the challenge.
-SHOWING_SECONDS = 0.2
+#: Processor seconds that showing parameters once may take more than once again, in the challenge.
+SHOWING_SECONDS = 0.1
 #: Of a worker's own processor seconds, and seconds, that it may spend while others train.
 BETWEEN_SHARE, BETWEEN_SECONDS = 0.05, 0.2
 #: How much longer an epoch of the challenge may take than one that was timed, each by the mean over
 #: the faster half, and seconds; and the least share of its processor seconds that those spent.
-CHALLENGE_FACTOR, CHALLENGE_SECONDS, CHALLENGE_SPENT = 1.5, 0.002, 0.5
+CHALLENGE_FACTOR, CHALLENGE_SECONDS = 1.5, 0.002
+CHALLENGE_SPENT, CHALLENGE_SPENT_SECONDS = 0.5, 0.005
 
 
 def reasons(record: Record) -> list[str]:
@@ -95,7 +96,8 @@ def _rebuild(record: Record) -> Iterator[str]:
     if phases.build is None or phases.prepare is None or phases.rebuild is None:
         return
     first = phases.build + phases.prepare
-    if phases.rebuild > REBUILD_FACTOR * first + REBUILD_SECONDS:
+    more = REBUILD_SECONDS_BUSY if is_busy(record.system_load) else REBUILD_SECONDS
+    if phases.rebuild > REBUILD_FACTOR * first + more:
         yield (
             f"building it again took {phases.rebuild:.1f} s, the first time {first:.1f} s: "
             "it may have trained ahead"
@@ -113,8 +115,9 @@ def _clocks(record: Record) -> Iterator[str]:
     pairs = list(zip(epochs.seconds, epochs.host_seconds, strict=False))
     if not pairs:
         return
-    claimed, seen = sorted(pairs, key=lambda pair: pair[1] - pair[0])[(len(pairs) - 1) // 2]
-    if seen - claimed > CLOCK_SHARE * seen + CLOCK_SECONDS:
+    claimed, seen = sorted(pairs, key=lambda pair: pair[1] - pair[0])[len(pairs) // 4]
+    wait = CLOCK_SECONDS_BUSY if is_busy(record.system_load) else CLOCK_SECONDS
+    if seen - claimed > CLOCK_SHARE * seen + wait:
         yield f"claims {claimed:.2g} s for an epoch where the host saw {seen:.2g} s"
     if any(claimed > seen for claimed, seen in pairs):
         yield "claims more seconds for an epoch than it took to ask for it"
@@ -198,7 +201,9 @@ def _slower(record: Record) -> Iterator[tuple[str, bool]]:
             True,
         )
     spent, least = epochs.processor_seconds[steady], challenge.processor_seconds
-    if spent and least and statistics.median(spent) < CHALLENGE_SPENT * min(least):
+    if not spent or not least or record.trial.device_kind != "cpu":
+        return
+    if statistics.median(spent) < CHALLENGE_SPENT * min(least) - CHALLENGE_SPENT_SECONDS:
         yield (
             "computed less in the epochs that were timed than in one that it had never seen",
             False,

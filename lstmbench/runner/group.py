@@ -400,10 +400,11 @@ class Group:
         content = live.saved(saved)
         reading = time.perf_counter() - trained
         live.save()
+        showing = live.account.lap() - spent
         again = time.perf_counter()
-        # until the updated parameters are there, without what it takes to write them
+        # until the updated parameters are there, without what it takes to write them once more
         seconds = max(1e-9, (trained - begin) - (again - trained - reading))
-        live.state.challenges.append((seconds, spent))
+        live.state.challenges.append((seconds, max(0.0, spent - showing)))
         self._check_tokens(batches, answer.tokens)
         if number == 0:
             self._audit.evidence(live.trial).challenge = answer.nats, Snapshot.of(content)

@@ -1,4 +1,4 @@
-"""Workers as child processes of this one: own process group, own scratch folder, private sockets."""
+"""Workers as child processes of this one: own process group, own scratch folder, own sockets."""
 
 from __future__ import annotations
 

@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from lstmbench.analysis import impossible, roofline
-from lstmbench.records.record import Epochs, Matmul, Memory, Parity, Peak, Phases, SystemLoad
+from lstmbench.records.record import (
+    Challenge,
+    Epochs,
+    Matmul,
+    Memory,
+    Parity,
+    Peak,
+    Phases,
+    SystemLoad,
+)
+
+QUIET = SystemLoad(others=0.0, stolen=0.0)
+BUSY = SystemLoad(others=1.5, stolen=0.0)
 
 
 def epochs(*seconds: float) -> Epochs:
@@ -31,7 +43,7 @@ def proof(worst: float) -> Parity:
         ({"epochs": epochs(0.1, 5e-7)}, "less than a call"),
         ({"epochs": epochs(*[0.1] * 6)}, "6 epochs took only 1"),
         (
-            {"phases": phases(build=1.0, prepare=1.0, rebuild=7.5)},
+            {"phases": phases(build=1.0, prepare=1.0, rebuild=7.5), "system_load": QUIET},
             "trained ahead",
         ),
         ({"parity": proof(0.0)}, "nothing at all"),
@@ -64,10 +76,6 @@ def test_what_can_be_true_is_left_alone(
     assert impossible.reasons(make_record(**changes)) == []
 
 
-QUIET = SystemLoad(others=0.0, stolen=0.0)
-BUSY = SystemLoad(others=1.5, stolen=0.0)
-
-
 @pytest.mark.parametrize(
     ("share", "load", "named"),
     [
@@ -89,3 +97,70 @@ def test_nothing_trains_faster_than_the_hardware_multiplies(
     found = impossible.reasons(make_record(peak=Peak(matmul=matmul), system_load=load))
     assert bool(found) == named
     assert all(f"{share:.0%}" in reason for reason in found)
+
+
+def worked(seconds: float, processor_seconds: float, host_seconds: float | None = None) -> Epochs:
+    """Six epochs of about that."""
+    times = [seconds * (1 + index / 1000) for index in range(6)]
+    return Epochs(
+        seconds=times,
+        nats=[9.0] * 6,
+        tokens=[100] * 6,
+        host_seconds=[(host_seconds or seconds) * (1 + index / 1000) for index in range(6)],
+        processor_seconds=[processor_seconds] * 6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("spent", "named"), [(0.1, False), (0.2, False), (0.05, False), (0.4, True)]
+)
+def test_no_more_processors_than_threads_compute(
+    make_record: Callable[..., Any], spent: float, named: bool
+) -> None:
+    found = impossible.reasons(make_record(threads=2, epochs=worked(0.1, spent)))
+    assert bool(found) == named
+    assert all("--threads 2" in reason for reason in found)
+
+
+@pytest.mark.parametrize(
+    ("load", "seen", "named"),
+    [(QUIET, 0.0035, False), (QUIET, 0.009, True), (BUSY, 0.02, False), (BUSY, 0.1, True)],
+)
+def test_an_answer_waits_longer_on_a_busy_machine(
+    make_record: Callable[..., Any], load: SystemLoad, seen: float, named: bool
+) -> None:
+    epochs = worked(0.001, 0.0, host_seconds=seen)
+    found = impossible.reasons(make_record(epochs=epochs, system_load=load))
+    assert any("where the host saw" in reason for reason in found) is named
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spent", "load", "named"),
+    [
+        (0.11, 0.11, QUIET, ""),
+        (0.2, 0.11, QUIET, "never seen"),
+        (0.2, 0.11, BUSY, ""),
+        (0.2, 0.11, None, ""),
+        (0.1, 0.3, QUIET, "computed for"),
+        (0.3, 0.3, BUSY, "computed less"),
+    ],
+)
+def test_the_challenge_shows_what_the_work_takes(
+    make_record: Callable[..., Any],
+    seconds: float,
+    spent: float,
+    load: SystemLoad | None,
+    named: str,
+) -> None:
+    """By the clock if the machine is not busy, by what was computed always."""
+    challenge = Challenge(seconds=[seconds], processor_seconds=[spent], load=load)
+    record = make_record(threads=1, epochs=worked(0.1, 0.1), challenge=challenge)
+    found = impossible.reasons(record)
+    assert bool(found) == bool(named)
+    assert named in "; ".join(found)
+
+
+def test_what_a_device_computes_no_processor_spends(make_record: Callable[..., Any]) -> None:
+    challenge = Challenge(seconds=[0.1], processor_seconds=[0.1], load=QUIET)
+    record = make_record(device="cuda:0", epochs=worked(0.1, 0.01), challenge=challenge)
+    assert not impossible.reasons(record)
