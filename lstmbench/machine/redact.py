@@ -31,7 +31,7 @@ def _secrets() -> list[tuple[str, str]]:
 def scrub(text: str, known: Collection[str] = ()) -> str:
     """``text`` without user name, host name or absolute paths (file names are kept).
 
-    A name that is one of the ``known`` words is nobody's: a host may be called ``numpy``.
+    A name that is one of the ``known`` words is kept: a host may be called ``numpy``.
     """
     for secret, replacement in _secrets():
         if secret in known:

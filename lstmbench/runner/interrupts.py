@@ -33,12 +33,12 @@ def deferred_interrupts() -> Iterator[None]:
     Noted rather than blocked: a signal that this thread blocks is delivered to another thread, of
     BLAS for example, and interrupts this one all the same.
     """
-    came: list[int] = []
+    pending: list[int] = []
     try:
-        with _handled((signal.SIGINT, *ENDINGS), lambda number, _frame: came.append(number)):
+        with _handled((signal.SIGINT, *ENDINGS), lambda number, _frame: pending.append(number)):
             yield
     finally:
-        for number in came[:1]:
+        for number in pending[:1]:
             signal.raise_signal(number)
 
 

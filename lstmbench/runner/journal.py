@@ -80,8 +80,8 @@ class Journal:
 def recover(paths: Iterable[Path]) -> list[str]:
     """Make records of what runs left that were killed; a line for each of these runs.
 
-    ``paths`` are runs or folders of runs; anything else is left to whoever reads it. A run that
-    is still on its way, or cannot be written, stays as it is.
+    ``paths`` are runs or folders of runs; anything else is left to the command that reads it. A run
+    that is still on its way, or cannot be written, stays as it is.
     """
     lines = []
     for path in paths:

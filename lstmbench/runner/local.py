@@ -140,7 +140,7 @@ class LocalChannel:
     def _await_reply(self, seconds: float) -> bool:
         """Whether there is something to read in time.
 
-        Raises :class:`WorkerLost` once the worker has ended, whoever else still holds its pipe.
+        Raises :class:`WorkerLost` once the worker has ended, even if another holds its pipe.
         """
         watched = [self._replies, *([] if self._ending is None else [self._ending])]
         ready = select.select(watched, [], [], seconds)[0]

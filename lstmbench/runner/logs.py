@@ -18,7 +18,7 @@ class Log(threading.Thread):
     """Copies what is written to the descriptor :attr:`sink` into a file, until all have closed it.
 
     Raises ``OSError`` where the file cannot be opened. A disk that is full ends the file, not the
-    copying: nobody who prints is kept waiting.
+    copying: printing never waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class Log(threading.Thread):
         os.close(self._source)
 
     def finish(self) -> None:
-        """Wait until all is in the file; whoever wrote must have ended."""
+        """Wait until all is in the file; the processes that wrote must have ended."""
         self.join(REST_SECONDS)
 
 

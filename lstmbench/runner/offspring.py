@@ -22,7 +22,7 @@ def kill_descendants(pid: int) -> None:
 def kill_marked(folder: Path) -> None:
     """All processes that were born with a worker's ``folder`` in their environment.
 
-    Whoever their parents are now.
+    Whatever their parents are now.
     """
 
     def marked() -> Iterable[psutil.Process]:

@@ -43,7 +43,7 @@ MIN_TEMPORARY = 4 * 2**20
 class Work:
     """What is to be done, all of it checked.
 
-    ``command`` is the command line that asked for it, of which ``words`` are nobody's names;
+    ``command`` is the command line that asked for it, of which ``words`` are not private;
     ``raw_environment`` is what workers get, paths and all. ``warnings`` are lines for the user.
     """
 

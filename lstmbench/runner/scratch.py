@@ -1,6 +1,6 @@
-"""Folders for what lives as long as this process; those of processes that were killed are removed.
+"""Folders that are needed as long as this process runs; those of killed processes are removed.
 
-A lock says whether the owner lives: the system releases it however the owner ends, and it is seen
+A lock says whether the owner runs: the system releases it however the owner ends, and it is seen
 from other containers on the same machine, where process numbers mean nothing.
 """
 

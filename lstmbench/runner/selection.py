@@ -114,7 +114,7 @@ def choose_protocols(
 
 
 def words(host: manager.Host) -> set[str]:
-    """The names that a command line is made of, whoever is called like one of them."""
+    """The names that a command line is made of, even if a user or host is called like one."""
     specs = host.backends()
     found = {mode for spec in specs.values() for modes in spec.modes.values() for mode in modes}
     found |= {*specs, *catalogue.backends(), *host.protocols(), *host.corpora(), *host.commands()}

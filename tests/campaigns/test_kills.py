@@ -34,7 +34,7 @@ RUNS = int(os.environ.get("LSTMBENCH_KILLS", "13"))
 SEED = int(os.environ.get("LSTMBENCH_KILLS_SEED", "0"))
 EPOCHS = 10
 #: Seconds that anything may take on a busy machine.
-PATIENCE = 300
+MAX_SECONDS = 300
 #: Every epoch of the timed instance first notes that those before it have ended. The log says
 #: where. One backend starts a process that nothing but the host would end.
 PLUGIN = """
@@ -208,7 +208,7 @@ class Campaign:
             if stream and not stream.closed:
                 run.said.append(stream.read())
                 stream.close()
-        run.process.wait(PATIENCE)
+        run.process.wait(MAX_SECONDS)
         for folder in set(self.cli.runs()) - self.before:
             run.folder = folder
         self.ended.append(run)

@@ -86,7 +86,7 @@ def test_a_run_that_ends_leaves_no_journal(run: Run, begun: Any) -> None:
     assert not (run.folder / FOLDER).exists()
 
 
-def test_a_run_that_lives_is_left_alone(run: Run, begun: Any) -> None:
+def test_a_run_that_goes_on_is_left_alone(run: Run, begun: Any) -> None:
     journal = Journal(run)
     journal.known(begun)
     assert recover([run.folder]) == []

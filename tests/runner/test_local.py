@@ -384,7 +384,7 @@ def test_what_is_printed_without_end_does_not_fill_the_disk(start: Start, tmp_pa
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_log_on_a_full_disk_keeps_nobody_waiting() -> None:
+def test_a_log_on_a_full_disk_makes_no_printing_wait() -> None:
     log = logs.Log(Path("/dev/full"))
     for _ in range(4):
         os.write(log.sink, b"x" * 1_000_000)

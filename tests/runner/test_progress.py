@@ -119,7 +119,7 @@ def test_a_trial_that_never_runs_has_no_bar_and_breaks_none(make_record: Make) -
         bars.recorded(make_record(status="unavailable", message="not here"))
 
 
-def test_members_of_a_sweep_are_told_apart(
+def test_members_of_a_sweep_are_named_by_their_sizes(
     make_record: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from lstmbench.protocol import D2L

@@ -37,7 +37,7 @@ def test_a_folder_is_gone_when_it_is_closed(temporary: Path) -> None:
     again.close()
 
 
-def test_one_whose_owner_lives_stays_and_one_whose_owner_was_killed_goes(temporary: Path) -> None:
+def test_one_whose_owner_runs_stays_and_one_whose_owner_was_killed_goes(temporary: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:

@@ -159,7 +159,7 @@ def test_a_current_folder_that_is_gone(cli: Any) -> None:
 def test_a_user_without_home_and_account(cli: Any) -> None:
     """As in a container: neither ``HOME`` nor an entry in the system's list of users."""
     (cli.site / "sitecustomize.py").write_text(
-        "import pwd\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
+        "import pwd\ndef unknown(uid):\n    raise KeyError(uid)\npwd.getpwuid = unknown\n"
     )
     names = "env -u HOME -u USER -u LOGNAME -u XDG_CACHE_HOME -u MPLCONFIGDIR"
     done = shell(cli, f'{names} "$@"', *quick(cli))
