@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -20,7 +20,7 @@ from lstmbench import reference
 from lstmbench.audit.comparison import allowances, rounding_dtype
 from lstmbench.audit.replay import train, train_epoch
 from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
-from lstmbench.batches import draw_offsets, partition
+from lstmbench.batches import draw_offsets, partition, window_count
 from lstmbench.corpora import corpus as corpora
 from lstmbench.corpora.corpus import Corpus, CorpusSpec
 from lstmbench.errors import UserError
@@ -44,11 +44,14 @@ class NotReplayed(Exception):
 class Start:
     """All that decides how the reference trains: records with an equal one share a path.
 
-    ``part`` is the training split, ``first`` and beyond of the text's ids.
+    ``splits`` are places in the text, ``train`` and what is evaluated: ``validation`` after every
+    ``every`` epochs, ``test`` after the ``last`` one.
     """
 
     spec: CorpusSpec
-    part: tuple[int, int]
+    splits: tuple[tuple[str, int, int], ...]
+    every: int
+    last: int
     model: ModelConfig
     training: TrainingConfig
     seed: int
@@ -62,12 +65,26 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Loss:
     """Nats of the reference in float64, and the relative error that is allowed; ``None`` where
     rounding has carried correct trainings so far apart that nothing can be said."""
 
     nats: float
     allowed: float | None
+
+    def explains(self, claimed: float) -> bool:
+        """Whether correct work may have that loss."""
+        if self.allowed is None:
+            return True
+        return abs(claimed - self.nats) <= self.allowed * abs(self.nats)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The loss of an epoch, and of the splits that are evaluated after it."""
+
+    train: Loss
+    evaluations: Mapping[str, Loss]
 
 
 @dataclass
@@ -86,7 +103,7 @@ class Path:
         Fewer, if rounding hides everything from some epoch on.
         """
         told = time.monotonic()
-        while len(self.done) < epochs and not (self.done and self.done[-1].allowed is None):
+        while len(self.done) < epochs and not (self.done and self.done[-1].train.allowed is None):
             self.done.append(next(self._walk))
             if time.monotonic() - told >= SECONDS:
                 told = time.monotonic()
@@ -96,7 +113,7 @@ class Path:
     def _walked(self) -> Iterator[Epoch]:
         start, text = self.start, _text(self.start.spec)
         assert text is not None
-        ids = text.ids[slice(*start.part)]
+        ids = {name: text.ids[first:stop] for name, first, stop in start.splits}
         rounding = rounding_dtype(start.dtype)
         steps = start.training.steps
         drawn = reference.draw_parameters(start.model, start.seed)
@@ -106,13 +123,32 @@ class Path:
         )
         for index in itertools.count():
             offset = draw_offsets(start.seed, index + 1, steps)[index]
-            batches = partition(ids, start.training.batch_size, steps, offset)
+            batches = partition(ids["train"], start.training.batch_size, steps, offset)
             exact, nats = train_epoch(exact, batches, start.training)
             rounded, other = train_epoch(rounded, batches, start.training, 1, rounding)
-            # one training is one sample: by luck its loss may be right, though it is far off
-            off = max(abs(other / nats - 1), _distance(rounded, exact))
-            off = off if math.isfinite(off) else math.inf
-            yield Epoch(nats, allowances({"loss": off}, start.dtype).get("loss"))
+            far = _distance(rounded, exact)
+            evaluated = {}
+            for name in self._due(index + 1):
+                batches = partition(ids[name], start.training.batch_size, steps)
+                right, near = (reference.evaluate(p, batches).nats for p in (exact, rounded))
+                evaluated[name] = _loss(right, near, far, start.dtype)
+            yield Epoch(_loss(nats, other, far, start.dtype), evaluated)
+
+    def _due(self, epoch: int) -> list[str]:
+        """The splits that are evaluated after an epoch."""
+        due = {
+            "validation": bool(self.start.every) and epoch % self.start.every == 0,
+            "test": epoch == self.start.last,
+        }
+        return [name for name, _, _ in self.start.splits if due.get(name)]
+
+
+def _loss(nats: float, rounded: float, far: float, dtype: str) -> Loss:
+    """One training is one sample: by luck its loss may be right though its parameters are ``far``
+    off, so a loss may err as much as they do."""
+    off = max(abs(rounded / nats - 1), far)
+    off = off if math.isfinite(off) else math.inf
+    return Loss(nats, allowances({"loss": off}, dtype).get("loss"))
 
 
 class Paths:
@@ -133,26 +169,33 @@ class Paths:
         if not claimed:
             return
         start = _start(record, spec)
-        reached = self._reach(start, min(_wanted(record), len(claimed)), record)
-        wrong = [
-            (index, epoch.nats)
-            for index, epoch in enumerate(reached)
-            if epoch.allowed is not None
-            and not abs(claimed[index] - epoch.nats) <= epoch.allowed * abs(epoch.nats)
+        reached = self._reach(start, min(_wanted(record), len(claimed)))
+        claims = [
+            *((f"epochs.nats.{i}", claimed[i], epoch.train) for i, epoch in enumerate(reached)),
+            *(
+                (f"evaluations.{i}.nats", evaluation.nats, loss)
+                for i, evaluation in enumerate(record.evaluations)
+                if evaluation.epoch <= len(reached)
+                and (loss := reached[evaluation.epoch - 1].evaluations.get(evaluation.split))
+            ),
         ]
-        for index, nats in wrong[:1]:
-            more = f" (and {len(wrong) - 1} more epochs)" if len(wrong) > 1 else ""
-            yield f"epochs.nats.{index}", f"{claimed[index]}, the reference trains to {nats}{more}"
+        wrong = [claim for claim in claims if not claim[2].explains(claim[1])]
+        for field_name, nats, loss in wrong[:1]:
+            more = f" (and {len(wrong) - 1} more losses)" if len(wrong) > 1 else ""
+            yield field_name, f"{nats}, the reference trains to {loss.nats}{more}"
 
-    def _reach(self, start: Start, wanted: int, record: Record) -> list[Epoch]:
-        operations = 6 * start.model.parameter_count * record.epochs.tokens[0]
+    def _reach(self, start: Start, wanted: int) -> list[Epoch]:
+        ((first, stop),) = ((f, s) for name, f, s in start.splits if name == "train")
+        batch, steps = start.training.batch_size, start.training.steps
+        tokens = window_count(stop - first, batch, steps) * batch * steps
+        operations = 6 * start.model.parameter_count * max(1, tokens)
         affordable = int(MAX_OPERATIONS // operations)
         if not affordable:
             raise NotReplayed("a model of that size takes the reference too long")
         limit = min(affordable, self.max_epochs or affordable)
         path = self._paths.setdefault(start, Path(start))
         reached = path.reach(min(wanted, limit), self.tell)
-        if reached[-1].allowed is None:
+        if reached[-1].train.allowed is None:
             why = "rounding has carried correct trainings too far apart"
             self.cut[f"losses from epoch {len(reached)} on ({start}) are not judged: {why}"] = None
         elif limit < wanted:
@@ -168,10 +211,18 @@ def _start(record: Record, spec: CorpusSpec | None) -> Start:
     text = _text(spec)
     if spec is None or text is None or text.digest != trial.corpus_digest:
         raise NotReplayed(f"corpus {trial.corpus!r} is not at hand")
-    part = protocol.splits(len(text.ids))["train"]
     model = protocol.model(record.vocabulary_size)
-    place = (part.start, part.stop)
-    return Start(spec, place, model, protocol.training, trial.seed, trial.dtype)
+    splits = protocol.splits(len(text.ids))
+    return Start(
+        spec=spec,
+        splits=tuple((name, part.start, part.stop) for name, part in splits.items()),
+        every=protocol.validate_every,
+        last=protocol.epochs if "test" in splits else 0,
+        model=model,
+        training=protocol.training,
+        seed=trial.seed,
+        dtype=trial.dtype,
+    )
 
 
 def _wanted(record: Record) -> int:

@@ -84,6 +84,8 @@ class _Records:
                 self.report.wrong(file, f"{where}: {what}")
         except NotReplayed as error:
             self.report.unvouch(f"losses, which were not trained again: {error}")
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+            self.report.wrong(file, f"epochs.nats: cannot be trained again: {error}")
         else:
             self.report.trained_again += bool(record.epochs.nats)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,12 +12,12 @@ from lstmbench import reference
 from lstmbench.audit.replay import train_epoch
 from lstmbench.batches import draw_offsets, partition
 from lstmbench.corpora import corpus
-from lstmbench.protocol import D2L
-from lstmbench.records.record import Audit, AuditPart, Epochs, Record
+from lstmbench.protocol import D2L, HELDOUT
+from lstmbench.records.record import Audit, AuditPart, Epochs, Evaluation, Record
 from lstmbench.verify import replay
 from lstmbench.verify.replay import Paths
 
-SMALL = D2L.override({"epochs": 6, "hidden_size": 8, "batch_size": 16, "steps": 20})
+SMALL = D2L.override({"epochs": 6, "hidden_size": 8, "batch_size": 64, "steps": 20})
 TEXT = corpus.resolve(corpus.BUNDLED)
 
 
@@ -26,17 +27,25 @@ def audited(last: int) -> Audit:
     return Audit(nonce="0" * 32, parts=[part])
 
 
+@cache
+def correct_losses() -> tuple[tuple[float, ...], int]:
+    """Those of float32, and the tokens of an epoch."""
+    parameters = reference.draw_parameters(SMALL.model(len(TEXT.vocabulary)), 0)
+    nats = []
+    for offset in draw_offsets(0, SMALL.epochs, SMALL.steps):
+        batches = partition(TEXT.ids[:10_000], SMALL.batch_size, SMALL.steps, offset)
+        parameters, loss = reference.train_epoch(parameters, batches, SMALL.training)
+        nats.append(loss.nats)
+    return tuple(nats), batches.tokens
+
+
 @pytest.fixture
 def record(make_record: Callable[..., Any]) -> Callable[..., Record]:
     """A record whose losses are those of correct float32; keywords change it."""
 
     def make(factor: float = 1.0, epoch: int = 1, **changes: Any) -> Record:
-        parameters = reference.draw_parameters(SMALL.model(len(TEXT.vocabulary)), 0)
-        nats = []
-        for offset in draw_offsets(0, SMALL.epochs, SMALL.steps):
-            batches = partition(TEXT.ids[:10_000], SMALL.batch_size, SMALL.steps, offset)
-            parameters, loss = reference.train_epoch(parameters, batches, SMALL.training)
-            nats.append(loss.nats)
+        correct, tokens = correct_losses()
+        nats = list(correct)
         nats[epoch] *= factor
         count = len(nats)
         seconds = [0.1 + 0.01 * index for index in range(count)]
@@ -45,7 +54,7 @@ def record(make_record: Callable[..., Any]) -> Callable[..., Record]:
             "corpus": "bundled",
             "corpus_digest": TEXT.digest,
             "vocabulary_size": len(TEXT.vocabulary),
-            "epochs": Epochs(seconds=seconds, nats=nats, tokens=[batches.tokens] * count),
+            "epochs": Epochs(seconds=seconds, nats=nats, tokens=[tokens] * count),
         }
         made: Record = make_record(**{**fields, **changes})
         return made
@@ -72,6 +81,42 @@ def test_a_made_up_loss_is_named(record: Callable[..., Record], factor: float, e
     assert "the reference trains to" in what
 
 
+def test_losses_on_held_out_text_are_evaluated_again(make_record: Callable[..., Any]) -> None:
+    protocol = HELDOUT.override({"epochs": 5, "hidden_size": 4, "batch_size": 64, "steps": 40})
+    splits = protocol.splits(len(TEXT.ids))
+    train, *held = (
+        partition(TEXT.ids[splits[name]], 64, 40) for name in ("train", "validation", "test")
+    )
+    parameters = reference.draw_parameters(protocol.model(len(TEXT.vocabulary)), 0)
+    nats = []
+    for offset in draw_offsets(0, 5, 40):
+        batches = partition(TEXT.ids[splits["train"]], 64, 40, offset)
+        parameters, loss = reference.train_epoch(parameters, batches, protocol.training)
+        nats.append(loss.nats)
+    losses = [reference.evaluate(parameters, batches).nats for batches in held]
+
+    def record(factor: float) -> Record:
+        made: Record = make_record(
+            protocol=protocol,
+            corpus="bundled",
+            corpus_digest=TEXT.digest,
+            vocabulary_size=len(TEXT.vocabulary),
+            epochs=Epochs(seconds=[0.1] * 5, nats=nats, tokens=[train.tokens] * 5),
+            evaluations=[
+                Evaluation(split="validation", epoch=5, nats=losses[0], tokens=held[0].tokens),
+                Evaluation(split="test", epoch=5, nats=losses[1] * factor, tokens=held[1].tokens),
+            ],
+            audit=audited(5),
+        )
+        return made
+
+    assert protocol.validate_every == 5
+    paths = Paths()
+    assert list(paths.faults(record(1.0), corpus.BUNDLED)) == []
+    ((field, _),) = paths.faults(record(0.999), corpus.BUNDLED)
+    assert field == "evaluations.1.nats"
+
+
 def test_epochs_are_trained_up_to_the_last_one_that_was_audited(
     record: Callable[..., Record],
 ) -> None:
@@ -82,7 +127,7 @@ def test_epochs_are_trained_up_to_the_last_one_that_was_audited(
 
 def test_another_seed_is_another_training(record: Callable[..., Record]) -> None:
     ((_, what),) = faults(record(seed=1))
-    assert what.endswith(" more epochs)")
+    assert what.endswith(" more losses)")
 
 
 def test_a_limit_is_kept_and_said(record: Callable[..., Record]) -> None:
