@@ -35,8 +35,8 @@ class Launch:
 class Channel(Protocol):
     """One live worker: ask, read, close.
 
-    ``folder`` is the worker's own, for the files that go to and fro. ``marker`` is ``NAME=value``
-    of a variable that this worker alone was given.
+    ``folder`` is the worker's own, for the files that both read and write. ``marker`` is
+    ``NAME=value`` of a variable that this worker alone was given.
     """
 
     pid: int

@@ -1,4 +1,4 @@
-"""A trial whose worker is running: what it is asked, and the arrays that go to and fro."""
+"""A trial whose worker is running: what it is asked, and the arrays that both hand over."""
 
 from __future__ import annotations
 
