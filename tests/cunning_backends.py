@@ -37,10 +37,10 @@ else:
 
 
 class RandomlyLazy(Cheat):
-    """Trains half of the windows in some epochs, by chance."""
+    """Trains half of the windows in most epochs, by chance."""
 
     def cheat(self, batches: Batches) -> EpochLoss:
-        if np.random.default_rng().random() < 0.5:
+        if np.random.default_rng().random() < 0.2:
             return self.honest(batches)
         half = batches.windows // 2
         loss = self.honest(Batches(batches.inputs[:half], batches.targets[:half]))

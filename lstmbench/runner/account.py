@@ -63,12 +63,14 @@ class Account:
     hindered: int = 0
     remarks: dict[str, None] = field(default_factory=dict)
     _baseline: Baseline | None = None
+    _own: Settings | None = None
     _not_before: float = 0.0
     _rested: tuple[float, float] | None = None
     _began: float = 0.0
 
     def ready(self) -> None:
         """Training is about to begin: what was spent so far does not count."""
+        self._own = Settings.of(self.tree.pid)
         self.tree.seconds(at_once=True)
         self._look_at_itself()
         self.rest()
@@ -95,8 +97,19 @@ class Account:
     def remark(self, text: str) -> None:
         self.remarks[text] = None
 
-    def look(self, active: Account, accounts: Sequence[Account]) -> None:
-        """See what happened to this worker while ``active``, one of ``accounts``, computed."""
+    def changed_to(self) -> Settings | None:
+        """What the worker gets now, if that is not what it got when it last rested."""
+        before, self._own = self._own, Settings.of(self.tree.pid)
+        return self._own if before != self._own else None
+
+    def look(
+        self, active: Account, accounts: Sequence[Account], by_others: Settings | None
+    ) -> None:
+        """See what happened to this worker while ``active``, one of ``accounts``, computed.
+
+        ``by_others``: what ``active`` was changed to. Who is changed to the same is changed from
+        elsewhere.
+        """
         self._look_for_stops(active, accounts)
         if active is not self and self._baseline is not None:
             self._baseline.since[active.label] = active
@@ -112,6 +125,8 @@ class Account:
         begin = time.monotonic()
         if active is self:
             self._look_at_itself()
+        elif by_others is not None and main == by_others and self._baseline is not None:
+            self._baseline = Baseline(settings_of([pid]), resource_limits(pid))
         else:
             self._look_at_others()
         self._not_before = time.monotonic() + (time.monotonic() - begin) / LOOK_SHARE
@@ -168,6 +183,16 @@ class Account:
             hindered=self.hindered,
             remarks=list(self.remarks),
         )
+
+
+def look_around(active: Account, accounts: Sequence[Account]) -> None:
+    """See what happened to the workers of ``accounts`` while ``active`` computed.
+
+    A user who changes the priority of a whole run changes that of the active one, too.
+    """
+    by_others = active.changed_to()
+    for account in accounts:
+        account.look(active, accounts, by_others)
 
 
 def open_account(

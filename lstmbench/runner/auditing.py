@@ -325,7 +325,7 @@ class GroupAudit:
                 self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
             )
-            yield Question("segment", segment.first, segment.last, request, seconds, index == 0)
+            yield Question("segment", segment.first, segment.last, request, seconds, index < 2)
 
     def batches(self, trial: Trial, split: str, offset: int) -> Batches:
         """Windows of a split of the text."""

@@ -24,7 +24,7 @@ from lstmbench.machine.processes import Family
 from lstmbench.records.record import Continuation, Evaluation, Status, SystemLoad
 from lstmbench.records.trial import Trial
 from lstmbench.runner import advice, clocks
-from lstmbench.runner.account import open_account
+from lstmbench.runner.account import look_around, open_account
 from lstmbench.runner.auditing import Auditor, GroupAudit
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.context import Context, Outcome
@@ -269,9 +269,7 @@ class Group:
         """The others are next: nothing may be left to compute, and none may have been changed."""
         live.ask(WaitUntilIdle())
         live.account.rest()
-        accounts = [other.account for other in self._live]
-        for account in accounts:
-            account.look(live.account, accounts)
+        look_around(live.account, [other.account for other in self._live])
 
     def _measure_peak(self, done: int) -> None:
         """A round of matmuls by every worker that offers some."""
