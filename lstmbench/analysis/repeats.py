@@ -18,6 +18,8 @@ MIN_LATER = 2
 #: How much more the first repeat must have done than any later one, and they differ among
 #: themselves at most: processor seconds, and seconds, of an epoch.
 WORK_FACTOR, TIME_FACTOR, ALIKE = 1.7, 2.0, 1.3
+#: On a busy machine threads that wait for each other compute meanwhile.
+WORK_FACTOR_BUSY = 5.0
 #: The same of the seconds of building and preparing, and seconds: files that were not yet in memory
 #: take a while to read.
 PREPARE_FACTOR, PREPARE_SECONDS = 4.0, 5.0
@@ -34,7 +36,8 @@ def reasons(records: Sequence[Record]) -> list[str]:
 
 
 def _of_one_run(records: Sequence[Record]) -> Iterator[str]:
-    if _stands_out(records, _processor_seconds, WORK_FACTOR, 0.0):
+    busy = any(impossible.is_busy(record.system_load) for record in records)
+    if _stands_out(records, _processor_seconds, WORK_FACTOR_BUSY if busy else WORK_FACTOR, 0.0):
         yield "its first repeat computed much more for an epoch than all later ones"
     elif not impossible.is_busy(records[0].system_load) and _stands_out(
         records, _seconds, TIME_FACTOR, 0.0

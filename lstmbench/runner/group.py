@@ -285,9 +285,10 @@ class Group:
         live.account.begin()
         answer = live.ask(self._peaks.request)
         live.offers_matmul = answer.seconds is not None
-        if answer.seconds and (times := self._peaks.beyond_belief(answer.seconds)):
+        spent = live.account.lap()
+        if answer.seconds and (doubt := self._peaks.beyond_belief(answer.seconds, spent)):
             live.offers_matmul = False
-            live.account.remark(f"offers a matmul {times:,.0f} times as fast as NumPy's")
+            live.account.remark(doubt)
         else:
             self._peaks.add(live.trial.label, answer.seconds)
         self._rest(live)
@@ -351,12 +352,14 @@ class Group:
     def _end(self, live: LiveTrial) -> None:
         state, protocol = live.state, live.trial.protocol
         self.context.observer.phase(live.trial, "ending")
+        live.account.begin()
         if fault := clocks.fault(state.series, live.trial.threads):
             raise WorkerLost(INTERFACE, fault)
         if protocol.test_fraction and protocol.train_tokens is None:
             self._evaluate(live, "test")
         if protocol.prefixes:
             self._generate(live)
+        live.account.rest()
 
     def _generate(self, live: LiveTrial) -> None:
         protocol, vocabulary = live.trial.protocol, self.context.corpus.vocabulary

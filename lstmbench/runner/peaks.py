@@ -12,23 +12,31 @@ from dataclasses import dataclass, field
 
 from lstmbench.analysis import series
 from lstmbench.analysis.roofline import COPIES, COPY_BYTES, MATMULS, MAX_ROUNDS, matmul_side
+from lstmbench.machine.processes import processor_seconds
 from lstmbench.records.record import Copy, Matmul, Peak
 from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Channel, Executor, Launch
 from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.worker import messages
 
-#: BLAS libraries that are tuned for the processor, and how much faster another may be.
-TUNED, MAX_TIMES = ("openblas", "mkl", "blis"), 4.0
+#: BLAS libraries that are tuned for the processor, and how much less another may compute.
+TUNED, MAX_TIMES = ("openblas", "mkl", "blis"), 6.0
+#: Of the processor seconds that an offer can hold, how many more may be seen, and seconds: reading
+#: a request and making operands take some.
+MAX_SPENT, SPENT_SECONDS = 1.25, 0.02
 
 
 @dataclass
 class Peaks:
-    """The series of one group; ``offers`` are seconds of matmuls by who made them."""
+    """The series of one group; ``offers`` are seconds of matmuls by who made them.
+
+    ``numpy_spent``: the fewest processor seconds of a round of NumPy's, 0 where that tells nothing.
+    """
 
     trial: Trial
     offers: dict[str, list[float]] = field(default_factory=dict)
     copies: list[float] = field(default_factory=list)
+    numpy_spent: float = 0.0
     _warm: bool = False
 
     @property
@@ -46,20 +54,22 @@ class Peaks:
         if seconds:
             self.offers.setdefault(who, []).extend(seconds)
 
-    def beyond_belief(self, seconds: Sequence[float]) -> float | None:
-        """How many times as fast as NumPy's an offer is, where no library can be that much faster.
+    def beyond_belief(self, seconds: Sequence[float], spent: float) -> str | None:
+        """Why an offer cannot be true whose worker has computed for ``spent`` seconds meanwhile.
 
-        On Apple's processors some libraries reach matrix units that others do not.
+        What is computed, unlike how long it takes, depends little on what else the machine does. On
+        Apple's processors some libraries reach matrix units that others do not.
         """
-        numpy = [
-            min(times)
-            for who, times in self.offers.items()
-            if who.startswith("numpy ") and any(blas in who for blas in TUNED)
-        ]
-        if not numpy or sys.platform == "darwin":
+        if self.trial.device_kind != "cpu" or sys.platform == "darwin" or not spent:
             return None
-        times = min(numpy) / min(seconds)
-        return times if times > MAX_TIMES else None
+        if self.trial.threads * sum(seconds) * MAX_SPENT + SPENT_SECONDS < spent:
+            return f"claims {sum(seconds):.2g} s for matmuls that it computed for {spent:.2g} s"
+        if self.numpy_spent and MAX_TIMES * spent + SPENT_SECONDS < self.numpy_spent:
+            return (
+                f"offers a matmul that takes {spent:.2g} s of a processor where NumPy's takes "
+                f"{self.numpy_spent:.2g} s"
+            )
+        return None
 
     def end_round(self) -> None:
         """The first round makes operands and compiles: it does not count."""
@@ -118,13 +128,21 @@ class PeakProbe:
         rest = messages.WaitUntilIdle()
         copies = messages.Copy(size=COPY_BYTES, count=COPIES)
         try:
+            before = processor_seconds(self._channel.pid)
             answer = self._channel.ask(self._peaks.request, self._timeout)
+            self._count(before, processor_seconds(self._channel.pid))
             self._peaks.add(self._library, answer.seconds)
             self._channel.ask(rest, self._timeout)
             self._peaks.copies += self._channel.ask(copies, self._timeout).seconds or ()
             self._channel.ask(rest, self._timeout)
         except Exception:
             self.close()
+
+    def _count(self, before: float | None, after: float | None) -> None:
+        if before is None or after is None or not any(name in self._library for name in TUNED):
+            return
+        spent, known = after - before, self._peaks.numpy_spent
+        self._peaks.numpy_spent = min(spent, known) if known else spent
 
     def close(self) -> None:
         if self._channel is not None:

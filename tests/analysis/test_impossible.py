@@ -142,7 +142,9 @@ def test_an_answer_waits_longer_on_a_busy_machine(
         (0.2, 0.11, BUSY, ""),
         (0.2, 0.11, None, ""),
         (0.1, 0.3, QUIET, "computed for"),
-        (0.3, 0.3, BUSY, "computed less"),
+        (0.3, 0.3, BUSY, ""),
+        (0.6, 0.6, BUSY, "computed less"),
+        (0.13, 0.1301, QUIET, ""),
     ],
 )
 def test_the_challenge_shows_what_the_work_takes(

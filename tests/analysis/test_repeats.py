@@ -39,7 +39,7 @@ def repeat(
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
-    "work": ({"processor_seconds": 0.4}, "computed much more"),
+    "work": ({"processor_seconds": 1.2}, "computed much more"),
     "time": ({"seconds": 0.5}, "took much longer for an epoch"),
     "preparing": ({"prepare": 60.0}, "to get ready"),
 }
@@ -63,6 +63,13 @@ def test_a_busy_first_repeat_may_be_slow_but_computes_no_more(load: SystemLoad |
     for what, (change, _) in CHANGES.items():
         found = repeats.reasons([repeat(0, system_load=load, **change), *later])
         assert bool(found) == (what == "work")
+
+
+def test_twice_the_work_counts_unless_the_machine_is_busy() -> None:
+    for load, named in ((QUIET, True), (BUSY, False), (None, False)):
+        later = [repeat(number, system_load=load) for number in (1, 2, 3)]
+        first = repeat(0, system_load=load, processor_seconds=0.4)
+        assert bool(repeats.reasons([first, *later])) is named
 
 
 def test_later_ones_that_differ_among_themselves_are_noise() -> None:

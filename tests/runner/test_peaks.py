@@ -1,0 +1,39 @@
+"""Which offers of a matmul cannot be true."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from lstmbench.runner.peaks import Peaks
+from lstmbench.testing import make_record
+
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="has units that NumPy has not")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spent", "numpy", "words"),
+    [
+        ([0.05, 0.05], 0.19, 0.2, ""),
+        ([0.5, 0.5], 0.19, 0.2, ""),  # it waited
+        ([0.01, 0.01], 0.1, 0.2, "computed for 0.1"),
+        ([0.05, 0.05], 0.001, 0.2, "NumPy's takes 0.2"),
+        ([0.05, 0.05], 0.05, 0.2, ""),
+        ([1e-6, 1e-6], 0.001, 0.2, "NumPy's takes 0.2"),
+        ([0.05, 0.05], 0.001, 0.0, ""),  # NumPy's tells nothing
+        ([1e-6, 1e-6], 0.0, 0.2, ""),  # the system tells nothing
+    ],
+)
+def test_a_matmul_takes_its_processor_seconds(
+    seconds: list[float], spent: float, numpy: float, words: str
+) -> None:
+    peaks = Peaks(make_record(threads=2).trial, numpy_spent=numpy)
+    doubt = peaks.beyond_belief(seconds, spent)
+    assert bool(doubt) == bool(words)
+    assert words in (doubt or "")
+
+
+def test_a_device_multiplies_without_processors() -> None:
+    peaks = Peaks(make_record(device="cuda:0").trial, numpy_spent=0.2)
+    assert peaks.beyond_belief([1e-4], 0.001) is None
