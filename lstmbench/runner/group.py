@@ -336,18 +336,26 @@ class Group:
         self._live.clear()
         while finished:
             try:
-                self.context.observer.phase(finished[0].trial, "auditing")
-                difference = self._audit.judge(finished[0])
+                difference, judged = self._judge(finished[0])
             except KeyboardInterrupt:
                 with deferred_interrupts():
                     for state in finished:
                         self._audit.interrupted(state)
                         self.context.record(state, Outcome(Status.OK))
                 raise
+            state = finished.pop(0)
             outcome = Outcome(Status.OK)
             if difference:
                 outcome = Outcome(Status.FAILED, "audit", difference)
-            self.context.record(finished.pop(0), outcome)
+            if judged:
+                self.context.record(state, outcome)
+
+    def _judge(self, state: TrialState) -> tuple[str | None, bool]:
+        """What differs in a trial, if anything does; and whether that could be judged."""
+        with self._guarded(state):
+            self.context.observer.phase(state.trial, "auditing")
+            return self._audit.judge(state), True
+        return None, False
 
     def _end(self, live: LiveTrial) -> None:
         state, protocol = live.state, live.trial.protocol

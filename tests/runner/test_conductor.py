@@ -625,6 +625,15 @@ def test_without_an_auditor_there_is_no_proof_and_no_speed(conduct: Any) -> None
     assert "parity cannot be judged: out of memory" in records["a"].message
 
 
+def test_an_audit_that_breaks_is_one_trial_s_row(conduct: Any) -> None:
+    script: Any = {("audit", "audit_segment", 3): ZeroDivisionError("a defect")}
+    _, records, finished, _ = conduct(script)
+    assert finished
+    failed = [record for record in records.values() if record.status != "ok"]
+    assert [record.message for record in failed] == ["ZeroDivisionError: a defect"]
+    assert len(records) == 3
+
+
 def test_an_interrupted_audit_keeps_what_was_trained(conduct: Any) -> None:
     script: Any = {("audit", "audit_segment", 3): KeyboardInterrupt()}
     _, records, finished, _ = conduct(script)
