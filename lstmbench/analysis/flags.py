@@ -15,10 +15,6 @@ from lstmbench.analysis import impossible
 from lstmbench.analysis.series import rates
 from lstmbench.records.record import Epochs, Flag, Record, Status
 
-#: Processors that others use, and share of time that is stolen, from which on a record is flagged:
-#: part of the record format.
-INTERFERING_PROCESSORS = impossible.BUSY_PROCESSORS
-STOLEN_SHARE = impossible.BUSY_STOLEN
 #: Values at most between which the slopes of all pairs are looked at.
 MAX_SLOPES = 500
 
@@ -26,9 +22,7 @@ MAX_SLOPES = 500
 def interference(record: Record) -> bool:
     """Whether others took so much of the machine, or stopped the trial, that it may be slow."""
     load, activity = record.system_load, record.activity
-    busy = load is not None and (
-        load.others >= INTERFERING_PROCESSORS or load.stolen >= STOLEN_SHARE
-    )
+    busy = load is not None and impossible.takes_much(load)
     return busy or (activity is not None and activity.hindered > 0)
 
 
@@ -97,7 +91,8 @@ RULES = (
     FlagRule(
         Flag.INTERFERENCE,
         interference,
-        "other programs kept a tenth of a processor busy, or a hundredth of the time was stolen",
+        "other programs kept a tenth of a processor busy, a hundredth of the time was stolen, or a "
+        "container's limit stopped it in a hundredth of the periods",
         shared=True,
     ),
     FlagRule(

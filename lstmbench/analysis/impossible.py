@@ -23,8 +23,9 @@ MAX_PEAK_SHARE, MAX_PEAK_SHARE_BUSY = 1.2, 4.0
 #: The same of one processor second, on a machine that is not busy: on fewer threads a processor's
 #: clock may run faster.
 MAX_PROCESSOR_SHARE = 2.0
-#: Processors that others use, and share of time that is stolen, from which on a machine is busy.
-BUSY_PROCESSORS, BUSY_STOLEN = 0.1, 0.01
+#: Processors that others use, share of time that is stolen, and share of the periods in which a
+#: container's limit stops its processes, from which on a machine is busy.
+BUSY_PROCESSORS, BUSY_STOLEN, BUSY_THROTTLED = 0.1, 0.01, 0.01
 #: Seconds of the shortest call that does anything: starting one takes longer.
 MIN_EPOCH_SECONDS = 1e-6
 #: Epochs from which on durations are asked to differ: clocks count nanoseconds.
@@ -183,7 +184,16 @@ def is_busy(load: SystemLoad | None) -> bool:
 
     So it is where nothing is known of others.
     """
-    return load is None or load.others >= BUSY_PROCESSORS or load.stolen >= BUSY_STOLEN
+    return load is None or takes_much(load)
+
+
+def takes_much(load: SystemLoad) -> bool:
+    """Whether others, or a container's limit, took so much of the machine that all is slower."""
+    return (
+        load.others >= BUSY_PROCESSORS
+        or load.stolen >= BUSY_STOLEN
+        or (load.throttled or 0.0) >= BUSY_THROTTLED
+    )
 
 
 def _slower(record: Record) -> Iterator[tuple[str, bool]]:

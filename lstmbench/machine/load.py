@@ -25,11 +25,14 @@ class Load:
     """What others took of the machine for a while.
 
     ``others``: processors that were busy, on average, with anything but this process and its
-    children; ``stolen``: the share of all processor time that the hypervisor gave to other guests.
+    children; ``stolen``: the share of all processor time that the hypervisor gave to other guests;
+    ``throttled``: the share of the periods in which a container's limit stopped this process or
+    others of the container, ``None`` where there is no limit.
     """
 
     others: float
     stolen: float
+    throttled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,18 @@ class CpuTimeDelta:
         total = now.total - before.total
         share = (now.stolen - before.stolen) / total if total > 0 else 0.0
         # counters may go back a little
-        return Load(others=max(0.0, others / seconds), stolen=min(1.0, max(0.0, share)))
+        return Load(
+            others=max(0.0, others / seconds),
+            stolen=min(1.0, max(0.0, share)),
+            throttled=self._throttled(),
+        )
 
-    def throttled(self) -> float | None:
-        """The share of the periods in which a container's limit stopped its processes.
-
-        ``None`` where there is no limit, or no period has passed.
-        """
+    def _throttled(self) -> float | None:
         before, now = self._throttling, limits.throttling()
         if before is None or now is None or now.periods <= before.periods:
             return None
-        return (now.throttled - before.throttled) / (now.periods - before.periods)
+        share = (now.throttled - before.throttled) / (now.periods - before.periods)
+        return min(1.0, max(0.0, share))
 
 
 class LoadSampler:

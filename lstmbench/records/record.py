@@ -217,11 +217,13 @@ class SystemLoad(_Part):
     """What others took of the machine while the trial's group trained.
 
     ``others``: processors that were busy, on average, with anything but this run; ``stolen``: the
-    share of all processor time that the hypervisor gave to other guests.
+    share of all processor time that the hypervisor gave to other guests; ``throttled``: the share
+    of the periods in which a container's limit stopped its processes, where there is a limit.
     """
 
     others: FiniteFloat = Field(ge=0)
     stolen: Share
+    throttled: Share | None = None
 
 
 class Activity(_Part):

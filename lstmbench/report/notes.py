@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from statistics import median
 
-from lstmbench.analysis import flags, roofline
+from lstmbench.analysis import flags, impossible, roofline
 from lstmbench.analysis.metrics import ENERGY
 from lstmbench.analysis.precision import MIN_PROCESSES, widest
 from lstmbench.analysis.tables import Table
@@ -97,17 +97,23 @@ def _interference_notes(table: Table) -> list[str]:
     """What others took of the machine meanwhile, where it was enough to matter."""
     seen = [r.system_load for row in table.rows for r in row.ok_records if r.system_load]
     lines = []
-    others = [load.others for load in seen if load.others >= flags.INTERFERING_PROCESSORS]
+    others = [load.others for load in seen if load.others >= impossible.BUSY_PROCESSORS]
     if others:
         lines.append(
             f"Other programs kept up to {significant(max(others), 2)} processors busy meanwhile "
             f"({len(others)} of {len(seen)} trials): speeds may be too low."
         )
-    stolen = [load.stolen for load in seen if load.stolen >= flags.STOLEN_SHARE]
+    stolen = [load.stolen for load in seen if load.stolen >= impossible.BUSY_STOLEN]
     if stolen:
         lines.append(
             f"The hypervisor gave up to {max(stolen):.1%} of the processor time to other guests "
             f"({len(stolen)} of {len(seen)} trials): speeds may be too low."
+        )
+    throttled = [t for load in seen if (t := load.throttled or 0.0) >= impossible.BUSY_THROTTLED]
+    if throttled:
+        lines.append(
+            f"A container's limit stopped the run in up to {max(throttled):.0%} of the periods "
+            f"({len(throttled)} of {len(seen)} trials): speeds may be too low."
         )
     return lines
 

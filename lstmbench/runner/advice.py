@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lstmbench.analysis.flags import INTERFERING_PROCESSORS, STOLEN_SHARE
+from lstmbench.analysis.impossible import BUSY_PROCESSORS, BUSY_STOLEN, BUSY_THROTTLED
 from lstmbench.machine import facts
 from lstmbench.machine.load import Load
 from lstmbench.messages import one_line
@@ -16,7 +16,7 @@ MAX_NAMED = 3
 
 def warning(busy: dict[str, float]) -> str | None:
     """What to know before anything is measured beside busy processes."""
-    if sum(busy.values()) < INTERFERING_PROCESSORS:
+    if sum(busy.values()) < BUSY_PROCESSORS:
         return None
     named = sorted(busy.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{name} {share:.0%}" for name, share in named[:MAX_NAMED])
@@ -52,17 +52,23 @@ def advice(
     """
     lines = []
     others, stolen = (around.others, around.stolen) if around else (0.0, 0.0)
-    if others >= INTERFERING_PROCESSORS and not busy:
+    throttled = (around and around.throttled) or 0.0
+    if others >= BUSY_PROCESSORS and not busy:
         lines.append(
             f"other processes used {others:.0%} of a processor meanwhile: see which, with 'top', "
             "and end them"
         )
     for name, share in sorted(busy.items(), key=lambda item: -item[1]):
         lines.append(f"{one_line(name)} uses {share:.0%} of a processor: end it, or wait for it")
-    if stolen >= STOLEN_SHARE:
+    if stolen >= BUSY_STOLEN:
         lines.append(
             f"the hypervisor gave {stolen:.1%} of the processor time to other guests: "
             "a machine of its own, or another hour, is steadier"
+        )
+    if throttled >= BUSY_THROTTLED:
+        lines.append(
+            f"the container's limit of processor time stopped it in {throttled:.0%} of the "
+            "periods: raise the limit, or use fewer --threads"
         )
     if any(name not in ("performance",) for name in governed):
         names = ", ".join(sorted(governed))

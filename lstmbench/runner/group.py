@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -435,4 +436,4 @@ def _may_be_faster(state: TrialState) -> bool:
 
 def _load(others: CpuTimeDelta, least: float = 1.0) -> SystemLoad | None:
     load = others.so_far(least)
-    return SystemLoad(others=load.others, stolen=load.stolen) if load else None
+    return SystemLoad(**asdict(load)) if load else None

@@ -46,6 +46,8 @@ def test_a_clear_trend_is_flagged_and_noise_is_not(count: int) -> None:
         (SystemLoad(others=0.09, stolen=0.009), False),
         (SystemLoad(others=0.1, stolen=0.0), True),
         (SystemLoad(others=0.0, stolen=0.01), True),
+        (SystemLoad(others=0.0, stolen=0.0, throttled=0.009), False),
+        (SystemLoad(others=0.0, stolen=0.0, throttled=0.01), True),
     ],
 )
 def test_interference_is_a_tenth_of_a_processor_or_a_hundredth_of_the_time(

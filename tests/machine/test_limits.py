@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lstmbench.machine import facts, limits, load
+from lstmbench.machine import facts, limits
 from lstmbench.machine.limits import Limits, Throttling
 from lstmbench.runner import advice
 
@@ -145,11 +145,3 @@ def test_threads_beyond_the_limit_are_told(container: Callable[[Limits], None]) 
     assert "a limit of 2.5 processors" in told
     assert "4 threads will be stopped" in told
     assert "--threads 2" in told
-
-
-def test_throttled_is_the_share_of_periods_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = iter([Throttling(100, 90), Throttling(140, 100), Throttling(100, 90)])
-    monkeypatch.setattr(limits, "throttling", lambda: next(readings))
-    meter = load.CpuTimeDelta()
-    assert meter.throttled() == pytest.approx(0.25)
-    assert meter.throttled() is None

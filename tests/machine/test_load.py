@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from lstmbench.machine import facts, load
+from lstmbench.machine import facts, limits, load
 from lstmbench.runner import advice
 
 QUIET: dict[str, Any] = {"threads": 1, "busy": {}, "around": None, "governed": (), "battery": False}
@@ -28,6 +28,10 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"busy": {"compiler": 1.5}}, "compiler uses 150%"),
         ({"around": load.Load(others=0.0, stolen=0.08)}, "hypervisor gave 8.0%"),
         ({"around": load.Load(others=0.8, stolen=0.0)}, "other processes used 80%"),
+        (
+            {"around": load.Load(0.0, 0.0, throttled=0.2)},
+            "limit of processor time stopped it in 20%",
+        ),
         ({"governed": {"powersave"}}, "governed by powersave"),
         ({"battery": True}, "plug the power supply in"),
         ({"threads": 4}, "--threads 3 leaves"),
@@ -90,6 +94,27 @@ def test_what_others_took_is_what_is_not_ours() -> None:
     assert around is not None
     assert around.others == pytest.approx(0.5)
     assert around.stolen == pytest.approx(0.1)
+
+
+@pytest.mark.usefixtures("readings")
+def test_periods_in_which_a_container_s_limit_stopped_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = iter([limits.Throttling(100, 40), limits.Throttling(200, 90)])
+    monkeypatch.setattr(limits, "throttling", lambda: next(counters))
+    around = load.CpuTimeDelta().so_far()
+    assert around is not None
+    assert around.throttled == 0.5
+
+
+@pytest.mark.usefixtures("readings")
+@pytest.mark.parametrize("later", [None, limits.Throttling(100, 40)])
+def test_without_a_limit_or_a_period_nothing_is_throttled(
+    monkeypatch: pytest.MonkeyPatch, later: limits.Throttling | None
+) -> None:
+    counters = iter([limits.Throttling(100, 40), later])
+    monkeypatch.setattr(limits, "throttling", lambda: next(counters))
+    around = load.CpuTimeDelta().so_far()
+    assert around is not None
+    assert around.throttled is None
 
 
 def test_nothing_is_said_of_less_than_a_second() -> None:
