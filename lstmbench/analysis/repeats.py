@@ -43,6 +43,8 @@ def _of_one_run(records: Sequence[Record]) -> Iterator[str]:
         records, _seconds, TIME_FACTOR, 0.0
     ):
         yield "its first repeat took much longer for an epoch than all later ones"
+    elif not busy and _stands_out(records, _rate, TIME_FACTOR, 0.0):
+        yield "its first repeat took much less time for an epoch than all later ones"
     if not impossible.is_busy(records[0].system_load) and _stands_out(
         records, _prepared, PREPARE_FACTOR, PREPARE_SECONDS
     ):
@@ -75,6 +77,11 @@ def _processor_seconds(record: Record) -> float | None:
 def _seconds(record: Record) -> float | None:
     seconds = record.epochs.seconds
     return faster_half_mean(seconds[warm_up(len(seconds)) :])
+
+
+def _rate(record: Record) -> float | None:
+    seconds = _seconds(record)
+    return 1 / seconds if seconds else None
 
 
 def _prepared(record: Record) -> float | None:

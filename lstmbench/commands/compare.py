@@ -149,11 +149,13 @@ def _fails(found: list[Comparison], sides: tuple[list[Record], ...], least: floa
 
     Raises :class:`UserError` if there is nothing to judge by.
     """
-    from lstmbench.analysis import flags
+    from lstmbench.analysis import flags, repeats
     from lstmbench.analysis.metrics import TOKENS_PER_SECOND
     from lstmbench.records.record import Status
 
     if any(record.status == Status.FAILED or flags.suspect(record) for record in sides[0]):
+        return True
+    if repeats.reasons(sides[0]):
         return True
     speed = next((c for c in found if c.metric is TOKENS_PER_SECOND), None)
     if speed is None:
@@ -172,7 +174,7 @@ def _measured(comparison: Comparison) -> str:
 
 def _conditions(*sides: list[Record]) -> Iterator[str]:
     """What is not well with a side, beneath a table that shows ok processes only."""
-    from lstmbench.analysis import flags, impossible
+    from lstmbench.analysis import flags, impossible, repeats
     from lstmbench.records.record import Status
 
     for letter, records in zip("AB", sides, strict=True):
@@ -184,8 +186,8 @@ def _conditions(*sides: list[Record]) -> Iterator[str]:
         raised = Counter(flag for record in records for flag in flags.effective(record))
         for what, count in [*sorted(bad.items()), *sorted(raised.items())]:
             yield f"{letter}: {count} of {len(records)} processes {what}."
-        reasons = (reason for record in records for reason in impossible.reasons(record))
-        for reason in dict.fromkeys(reasons):
+        own = [reason for record in records for reason in impossible.reasons(record)]
+        for reason in dict.fromkeys([*own, *repeats.reasons(records)]):
             yield f"{letter}: {reason}. That cannot be true."
 
 

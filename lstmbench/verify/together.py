@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lstmbench.analysis import repeats
 from lstmbench.records import canonical
 from lstmbench.records.parse import Stored
 from lstmbench.records.record import Record, Status
@@ -42,12 +43,22 @@ class Together:
             for other in record.interleaved_with
         }
         missing = named - self._records.keys()
+        for row in self._rows():
+            for reason in repeats.reasons(row):
+                self.report.note(f"suspect: {row[0].trial.label} of {row[0].source.run}: {reason}")
         for file, names in self._unnamed():
             self.report.wrong(file, f"interleaved_with: does not name {names}, of the same group")
         if missing:
             self.report.unvouch(
                 f"{len(missing)} trials that were interleaved with these left no record here"
             )
+
+    def _rows(self) -> list[list[Record]]:
+        """The records of each row in each run."""
+        rows: dict[tuple[str, str], list[Record]] = {}
+        for (run, _), (_, record) in self._records.items():
+            rows.setdefault((run, record.trial.row_key()), []).append(record)
+        return list(rows.values())
 
     def _unnamed(self) -> Iterator[tuple[str, str]]:
         """Files of trials with the first of their group that they do not name."""

@@ -29,7 +29,10 @@ def repeat(
 ) -> Record:
     spent = [] if processor_seconds is None else [processor_seconds] * 5
     epochs = Epochs(
-        seconds=[seconds] * 5, nats=[9.0] * 5, tokens=[100] * 5, processor_seconds=spent
+        seconds=[seconds * (1 + n / 1e6) for n in range(5)],
+        nats=[9.0] * 5,
+        tokens=[100] * 5,
+        processor_seconds=spent,
     )
     fields = {"import": 1.0, "build": 0.1, "prepare": prepare}
     phases = Phases.model_validate(fields)
@@ -55,6 +58,14 @@ def test_a_first_repeat_unlike_all_later_ones_is_named(what: str) -> None:
     assert not repeats.reasons([repeat(0), repeat(1, **change), repeat(2), repeat(3)])
     # and one later repeat proves nothing
     assert not repeats.reasons([repeat(0, **change), repeat(1)])
+
+
+def test_a_first_repeat_that_is_much_faster_is_named_unless_the_machine_is_busy() -> None:
+    later = [repeat(number) for number in (1, 2, 3)]
+    (reason,) = repeats.reasons([repeat(0, seconds=0.08), *later])
+    assert "much less time" in reason
+    busy = [repeat(number, system_load=BUSY) for number in (1, 2, 3)]
+    assert not repeats.reasons([repeat(0, seconds=0.08), *busy])
 
 
 @pytest.mark.parametrize("load", [BUSY, None])
