@@ -36,6 +36,10 @@ def lstmbench_backends():
 """
 
 
+#: What the system says of an idle machine.
+QUIET = {"others": 0.0, "stolen": 0.0, "throttled": None}
+
+
 def steadied(raw: Raw) -> Raw:
     """A real record with times as an idle machine would give them."""
     count = len(raw["epochs"]["seconds"])
@@ -46,10 +50,10 @@ def steadied(raw: Raw) -> Raw:
     challenges = len(raw["challenge"]["seconds"])
     raw["challenge"]["seconds"] = [0.41] * challenges
     raw["challenge"]["processor_seconds"] = [0.37] * challenges
-    raw["challenge"]["load"] = None
+    raw["challenge"]["load"] = QUIET
     raw["activity"] = {"seconds": 2.0, "processor_seconds": 0.01}
     raw["peak"]["matmul"]["seconds"] = [0.06 + 0.0001 * index for index in range(8)]
-    raw["system_load"] = None
+    raw["system_load"] = QUIET
     raw["phases"] |= {"build": 0.1, "prepare": 0.2, "rebuild": 0.1}
     raw["flags"] = []
     raised = flags.raised(Record.model_validate(raw))

@@ -82,15 +82,15 @@ def test_a_made_up_loss_is_named(record: Callable[..., Record], factor: float, e
 
 
 def test_losses_on_held_out_text_are_evaluated_again(make_record: Callable[..., Any]) -> None:
-    protocol = HELDOUT.override({"epochs": 5, "hidden_size": 4, "batch_size": 64, "steps": 40})
+    protocol = HELDOUT.override({"epochs": 5, "hidden_size": 4, "batch_size": 16, "steps": 20})
     splits = protocol.splits(len(TEXT.ids))
     train, *held = (
-        partition(TEXT.ids[splits[name]], 64, 40) for name in ("train", "validation", "test")
+        partition(TEXT.ids[splits[name]], 16, 20) for name in ("train", "validation", "test")
     )
     parameters = reference.draw_parameters(protocol.model(len(TEXT.vocabulary)), 0)
     nats = []
-    for offset in draw_offsets(0, 5, 40):
-        batches = partition(TEXT.ids[splits["train"]], 64, 40, offset)
+    for offset in draw_offsets(0, 5, 20):
+        batches = partition(TEXT.ids[splits["train"]], 16, 20, offset)
         parameters, loss = reference.train_epoch(parameters, batches, protocol.training)
         nats.append(loss.nats)
     losses = [reference.evaluate(parameters, batches).nats for batches in held]
