@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 # one for each process of pytest: threads of several would only wait for each other
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+
+def share_processors() -> None:
+    """Give each process of pytest-xdist its own processors.
+
+    A run takes the first ones that it may use: without this, all runs would share the first.
+    """
+    number, count = (os.environ.get(f"PYTEST_XDIST_{name}") for name in ("WORKER", "WORKER_COUNT"))
+    if number is None or count is None or not hasattr(os, "sched_setaffinity"):
+        return
+    usable = sorted(os.sched_getaffinity(0))
+    own = usable[int(number.removeprefix("gw")) :: int(count)]
+    if own:
+        os.sched_setaffinity(0, own)
+
+
+share_processors()
+
 HERE = Path(__file__).parent
 #: An epoch of milliseconds, many windows.
 TINY = ("--epochs", "4", "--hidden-size", "8", "--batch-size", "4", "--steps", "5")

@@ -192,7 +192,7 @@ class TestMuch:
 
     def test_more_epochs_than_the_protocol_has(self, make_true: Any) -> None:
         raw = json.loads(make_true().model_dump_json())
-        for series in ("seconds", "nats", "tokens"):
+        for series in ("seconds", "nats", "tokens", "host_seconds", "processor_seconds"):
             raw["epochs"][series] *= 2
         with pytest.raises(UserError, match="expected at most 12, as the protocol says, got 24"):
             parse("here", json.dumps(raw).encode())
