@@ -52,8 +52,9 @@ def test_where_the_plugin_is_missing_its_file_is_compared_by_digest(
     call("publish", run, "--to", "store")
     here.distribution("lstmbench-mine", "")
     told = call("verify", "store").stdout
-    reason = "cannot be made again: tables/all.count.txt: in the format of a plugin that is not here"
-    assert reason in told
+    assert (
+        "cannot be made again: tables/all.count.txt: in the format of a plugin that is not here"
+    ) in told
     (here.folder / "store/tables/all.count.txt").write_text("2 tables")
     told = call("verify", "store").stdout
     assert "tables/all.count.txt: store.json lists another digest" in told
