@@ -178,7 +178,8 @@ def test_with_few_descriptors_workers_are_rows(cli: Any, limit: int) -> None:
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
     reasons = {record["reason"] for record in cli.records().values()}
-    assert "exit" in reasons or "exception" in reasons
+    # which of the processes cannot be started is chance: a worker, or the auditor
+    assert reasons & {"exit", "exception", "audit"}
 
 
 def test_names_that_are_too_long_are_refused(call: Any, one_line: Callable[..., None]) -> None:

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 COLUMNS = ("quantity", "expected", "got", "error", "scale", "cosine")
 
 
-@click.command()
+@click.command(
+    help="Hold one window of BACKEND against the reference, until the first quantity that "
+    "differs.\n\n"
+    "Compared are the parameters, the loss, each tensor's gradient (its change by the "
+    'learning rate), clipping, and the state that is carried to the next window. "scale" and '
+    '"cosine" say how a tensor lies to the expected one: got = 2 x expected has scale 2 and '
+    "cosine 1."
+)
 @click.argument("backend", metavar="BACKEND[:MODE]")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute.")
 @click.option("--dtype", default="float32", show_default=True)
@@ -46,12 +53,6 @@ def debug(
     show_output: bool,
     **sizes: Any,
 ) -> None:
-    """Hold one window of BACKEND against the reference, until the first quantity that differs.
-
-    Compared are the parameters, the loss, each tensor's gradient (its change by the learning
-    rate), clipping, and the state that is carried to the next window. "scale" and "cosine" say
-    how a tensor lies to the expected one: got = 2 x expected has scale 2 and cosine 1.
-    """
     from lstmbench.commands.check import find_spec, offered_modes, printable
     from lstmbench.runner import selection as select
     from lstmbench.runner.channel import WorkerLost

@@ -190,6 +190,7 @@ def test_a_run_that_is_on_its_way_is_left_alone(cli: Any, running: Any) -> None:
     assert list(cli.scratch.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["stderr", "stdout"])
 def test_a_stream_whose_reader_goes_away_ends_no_run(cli: Any, running: Any, stream: str) -> None:
     process, _ = running("numpy,other", "epoch 10/100")
@@ -205,6 +206,7 @@ def test_a_stream_whose_reader_goes_away_ends_no_run(cli: Any, running: Any, str
     assert (folder / "table.md").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_to_outlive_its_terminal_does(cli: Any, running: Any) -> None:
     """As under ``nohup``, which has SIGHUP ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

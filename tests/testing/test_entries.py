@@ -19,7 +19,7 @@ def lstmbench_backends():
         "",
         {factory!r},
         {modes!r},
-        imports=("no_such_framework",),
+        imports={imports!r},
         install="pip install it",
         environment={{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}},
         expected_failures={expected!r},
@@ -47,6 +47,7 @@ def entries(cli: Any) -> Any:
             factory=factory if ":" in factory else f"broken_backends:{factory}",
             modes=modes or {"cpu": ("eager",)},
             expected=expected or {},
+            imports=("no_such_framework",) if "needy" in factory else (),
         )
         cli.plugin("mine", source)
         (cli.folder / "test_mine.py").write_text(TEST)
@@ -191,7 +192,7 @@ def test_an_unknown_backend_is_told_the_ways_to_one(cli: Any, one_line: Any) -> 
 
 
 def test_check_of_another_interface_is_refused(cli: Any, one_line: Any) -> None:
-    source = PLUGIN.format(factory="x:y", modes={"cpu": ("eager",)}, expected={})
+    source = PLUGIN.format(factory="x:y", modes={"cpu": ("eager",)}, expected={}, imports=())
     cli.plugin("mine", source.replace("imports=", "interface=2, imports="))
     one_line(cli("check", "mine"), "mine", "interface 2", "has 1")
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -59,10 +60,16 @@ def site(records: Mapping[str, Record], relative_to: str | None) -> dict[str, st
     return files
 
 
+def _without_nul(value: Any) -> Any:
+    """No page may hold that character: browsers differ in what they make of it."""
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
 def _templates() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("lstmbench.report.site"),
         autoescape=True,
+        finalize=_without_nul,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
