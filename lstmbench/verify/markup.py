@@ -44,7 +44,7 @@ _DRAWN = _words(
 )
 #: In styles: whatever loads something, or hides what it is by escapes.
 _LOADING = re.compile(
-    r"\\|@|/\*|//|url\s*\((?!\s*['\"]?#)|image|expression|behaviou?r|binding", re.I
+    r"\\|@|/\*|//|url\s*\((?!\s*['\"]?#)|image|expression|behavior|behaviour|binding", re.I
 )
 #: What browsers skip in an address.
 _SKIPPED = re.compile(r"[\x00-\x20]")
