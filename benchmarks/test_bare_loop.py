@@ -9,6 +9,7 @@ from typing import Any
 
 from lstmbench.analysis import intervals, series
 from lstmbench.batches import draw_offsets
+from lstmbench.corpora import corpus
 from lstmbench.machine import facts
 from lstmbench.plugin import manager
 from lstmbench.protocol import D2L
@@ -52,7 +53,8 @@ def pair(folder: Path) -> tuple[float, float]:
         bare = stack.enter_context(start_worker(spec, "eager", "cpu", D2L, folder, "bare"))
         start = bundled(D2L)
         bare.ask(LoadTrial(spec.factory, [], "", facts.choose_cpus(bare.trial.threads)))
-        bare.ask(Build(bare.trial.task(bare.model.vocabulary_size), bare.give(start), None))
+        symbols = len(corpus.resolve(corpus.BUNDLED).vocabulary)
+        bare.ask(Build(bare.trial.task(symbols), bare.give(start), None))
         sides: list[tuple[str, LiveTrial]] = [("bare", bare), ("backend", backend)]
         for done, offset in enumerate(draw_offsets(0, ROUNDS, D2L.steps)):
             batches = bundled(D2L, offset)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lstmbench.backend import Task as Task
     from lstmbench.backend import TrainingConfig as TrainingConfig
     from lstmbench.batches import Batches as Batches
+    from lstmbench.cells import Cell as Cell
     from lstmbench.corpora.corpus import CorpusSpec as CorpusSpec
     from lstmbench.errors import Unavailable as Unavailable
     from lstmbench.errors import UserError as UserError

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from lstmbench.batches import Batches
 
+#: The model of every backend that brings none of its own.
+LSTM_MODEL = "lstm"
 #: Version of this interface. A plugin states the one it was written for.
 INTERFACE = 1
 
@@ -32,6 +34,9 @@ class BackendSpec:
     set before the worker starts. ``out_of_all`` is the reason why ``--backends all`` leaves
     the backend out, or ``None``. ``expected_failures`` maps conformance checks that are known to
     fail, ``"check"`` or ``"mode:check"``, to the reason.
+
+    A backend of another model than this project's LSTM names it as ``model``, and as ``reference``
+    the ``"module:attribute"`` of a :class:`lstmbench.Cell`, against which it is proven.
     """
 
     name: str
@@ -45,6 +50,8 @@ class BackendSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     out_of_all: str | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
+    model: str = LSTM_MODEL
+    reference: str = ""
 
     def modes_on(self, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
         """Modes on a device kind that ``asked`` means: ``default``, ``all`` or names."""

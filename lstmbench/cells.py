@@ -11,16 +11,18 @@ from __future__ import annotations
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lstmbench.backend import LayerParameters, ModelConfig
+from lstmbench.backend import LAYER_TENSORS, LayerParameters, ModelConfig, Parameters
 
 #: The arrays that a cell carries from step to step, each ``[B, H]``.
 CellState = tuple[np.ndarray, ...]
+#: Trained tensors of a model by name, in the order of ``Parameters.items``.
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Cell(ABC):
@@ -70,23 +72,30 @@ class Cell(ABC):
         return tuple(np.zeros((batch, hidden), dtype) for _ in range(self.carried))
 
 
-def layer_shapes(cell: Cell, model: ModelConfig) -> list[Mapping[str, tuple[int, ...]]]:
-    """The tensors of every layer."""
-    return [
-        cell.shapes(model.input_size(layer), model.hidden_size) for layer in range(model.layers)
-    ]
-
-
 def tensor_shapes(cell: Cell, model: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Every trained tensor of a model by its name, such as ``layer0.bias``, output last."""
-    layers = layer_shapes(cell, model)
-    own = {
-        f"layer{index}.{name}": tuple(shape)
-        for index, shapes in enumerate(layers)
-        for name, shape in shapes.items()
-    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index in range(model.layers):
+        own = cell.shapes(model.input_size(index), model.hidden_size)
+        names = dict.fromkeys((*LAYER_TENSORS, *own))
+        shapes |= {f"layer{index}.{name}": tuple(own[name]) for name in names}
     vocabulary = model.vocabulary_size
-    return {**own, "output_kernel": (model.hidden_size, vocabulary), "output_bias": (vocabulary,)}
+    return {
+        **shapes,
+        "output_kernel": (model.hidden_size, vocabulary),
+        "output_bias": (vocabulary,),
+    }
+
+
+def count(shapes: Shapes) -> int:
+    """Trainable scalars."""
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def parameters_of(shapes: Shapes, arrays: Sequence[np.ndarray]) -> Parameters:
+    """Arrays in the order of ``shapes``, under their names."""
+    first = [name.removeprefix("layer0.") for name in shapes if name.startswith("layer0.")]
+    return Parameters.from_arrays(arrays, [name for name in first if name not in LAYER_TENSORS])
 
 
 def operations_per_token(cell: Cell, model: ModelConfig) -> float:

@@ -34,7 +34,7 @@ from lstmbench.backend import (
     TrainingConfig,
 )
 from lstmbench.batches import Batches
-from lstmbench.cells import LSTM, Cell, CellState, layer_shapes
+from lstmbench.cells import LSTM, Cell, CellState, Shapes, parameters_of, tensor_shapes
 from lstmbench.cells import sigmoid as sigmoid
 
 #: Per layer what its cell carries: (h, c) of the LSTM, each ``[B, H]``.
@@ -48,7 +48,14 @@ def draw_parameters(
     bias_scale: float = 0.0,
     cell: Cell = LSTM,
 ) -> Parameters:
-    """The ``shared`` initial parameters: normal(0, scale) in float32, layer by layer, output last.
+    """The ``shared`` initial parameters of a model, as :func:`draw_tensors`."""
+    return draw_tensors(tensor_shapes(cell, model), seed, scale, bias_scale)
+
+
+def draw_tensors(
+    shapes: Shapes, seed: int, scale: float = 0.01, bias_scale: float = 0.0
+) -> Parameters:
+    """Normal(0, scale) in float32, layer by layer, output last.
 
     Biases, and what is no kernel, are zero unless ``bias_scale`` is given, in which case they are
     drawn too.
@@ -61,13 +68,7 @@ def draw_parameters(
             return np.zeros(shape, np.float32)
         return (rng.normal(size=shape) * size).astype(np.float32)
 
-    layers = tuple(
-        LayerParameters.from_tensors({name: draw(name, shape) for name, shape in shapes.items()})
-        for shapes in layer_shapes(cell, model)
-    )
-    vocabulary = model.vocabulary_size
-    kernel = draw("output_kernel", (model.hidden_size, vocabulary))
-    return Parameters(layers, kernel, draw("output_bias", (vocabulary,)))
+    return parameters_of(shapes, [draw(name, shape) for name, shape in shapes.items()])
 
 
 def zero_state(parameters: Parameters, batch: int, cell: Cell = LSTM) -> State:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lstmbench.analysis import series
 from lstmbench.backend import ModelConfig, TrainingConfig
-from lstmbench.records.record import Record
+from lstmbench.records.record import OwnModel, Record
 
 #: Sides of the matmuls by kind of device, else 1024: long enough to reach the peak, short enough to
 #: be interleaved with epochs.
@@ -66,6 +66,23 @@ def cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -
     )
 
 
+def own_cost(
+    own: OwnModel, model: ModelConfig, training: TrainingConfig, dtype: str = "float32"
+) -> Cost:
+    """Of a plugin's own model: its reference states the forward operations.
+
+    Backward takes twice as many. Of activations only what leaves a layer is sure to be moved.
+    """
+    window = training.batch_size * training.steps
+    activations = 2 * model.layers * model.hidden_size + 2 * model.vocabulary_size
+    return Cost(
+        forward=own.operations_per_token,
+        backward=2 * own.operations_per_token,
+        update=4 * own.parameter_count / window,
+        bytes=_ITEM_BYTES[dtype] * (activations + 5 * own.parameter_count / window),
+    )
+
+
 def matmul_side(device_kind: str) -> int:
     """Rows and columns of the square matrices of the matmul that is the peak."""
     return SIDES.get(device_kind, 1024)
@@ -75,6 +92,8 @@ def record_cost(record: Record) -> Cost:
     """Of the record's model, batch and dtype."""
     protocol = record.trial.protocol
     model = protocol.model(record.vocabulary_size)
+    if record.own_model:
+        return own_cost(record.own_model, model, protocol.training, record.trial.dtype)
     return cost(model, protocol.training, record.trial.dtype)
 
 

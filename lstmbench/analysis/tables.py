@@ -156,6 +156,7 @@ class Table:
         """The title, less one size that a sweep runs over."""
         trial = self.first.trial
         environment = [f"{k}={v}" for k, v in self.facts["environment"].items()]
+        model = [f"model {trial.model} by its plugin's own reference"] if trial.own_model else []
         threads = [f"{trial.threads} thread{'s' if trial.threads > 1 else ''}"]
         return ", ".join(
             [
@@ -165,6 +166,7 @@ class Table:
                 trial.dtype,
                 f"seed {trial.seed}",
                 *(threads if size != "threads" else []),
+                *model,
                 *environment,
                 self.first.machine.label,
                 f"commit {self.first.source.short_commit}",
@@ -259,7 +261,10 @@ def _check_relative(relative_to: str | None, rows: Sequence[Row]) -> None:
 
 def _facts(record: Record) -> dict[str, Any]:
     trial = record.trial
+    # not in the facts of the LSTM, so that published tables stay what they are
+    own = {"model": (trial.model, record.own_model and record.own_model.reference)}
     return {
+        **(own if trial.own_model else {}),
         "protocol": identity(trial.protocol),
         "init": trial.init,
         "corpus": (trial.corpus, trial.corpus_digest),

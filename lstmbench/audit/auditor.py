@@ -14,6 +14,7 @@ from lstmbench.audit.comparison import Comparison, allowances, compare, rounding
 from lstmbench.audit.replay import Trained, train
 from lstmbench.backend import Parameters, TrainingConfig
 from lstmbench.batches import Batches
+from lstmbench.cells import LSTM, Cell
 
 #: Trainings that are remembered: trials of a group share their start, if not their parameters.
 REMEMBERED = 3
@@ -32,9 +33,10 @@ class Verdict:
 class Auditor:
     """The reference at one trial's hyper-parameters. Remembers what it has trained."""
 
-    def __init__(self, training: TrainingConfig, dtype: str) -> None:
+    def __init__(self, training: TrainingConfig, dtype: str, cell: Cell = LSTM) -> None:
         self.training = training
         self.dtype = dtype
+        self.cell = cell
         self._remembered: OrderedDict[tuple[object, ...], tuple[Trained, Trained]] = OrderedDict()
 
     def segment(
@@ -59,8 +61,8 @@ class Auditor:
 
     def evaluation(self, parameters: Parameters, batches: Batches, nats: float) -> Comparison:
         """The claimed loss of a pass that trains nothing."""
-        exact = reference.evaluate(parameters.astype(np.float64), batches).nats
-        rounded = reference.evaluate(parameters.astype(np.float32), batches).nats
+        exact = reference.evaluate(parameters.astype(np.float64), batches, self.cell).nats
+        rounded = reference.evaluate(parameters.astype(np.float32), batches, self.cell).nats
         allowed = allowances({"loss": abs(rounded / exact - 1)}, self.dtype)
         return Comparison({"loss": abs(nats / exact - 1)}, allowed)
 
@@ -72,11 +74,17 @@ class Auditor:
         The error is how much less its logit is than the largest, over the spread of the logits.
         """
         exact = parameters.astype(np.float64)
-        logits = _logits(exact, [*prefix, *ids[:-1]])[len(prefix) - 1 :]
+        logits = self._logits(exact, [*prefix, *ids[:-1]])[len(prefix) - 1 :]
         chosen = np.take_along_axis(logits, np.asarray(ids)[:, None], axis=1)[:, 0]
         spread = np.maximum(np.ptp(logits, axis=1), np.finfo(float).tiny)
         worst = float(np.max((logits.max(axis=1) - chosen) / spread, initial=0.0))
         return Comparison({"text": worst}, {"text": TIE[self.dtype]})
+
+    def _logits(self, parameters: Parameters, ids: Sequence[int]) -> np.ndarray:
+        """After each of ``ids``, read from zero state: ``[len(ids), V]``."""
+        state = reference.zero_state(parameters, 1, self.cell)
+        logits, _, _ = reference.forward(parameters, np.asarray([ids], np.int32), state, self.cell)
+        return logits[:, 0]
 
     def _train(
         self, start: Parameters, epochs: Sequence[Batches], copies: int
@@ -86,7 +94,7 @@ class Auditor:
         if key not in self._remembered:
             with ThreadPoolExecutor(2) as pool:
                 exact, rounded = pool.map(
-                    lambda dtype: train(start, epochs, self.training, copies, dtype),
+                    lambda dtype: train(start, epochs, self.training, copies, dtype, self.cell),
                     ("float64", rounding_dtype(self.dtype)),
                 )
             self._remembered[key] = exact, rounded
@@ -98,11 +106,3 @@ class Auditor:
 
 def _digest(batches: Batches) -> int:
     return hash((batches.inputs.tobytes(), batches.targets.tobytes()))
-
-
-def _logits(parameters: Parameters, ids: Sequence[int]) -> np.ndarray:
-    """After each of ``ids``, read from zero state: ``[len(ids), V]``."""
-    logits, _, _ = reference.forward(
-        parameters, np.asarray([ids], np.int32), reference.zero_state(parameters, 1)
-    )
-    return logits[:, 0]

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstmbench import reference
-from lstmbench.backend import ModelConfig, Parameters
+from lstmbench.backend import Parameters
 from lstmbench.batches import Batches, partition
+from lstmbench.cells import Shapes
 
 #: Epochs between two questions for parameters, at most.
 MAX_SEGMENT_EPOCHS = 3
@@ -74,7 +75,7 @@ def challenge(
     trial: str,
     number: int,
     ids: np.ndarray,
-    model: ModelConfig,
+    shapes: Shapes,
     batch: int,
     steps: int,
 ) -> tuple[Parameters, Batches]:
@@ -85,10 +86,11 @@ def challenge(
     window are one symbol, so that clipping acts.
     """
     draw = _generator(nonce, "challenge", trial, number)
-    scale = 0.1 if model.hidden_size <= 256 else 1 / np.sqrt(model.hidden_size)
+    hidden, vocabulary = shapes["output_kernel"]
+    scale = 0.1 if hidden <= 256 else 1 / np.sqrt(hidden)
     seed = int(draw.integers(2**63))
-    start = reference.draw_parameters(model, seed, scale=scale, bias_scale=scale)
-    symbols = draw.permutation(model.vocabulary_size).astype(np.int32)
+    start = reference.draw_tensors(shapes, seed, scale=scale, bias_scale=scale)
+    symbols = draw.permutation(vocabulary).astype(np.int32)
     batches = partition(symbols[ids], batch, steps, int(draw.integers(steps + 1)))
-    batches.targets[draw.integers(batches.windows)] = draw.integers(model.vocabulary_size)
+    batches.targets[draw.integers(batches.windows)] = draw.integers(vocabulary)
     return start, batches

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from lstmbench.backend import Task
-from lstmbench.worker.messages import Answer, Done, Nats, Request
+from lstmbench.worker.messages import Answer, Between, Count, Nats, Request
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,29 @@ class File:
 
 
 @dataclass(frozen=True)
-class LoadAudit(Request[Done], name="load_audit"):
-    """The trials that will be audited differ from ``task`` in mode and seed only."""
+class ModelFacts:
+    """Of a plugin's own model: the shapes of its tensors, forward operations per token."""
+
+    tensors: dict[str, list[Count]]
+    operations_per_token: Annotated[float, Between(0.0, 1e18)]
+
+
+@dataclass(frozen=True)
+class AuditLoaded(Answer):
+    """What is to be audited; ``model`` is ``None`` for the LSTM, of which all is known."""
+
+    model: ModelFacts | None = None
+
+
+@dataclass(frozen=True)
+class LoadAudit(Request[AuditLoaded], name="load_audit"):
+    """The trials that will be audited differ from ``task`` in mode and seed only.
+
+    ``reference`` is the ``module:attribute`` of a plugin's own model, empty for the LSTM.
+    """
 
     task: Task
+    reference: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from lstmbench import reference
 from lstmbench.backend import Parameters, TrainingConfig
 from lstmbench.batches import Batches
+from lstmbench.cells import LSTM, Cell
 from lstmbench.worker.parity_setting import rounded
 
 
@@ -27,6 +28,7 @@ def train(
     training: TrainingConfig,
     bias_copies: int = 1,
     dtype: str = "float64",
+    cell: Cell = LSTM,
 ) -> Trained:
     """Train ``epochs`` in ``dtype``: in 16 bits by float32 that is rounded at every update.
 
@@ -37,7 +39,7 @@ def train(
     parameters = rounded(start.astype("float64" if dtype == "float64" else "float32"), dtype)
     nats = []
     for batches in epochs:
-        parameters, total = train_epoch(parameters, batches, training, bias_copies, dtype)
+        parameters, total = train_epoch(parameters, batches, training, bias_copies, dtype, cell)
         nats.append(total)
     return Trained(parameters, tuple(nats))
 
@@ -48,12 +50,13 @@ def train_epoch(
     training: TrainingConfig,
     bias_copies: int = 1,
     dtype: str = "float64",
+    cell: Cell = LSTM,
 ) -> tuple[Parameters, float]:
     """One epoch, as :func:`train`: the parameters after it, and its summed nats."""
-    state = reference.zero_state(parameters, batches.inputs.shape[1])
+    state = reference.zero_state(parameters, batches.inputs.shape[1], cell)
     total = 0.0
     for inputs, targets in batches:
-        loss, gradient, state = reference.gradients(parameters, inputs, targets, state)
+        loss, gradient, state = reference.gradients(parameters, inputs, targets, state, cell)
         parameters = rounded(_step(parameters, gradient, training, bias_copies), dtype)
         total += loss
     return parameters, total
@@ -72,7 +75,7 @@ def _step(
     norm = float(np.sqrt(sum(squares)))
     rate = training.learning_rate * min(1.0, training.clip_norm / norm if norm else 1.0)
     triples = zip(copies, parameters.items(), gradient.items(), strict=True)
-    return Parameters.from_arrays(
+    return parameters.like(
         [value - rate * count * change for count, (_, value), (_, change) in triples]
     )
 

@@ -1,4 +1,7 @@
-"""The process that audits: it has never loaded a plugin, and reads nothing that was changed."""
+"""The process that audits: it reads nothing that was changed, and has never loaded a plugin.
+
+Of a plugin's own model it loads the module of the reference.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,26 @@ from lstmbench.audit.comparison import Comparison
 from lstmbench.audit.messages import (
     Audited,
     AuditEvaluation,
+    AuditLoaded,
     AuditSegment,
     AuditText,
     File,
     JudgeProof,
     LoadAudit,
     MakeProof,
+    ModelFacts,
     Proof,
     ProofMade,
     ProofPass,
 )
 from lstmbench.audit.replay import Trained
-from lstmbench.backend import EpochLoss, Parameters, Task
+from lstmbench.backend import EpochLoss, ModelConfig, Parameters, Task
 from lstmbench.batches import Batches
+from lstmbench.cells import LSTM, Cell, load_cell, operations_per_token, tensor_shapes
 from lstmbench.worker import parity
 from lstmbench.worker.arrays import read_batches, read_parameters, write_batches, write_parameters
 from lstmbench.worker.loop import Handlers, OutOfOrder, Session
-from lstmbench.worker.messages import Done, Finish, Finished, InvalidMessage
+from lstmbench.worker.messages import Finish, Finished, InvalidMessage
 
 
 class AuditSession(Session):
@@ -37,6 +43,7 @@ class AuditSession(Session):
 
     def __init__(self) -> None:
         self._task: Task | None = None
+        self._cell: Cell = LSTM
         self._auditor: Auditor | None = None
         self._probe: parity.Probe | None = None
         self._made: ProofMade | None = None
@@ -61,12 +68,14 @@ class AuditSession(Session):
     @property
     def auditor(self) -> Auditor:
         if self._auditor is None:
-            self._auditor = Auditor(self.task.training, self.task.dtype)
+            self._auditor = Auditor(self.task.training, self.task.dtype, self._cell)
         return self._auditor
 
-    def load(self, request: LoadAudit) -> Done:
+    def load(self, request: LoadAudit) -> AuditLoaded:
+        """What the trials train, and the reference that says what is correct."""
+        self._cell = load_cell(request.reference)
         self._task = request.task
-        return Done()
+        return AuditLoaded(model_facts(self._cell, request.task.model))
 
     def make_proof(self, request: MakeProof) -> ProofMade:
         """The reference's part of parity."""
@@ -75,7 +84,7 @@ class AuditSession(Session):
         return self._made
 
     def _make_proof(self, batches: Batches, folder: Path) -> ProofMade:
-        setting = parity.choose_setting(self.task, batches)
+        setting = parity.choose_setting(self.task, batches, cell=self._cell)
         try:
             self._probe = parity.make_probe(setting)
         except parity.Unprovable as error:
@@ -136,10 +145,18 @@ class AuditSession(Session):
         return Finished({}, {})
 
     def _parameters(self, file: File) -> Parameters:
-        return read_parameters(_unchanged(file), self.task.model)
+        return read_parameters(_unchanged(file), tensor_shapes(self._cell, self.task.model))
 
     def _batches(self, file: File) -> Batches:
         return read_batches(_unchanged(file))
+
+
+def model_facts(cell: Cell, model: ModelConfig) -> ModelFacts | None:
+    """What a record says of a plugin's own model; of the LSTM it is known."""
+    if cell is LSTM:
+        return None
+    tensors = {name: list(shape) for name, shape in tensor_shapes(cell, model).items()}
+    return ModelFacts(tensors, float(operations_per_token(cell, model)))
 
 
 def _unchanged(file: File) -> io.BytesIO:

@@ -6,7 +6,7 @@ import importlib.util
 
 import click
 
-from lstmbench.backend import BackendSpec
+from lstmbench.backend import LSTM_MODEL, BackendSpec
 from lstmbench.messages import tell
 from lstmbench.plugin import catalogue, manager
 from lstmbench.plugin.hookspecs import hookimpl
@@ -37,9 +37,10 @@ def list_command() -> None:
     specs = host.backends()
     rows = []
     for spec in specs.values():
+        own = "" if spec.model == LSTM_MODEL else f"; model {spec.model}, by its own reference"
         modes = "; ".join(f"{kind}: {', '.join(modes)}" for kind, modes in spec.modes.items())
         where = state(spec) + (f"; not in 'all': {spec.out_of_all}" if spec.out_of_all else "")
-        rows.append((spec.name, modes, where, spec.summary))
+        rows.append((spec.name, modes, where, spec.summary + own))
     missing = [name for name in catalogue.backends() if name not in specs]
     rows += [(name, "", manager.absence(host, name) or "", "") for name in missing]
     click.echo(grid(("backend", "modes (the default first)", "state", "summary"), rows))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lstmbench.backend import INTERFACE, BackendSpec
+from lstmbench.backend import INTERFACE, LSTM_MODEL, BackendSpec
 from lstmbench.plugin.extensions import SUFFIX, Format
 
 if TYPE_CHECKING:
@@ -82,6 +82,11 @@ def backend_faults(spec: BackendSpec) -> Iterator[str]:
         expected_failures=(_pairs(spec.expected_failures), "{check: reason}"),
         summary=(_text(spec.summary), "text"),
         install=(_text(spec.install), "text"),
+        model=(usable(spec.model), "a name"),
+        reference=(
+            _text(spec.reference) and (":" in spec.reference) == (spec.model != LSTM_MODEL),
+            f"'module:attribute' with a model of its own, and none with {LSTM_MODEL!r}",
+        ),
         out_of_all=(spec.out_of_all is None or _text(spec.out_of_all), "the reason, or None"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -271,7 +272,8 @@ class AuditPart(_Part):
 
 
 class Audit(_Part):
-    """What was checked after training, in a process that never loaded a plugin.
+    """What was checked after training, in a process that never loaded a plugin, or of a plugin's
+    own model only the reference.
 
     ``nonce``: hexadecimal digits, made once the workers were ready, from which was drawn what to
     ask for and what to check. ``bias_copies``: how many trained biases each layer has.
@@ -351,10 +353,28 @@ class Digests(_Sparse):
     offsets: str | None = None
 
 
+class OwnModel(_Part):
+    """A model that a plugin brings: the shapes of its tensors by name, and the forward operations
+    per token, as the plugin's ``reference`` (``module:attribute``) states them.
+
+    Such a record is proven against that reference, which this project has not written.
+    """
+
+    reference: str
+    tensors: dict[str, list[Count]]
+    operations_per_token: FiniteFloat = Field(ge=0)
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable scalars."""
+        return sum(math.prod(shape) for shape in self.tensors.values())
+
+
 class Record(_Part):
     """One trial: what was asked, what was in force, what was measured.
 
-    ``parameters`` counts trainable scalars by the formula. ``interleaved_with`` names the other
+    ``parameters`` counts trainable scalars by the formula, or by the shapes of ``own_model``; it
+    is 0 if a plugin's own model was never loaded. ``interleaved_with`` names the other
     trials of the same group.
     """
 
@@ -363,7 +383,8 @@ class Record(_Part):
     source: Source
     machine: Machine
     vocabulary_size: Count
-    parameters: Count
+    parameters: Size
+    own_model: OwnModel | None = None
     status: Status
     reason: Reason | None = None
     message: str = ""
@@ -399,6 +420,10 @@ class Record(_Part):
             raise ValueError("epochs: expected at least one, as status is ok, got none")
         if self.status == Status.OK and self.phases.start_up is None:
             raise ValueError("phases: expected import, build and prepare, as status is ok")
+        if self.own_model and not self.trial.own_model:
+            raise ValueError(f"own_model: expected none, as trial.model is {self.trial.model}")
+        if self.status == Status.OK and self.trial.own_model and not self.own_model:
+            raise ValueError("own_model: expected one, as status is ok")
         for name, value in self.trial.overrides.items():
             if not abs(value) <= MAX_COUNT:
                 raise ValueError(f"trial.overrides.{name}: expected at most {MAX_COUNT}")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
-from lstmbench.backend import Task
+from lstmbench.backend import LSTM_MODEL, Task
 from lstmbench.protocol import MAX_COUNT, OVERRIDABLE, Protocol, identity
 
 INITS = ("shared", "native")
@@ -27,7 +27,7 @@ class Trial:
     """One process, one record: everything that decides what is trained and how.
 
     ``environment`` is what the user set for all workers, ``backend_environment`` what this
-    backend's spec asks for.
+    backend's spec asks for. ``model`` is the LSTM, or one that the backend's plugin brings.
     """
 
     backend: str
@@ -44,6 +44,12 @@ class Trial:
     environment: Mapping[str, str] = field(default_factory=dict)
     backend_environment: Mapping[str, str] = field(default_factory=dict)
     repeat: int = field(default=0, metadata={"ge": 0, "le": MAX_SEED})
+    model: str = LSTM_MODEL
+
+    @property
+    def own_model(self) -> bool:
+        """Whether the plugin brings the model: it is proven against the plugin's own reference."""
+        return self.model != LSTM_MODEL
 
     @property
     def label(self) -> str:
@@ -93,7 +99,7 @@ class Trial:
     def _key(self, *more: object) -> str:
         """Everything but backend, mode and repeat, and ``more``; made for thousands of records."""
         mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
-        what = (self.device, self.dtype, self.init, self.corpus, self.corpus_digest)
+        what = (self.model, self.device, self.dtype, self.init, self.corpus, self.corpus_digest)
         return repr((identity(self.protocol), *what, *mappings, self.seed, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:

@@ -21,9 +21,11 @@ from lstmbench.audit.messages import (
     AuditText,
     File,
     LoadAudit,
+    ModelFacts,
 )
 from lstmbench.backend import Parameters, Task
 from lstmbench.batches import Batches, partition
+from lstmbench.cells import LSTM, Shapes, count, tensor_shapes
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.records.record import Audit, AuditPart
 from lstmbench.records.trial import Trial
@@ -60,7 +62,8 @@ class Auditor:
     """The auditor's process, started when it is needed and again if it is lost.
 
     ``hold`` keeps everybody else from running: once an auditor was lost, the next one works under
-    it, for the first may have been killed.
+    it, for the first may have been killed. ``reference`` names a plugin's own model, and ``model``
+    is what the auditor says of it, once it was asked anything; both are empty for the LSTM.
     """
 
     def __init__(
@@ -70,10 +73,20 @@ class Auditor:
         task: Task,
         timeout: float,
         hold: Callable[[], AbstractContextManager[None]] = nullcontext,
+        reference: str = "",
     ) -> None:
+        self.reference = reference
+        self.model: ModelFacts | None = None
         self._executor, self._launch = executor, launch
         self._task, self._timeout, self._hold = task, timeout, hold
         self._channel: Channel | None = None
+
+    @property
+    def shapes(self) -> Shapes:
+        """Of the parameters of the trials that are audited."""
+        if self.model is None:
+            return tensor_shapes(LSTM, self._task.model)
+        return {name: tuple(shape) for name, shape in self.model.tensors.items()}
 
     def ask(self, request: Request[A], before: Request[Any] | None = None) -> A:
         """The answer to a request; a new process is asked ``before`` first.
@@ -95,7 +108,8 @@ class Auditor:
         if self._channel is None:
             with deferred_interrupts():  # what is started will be ended
                 self._channel = self._executor.start(self._launch)
-            self._channel.ask(LoadAudit(self._task), self._timeout)
+            loaded = self._channel.ask(LoadAudit(self._task, self.reference), self._timeout)
+            self.model = loaded.model
         if before is not None:
             self._channel.ask(before, self._timeout)
         return self._channel.ask(request, self._timeout)
@@ -205,10 +219,15 @@ class GroupAudit:
         key = trial.name, number
         if self._challenge is None or self._challenge[0] != key:
             protocol = trial.protocol
-            model = protocol.model(len(self._corpus.vocabulary))
             ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))["train"]]
             drawn = challenge(
-                self.nonce, trial.name, number, ids, model, protocol.batch_size, protocol.steps
+                self.nonce,
+                trial.name,
+                number,
+                ids,
+                self._auditor.shapes,
+                protocol.batch_size,
+                protocol.steps,
             )
             self._challenge = key, drawn
         return self._challenge[1]
@@ -278,10 +297,8 @@ class GroupAudit:
     def _questions(self, state: TrialState) -> Iterator[Question]:
         """The cheap and the telling ones first."""
         trial, evidence = state.trial, self.evidence(state.trial)
-        protocol = trial.protocol
         done = len(state.series)
-        model = protocol.model(len(self._corpus.vocabulary))
-        operations = 6 * model.parameter_count / OPERATIONS_PER_SECOND
+        operations = 6 * count(self._auditor.shapes) / OPERATIONS_PER_SECOND
         epoch_seconds = operations * (state.series[0].tokens if state.series else 0)
         if evidence.challenge is not None:
             start, batches = self.challenge(trial, 0)
@@ -335,8 +352,7 @@ class GroupAudit:
 
     def initial_parameters(self, trial: Trial) -> Parameters:
         """The shared ones, as the trial's dtype holds them."""
-        model = trial.protocol.model(len(self._corpus.vocabulary))
-        return _in(trial.dtype, reference.draw_parameters(model, trial.seed))
+        return _in(trial.dtype, reference.draw_tensors(self._auditor.shapes, trial.seed))
 
     def _prefixes(self, trial: Trial) -> list[list[int]]:
         return [self._corpus.vocabulary.encode(p).tolist() for p in trial.protocol.prefixes]

@@ -90,6 +90,7 @@ class Group:
             trial.task(len(context.corpus.vocabulary)),
             context.limits.prepare,
             self._held,
+            context.specs[trial.backend].reference,
         )
 
     def _launch(self, module: str, name: str, threads: int) -> Launch:
@@ -202,7 +203,7 @@ class Group:
         with deferred_interrupts():  # what is started will be ended
             channel = context.executor.start(Launch(state.log, trial.threads, environment))
             account = open_account(channel.pid, channel.marker, self._family, trial.label, cpus)
-            live = LiveTrial(state, channel, account, task.model, context.limits.answer)
+            live = LiveTrial(state, channel, account, context.limits.answer)
             self._live.append(live)
         prover.load(live, spec, cpus)
         context.observer.phase(trial, "preparing")

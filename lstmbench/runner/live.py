@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from lstmbench.backend import ModelConfig, Parameters
+from lstmbench.backend import Parameters
 from lstmbench.batches import Batches
+from lstmbench.cells import Shapes, count
 from lstmbench.machine import resident
 from lstmbench.records.trial import Trial
 from lstmbench.runner.account import Account
@@ -28,13 +29,16 @@ MIN_CLAIM, CLAIM_BYTES = 0.9, 4 * 2**20
 
 @dataclass(eq=False)
 class LiveTrial:
-    """A trial whose worker is running. ``timeout`` is in seconds, for any answer."""
+    """A trial whose worker is running. ``timeout`` is in seconds, for any answer.
+
+    ``shapes`` are those of its parameters, once the auditor has said which they are.
+    """
 
     state: TrialState
     channel: Channel
     account: Account
-    model: ModelConfig
     timeout: float
+    shapes: Shapes = field(default_factory=dict)
     offers_matmul: bool = True
     _counts_memory: bool = False
     _own_peak: int | None = None
@@ -107,15 +111,15 @@ class LiveTrial:
 
     def saved(self, saved: Path) -> bytes:
         """What :meth:`save` has left."""
-        content = take(saved, 8 * self.model.parameter_count + HEADER_BYTES)
+        content = take(saved, 8 * count(self.shapes) + HEADER_BYTES)
         try:
             vector = np.load(content, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise WorkerLost(INTERFACE, f"no parameters were written: {error}") from None
-        if vector.shape != (self.model.parameter_count,) or vector.dtype.kind != "f":
+        if vector.shape != (count(self.shapes),) or vector.dtype.kind != "f":
             raise WorkerLost(INTERFACE, "what was written are no parameters of the model")
         return content.getvalue()
 
     def digest(self, content: bytes) -> str:
         """Of parameters that were shown."""
-        return read_parameters(io.BytesIO(content), self.model).digest()
+        return read_parameters(io.BytesIO(content), self.shapes).digest()

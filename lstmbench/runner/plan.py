@@ -133,7 +133,9 @@ def make_plan(selection: Selection) -> Plan:
                 if reason and not repeat:
                     unavailable.append((trial, reason))
                 elif not reason:
-                    key = trial.group_key() if selection.interleave else trial.name
+                    # what proves one model does not prove another of the same name
+                    key = trial.group_key() + spec.reference
+                    key = key if selection.interleave else trial.name
                     groups.setdefault(key, []).append(trial)
     if not groups and not unavailable:
         raise UserError(f"no backend selected has a mode named {', '.join(selection.modes)}")
@@ -164,4 +166,5 @@ def _trial(
         environment=selection.environment,
         backend_environment=recorded_environment(spec.environment),
         repeat=repeat,
+        model=spec.model,
     )

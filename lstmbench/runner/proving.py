@@ -33,7 +33,7 @@ class Prover:
 
     def load(self, live: LiveTrial, spec: BackendSpec, cpus: list[int] | None) -> None:
         """Import the plugin."""
-        request = LoadTrial(spec.factory, list(spec.imports), spec.install, cpus)
+        request = LoadTrial(spec.factory, list(spec.imports), spec.install, cpus, spec.reference)
         live.state.loaded(live.channel.ask(request, self._timeout), resident(live.channel.pid))
 
     def prove(self, live: LiveTrial) -> None:
@@ -43,6 +43,8 @@ class Prover:
         """
         try:
             made = self._auditor.ask(self._make())
+            live.shapes = self._auditor.shapes
+            live.state.models(self._auditor.model, self._auditor.reference)
             if made.unprovable:
                 raise WorkerLost("unavailable", made.unprovable)
             self._build(live, made.task)

@@ -31,6 +31,7 @@ from lstmbench.runner.plan import Plan, Selection, make_plan, recorded_environme
 from lstmbench.runner.progress import observe
 from lstmbench.runner.scratch import reclaim
 from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
+from lstmbench.runner.trial_state import parameter_count
 
 #: Of a trial's name: file systems allow 255, and names of temporary files are a little longer.
 MAX_NAME_BYTES = 220
@@ -169,7 +170,7 @@ def check_recordable(plan: Plan, vocabulary_size: int) -> None:
             "source": source,
             "machine": machine,
             "vocabulary_size": vocabulary_size,
-            "parameters": trial.task(vocabulary_size).model.parameter_count,
+            "parameters": parameter_count(trial, vocabulary_size),
             "status": Status.INTERRUPTED,
         }
         try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lstmbench.analysis import flags
-from lstmbench.audit.messages import Proof
+from lstmbench.audit.messages import ModelFacts, Proof
 from lstmbench.machine.redact import scrub
 from lstmbench.messages import storable
 from lstmbench.records.record import (
@@ -19,6 +19,7 @@ from lstmbench.records.record import (
     Epochs,
     Evaluation,
     Machine,
+    OwnModel,
     Parity,
     Reason,
     Record,
@@ -66,6 +67,7 @@ class TrialState:
     runtime: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     parity: Parity | None = None
+    own_model: OwnModel | None = None
     peaks: Peaks | None = None
     interleaved_with: list[str] = field(default_factory=list)
     system_load: SystemLoad | None = None
@@ -78,6 +80,11 @@ class TrialState:
         """``resident``: what the system says, where it does."""
         self.phases["import"] = answer.import_seconds
         self.memory["imported"] = answer.imported_bytes if resident is None else resident
+
+    def models(self, model: ModelFacts | None, reference: str) -> None:
+        """What the auditor says of a plugin's own model."""
+        if model is not None:
+            self.own_model = OwnModel(reference=reference, **asdict(model))
 
     def finished(self, answer: Finished) -> None:
         """What the system has said of memory counts more than what the worker says."""
@@ -113,7 +120,8 @@ class TrialState:
             "source": source,
             "machine": machine,
             "vocabulary_size": vocabulary_size,
-            "parameters": self.trial.task(vocabulary_size).model.parameter_count,
+            "parameters": parameter_count(self.trial, vocabulary_size, self.own_model),
+            "own_model": self.own_model,
             "status": status,
             "reason": reason,
             "message": _clean(shortened(message)),
@@ -163,6 +171,13 @@ def epochs_from(series: Sequence[EpochResult]) -> Epochs:
         host_seconds=[epoch.host_seconds for epoch in series],
         processor_seconds=[epoch.processor_seconds for epoch in series],
     )
+
+
+def parameter_count(trial: Trial, vocabulary_size: int, own_model: OwnModel | None = None) -> int:
+    """Trainable scalars; 0 if the plugin's own model is not known yet."""
+    if own_model:
+        return own_model.parameter_count
+    return 0 if trial.own_model else trial.task(vocabulary_size).model.parameter_count
 
 
 def _clean(text: str) -> str:

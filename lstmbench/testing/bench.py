@@ -64,13 +64,13 @@ def start_worker(
     module: str = "lstmbench.worker",
 ) -> Iterator[LiveTrial]:
     """The process of a trial, which has not been asked for anything."""
-    trial, task = _trial(spec, mode, device, protocol)
+    trial, _ = _trial(spec, mode, device, protocol)
     state = TrialState(trial, folder / "log")
     launch = Launch(state.log, trial.threads, trial.backend_environment, module)
     channel = LocalExecutor().start(launch)
     try:
         account = open_account(channel.pid, channel.marker, Family(), trial.label, None)
-        yield LiveTrial(state, channel, account, task.model, TIMEOUT)
+        yield LiveTrial(state, channel, account, TIMEOUT)
     finally:
         channel.close()
 
@@ -85,13 +85,14 @@ def prepared_worker(
     """
     _, task = _trial(spec, mode, device, protocol)
     executor = LocalExecutor()
-    auditor = Auditor(executor, Launch(folder / "audit", 1, {}, "lstmbench.audit"), task, TIMEOUT)
+    launch = Launch(folder / "audit", 1, {}, "lstmbench.audit")
+    auditor = Auditor(executor, launch, task, TIMEOUT, reference=spec.reference)
     try:
         with start_worker(spec, mode, device, protocol, folder) as live:
             prover = Prover(auditor, bundled(protocol), folder, TIMEOUT)
             prover.load(live, spec, executor.cpus(task.threads))
             prover.prove(live)
-            prover.rebuild(live, task, reference.draw_parameters(task.model, 0))
+            prover.rebuild(live, task, reference.draw_tensors(auditor.shapes, 0))
             yield live
     finally:
         auditor.close()

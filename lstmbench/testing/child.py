@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from lstmbench.cells import load_cell
 from lstmbench.errors import Unavailable
 from lstmbench.testing.checks import CHECKS
 from lstmbench.testing.crash import crash
@@ -51,7 +52,12 @@ class KitSession(Session):
         dragged_in = {name.partition(".")[0] for name in set(sys.modules) - before}
         factory = import_factory(request.factory, request.imports, request.install)
         self._context = CheckContext(
-            factory, request.device, request.mode, request.dtype, request.threads
+            factory,
+            request.device,
+            request.mode,
+            request.dtype,
+            request.threads,
+            load_cell(request.reference),
         )
         missing = [name for name in request.imports if importlib.util.find_spec(name) is None]
         return KitLoaded(sorted(dragged_in & {*request.imports, *FRAMEWORKS}), missing)

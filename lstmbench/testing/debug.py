@@ -35,7 +35,7 @@ def _steps(context: CheckContext, request: Examine) -> Iterator[Step]:
         training=TrainingConfig(request.learning_rate, 1.0, batch, steps),
     )
     one, two = random_batches(1, batch, steps), random_batches(2, batch, steps)
-    setting = parity.choose_setting(asked, one)
+    setting = parity.choose_setting(asked, one, cell=context.cell)
     bench = _Bench(context.fresh(setting.task), setting)
     yield bench.parameters(one)
     yield bench.forward("evaluate(), one window", one)
@@ -70,13 +70,14 @@ class _Bench:
     def __init__(self, backend: Backend, setting: Setting) -> None:
         self._backend = backend
         self._task = setting.task
+        self._cell = setting.cell
         self._start = setting.start
         self._exact = setting.start.astype(np.float64)
         self._tolerance = parity.TOLERANCE[setting.task.dtype]
 
     def gradient_norm(self, batches: Batches) -> float:
         """Of the first window's gradient."""
-        return first_gradient_norm(self._exact, batches)
+        return first_gradient_norm(self._exact, batches, self._cell)
 
     def _load(self, batches: Batches) -> None:
         self._backend.prepare(batches)
@@ -95,12 +96,12 @@ class _Bench:
         """The loss in nats per token."""
         self._load(batches)
         got = check_loss(self._backend.evaluate(batches), batches).nats
-        expected = reference.evaluate(self._exact, batches).nats
+        expected = reference.evaluate(self._exact, batches, self._cell).nats
         nats = np.array(got), np.array(expected)
         row = _quantity("loss", *nats, self._tolerance, unit=batches.tokens)
         fits: list[str] = []
         if row.differs and batches.windows == 1:
-            fits = fitting_mistakes(self._start, batches, got, self._tolerance)
+            fits = fitting_mistakes(self._start, batches, got, self._tolerance, self._cell)
         return Step(title, [row], fits)
 
     def gradients(self, title: str, batches: Batches) -> Step:
@@ -122,7 +123,7 @@ class _Bench:
 
     def _rows(self, batches: Batches, what: str, unit: float) -> tuple[list[Quantity], Parameters]:
         training = self._task.training
-        asked = parity.Pass.compute("", batches, self._start, training)
+        asked = parity.Pass.compute("", batches, self._start, training, self._cell)
         rounding = parity.rounding_errors(asked, training, self._task.dtype)
         self._backend.prepare(batches)
         loss, after = asked.ask(self._backend)

@@ -11,6 +11,7 @@ import numpy as np
 from lstmbench import reference
 from lstmbench.backend import LayerParameters, Parameters
 from lstmbench.batches import Batches
+from lstmbench.cells import LSTM, Cell
 
 GATES = ("input", "forget", "cell", "output")
 
@@ -20,27 +21,27 @@ CLOSE = 1 / 30
 
 
 def fitting_mistakes(
-    start: Parameters, batches: Batches, nats: float, tolerance: float
+    start: Parameters, batches: Batches, nats: float, tolerance: float, cell: Cell = LSTM
 ) -> list[str]:
     """One line for each mistake after which ``start`` loses ``nats`` on one window of ``batches``.
 
-    Tried are means for sums, the other 23 orders of the gates, and batch and time the wrong way
-    round.
+    Tried are means for sums, the other 23 orders of the LSTM's gates, and batch and time the wrong
+    way round.
     """
     exact = start.astype(np.float64)
     return [
         f"this loss fits {mistake}"
-        for mistake, loss in _losses(exact, batches)
+        for mistake, loss in _losses(exact, batches, cell)
         if abs(nats - loss) <= CLOSE * tolerance * abs(loss)
     ]
 
 
-def _losses(start: Parameters, batches: Batches) -> Iterator[tuple[str, float]]:
-    right = reference.evaluate(start, batches).nats
+def _losses(start: Parameters, batches: Batches, cell: Cell) -> Iterator[tuple[str, float]]:
+    right = reference.evaluate(start, batches, cell).nats
     _, batch, steps = batches.inputs.shape
     for name, count in {"tokens": batch * steps, "rows": batch, "steps": steps}.items():
         yield f"a mean over the window's {count} {name}, where the sum is expected", right / count
-    for order in permutations(range(4)):
+    for order in permutations(range(4)) if cell is LSTM else ():
         if order != (0, 1, 2, 3):
             names = ", ".join(GATES[gate] for gate in order)
             yield (
@@ -56,7 +57,7 @@ def _losses(start: Parameters, batches: Batches) -> Iterator[tuple[str, float]]:
             "inputs and targets": Batches(x, y),
         }
         for what, swapped in swaps.items():
-            yield f"{what} of {way}", reference.evaluate(start, swapped).nats
+            yield f"{what} of {way}", reference.evaluate(start, swapped, cell).nats
 
 
 def with_gates(parameters: Parameters, order: tuple[int, ...]) -> Parameters:

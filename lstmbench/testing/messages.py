@@ -30,6 +30,7 @@ class LoadKit(Request[KitLoaded], name="load_kit"):
     mode: str
     dtype: str
     threads: int
+    reference: str = ""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ class Child:
             mode=mode,
             dtype=dtype,
             threads=threads,
+            reference=spec.reference,
         )
         self._seconds = settings.seconds
         self._channel: LocalChannel | None = None

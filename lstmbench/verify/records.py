@@ -129,8 +129,11 @@ def _model(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """The number of parameters, and the digests of what the trial started from."""
     trial = record.trial
     model = trial.protocol.model(record.vocabulary_size)
-    if record.parameters != model.parameter_count:
+    own = record.own_model
+    if not trial.own_model and record.parameters != model.parameter_count:
         yield "parameters", f"{record.parameters}, by the formula {model.parameter_count}"
+    elif trial.own_model and record.parameters != (own.parameter_count if own else 0):
+        yield "parameters", f"{record.parameters}, which the shapes of own_model do not give"
     for name in ("offsets", "parameters"):
         if record.status == Status.OK and getattr(record.digests, name) is None:
             yield f"digests.{name}", "missing, though status is ok"
@@ -142,7 +145,7 @@ def _model(record: Record, known: ReferenceData) -> Iterator[Fault]:
     parameters = record.digests.parameters
     if parameters is not None and not _DIGEST.fullmatch(parameters):
         yield "digests.parameters", "is no SHA-256"
-    elif parameters is not None and trial.init == "shared":
+    elif parameters is not None and trial.init == "shared" and not trial.own_model:
         drawn = drawn_parameters_digest(model, trial.seed, trial.dtype)
         if drawn not in (None, parameters):
             yield "digests.parameters", f"seed {trial.seed} gives {drawn}"
@@ -179,7 +182,9 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
     for name, allowed in proof.allowed.items():
         if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
             yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
-    quantities = ["loss", *parameter_names(record.trial.protocol.layers)]
+    own = record.own_model
+    tensors = list(own.tensors) if own else parameter_names(record.trial.protocol.layers)
+    quantities = ["loss", *tensors]
     names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
     for name in sorted(names ^ proof.errors.keys()):
         yield f"parity.errors.{name}", "missing" if name in names else "is no quantity of the model"

@@ -206,6 +206,8 @@ class Paths:
 
 def _start(record: Record, spec: CorpusSpec | None) -> Start:
     trial, protocol = record.trial, record.trial.protocol
+    if trial.own_model:
+        raise NotReplayed(f"model {trial.model!r} is its plugin's own")
     if trial.init != "shared":
         raise NotReplayed(f"{trial.init} initial parameters are not in the record")
     text = _text(spec)

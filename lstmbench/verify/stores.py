@@ -98,6 +98,10 @@ class _Records:
         if record.status == Status.OK:
             for reason in impossible.reasons(record):
                 report.note(f"suspect: {file}: {reason}")
+        if trial.own_model:
+            report.unvouch(
+                f"model {trial.model!r} is its plugin's own: nothing here says what is correct"
+            )
         if trial.protocol.name not in known.protocols:
             report.unvouch(
                 f"protocol {trial.protocol.name!r} is not known here: not compared with it"

@@ -62,10 +62,11 @@ class Together:
 
     def _unnamed(self) -> Iterator[tuple[str, str]]:
         """Files of trials with the first of their group that they do not name."""
-        groups: dict[tuple[str, str], list[tuple[str, str, Record]]] = {}
+        groups: dict[tuple[str, str, str], list[tuple[str, str, Record]]] = {}
         for (run, name), (file, record) in self._records.items():
             if record.source.interleaved and record.status == Status.OK:
-                key = (run, record.trial.group_key())
+                own = record.own_model.reference if record.own_model else ""
+                key = (run, record.trial.group_key(), own)
                 groups.setdefault(key, []).append((name, file, record))
         for group in groups.values():
             for name, file, record in group:

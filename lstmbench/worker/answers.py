@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmbench.backend import EpochLoss, ModelConfig, Parameters
+from lstmbench.backend import EpochLoss, Parameters
 from lstmbench.batches import Batches
-from lstmbench.worker.arrays import parameter_shapes
+from lstmbench.cells import Shapes
 from lstmbench.worker.messages import INTERFACE, WorkerReason
 
 
@@ -38,14 +38,13 @@ def check_loss(loss: Any, batches: Batches) -> EpochLoss:
     return loss
 
 
-def check_parameters(parameters: Any, model: ModelConfig | None = None) -> Parameters:
-    """The parameters; :class:`InvalidAnswer` if they are none, or not those of ``model``."""
+def check_parameters(parameters: Any, expected: Shapes | None = None) -> Parameters:
+    """The parameters; :class:`InvalidAnswer` if they are none, or not as ``expected``."""
     if not isinstance(parameters, Parameters):
         raise InvalidAnswer(INTERFACE, f"expected Parameters, got {type(parameters).__name__}")
-    if model is None:
+    if expected is None:
         return parameters
     got = {name: np.shape(array) for name, array in parameters.items()}
-    expected = parameter_shapes(model)
     for name in [*expected, *got]:
         if got.get(name) != expected.get(name):
             shapes = f"expected shape {expected.get(name)}, got {got.get(name)}"

@@ -11,19 +11,9 @@ from typing import IO
 
 import numpy as np
 
-from lstmbench.backend import ModelConfig, Parameters
+from lstmbench.backend import Parameters
 from lstmbench.batches import Batches
-
-
-def parameter_shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """By the names and in the order of ``Parameters.items``."""
-    hidden, vocabulary = model.hidden_size, model.vocabulary_size
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in range(model.layers):
-        shapes[f"layer{layer}.input_kernel"] = (model.input_size(layer), 4 * hidden)
-        shapes[f"layer{layer}.recurrent_kernel"] = (hidden, 4 * hidden)
-        shapes[f"layer{layer}.bias"] = (4 * hidden,)
-    return {**shapes, "output_kernel": (hidden, vocabulary), "output_bias": (vocabulary,)}
+from lstmbench.cells import Shapes, count, parameters_of
 
 
 def write_parameters(path: Path | str | IO[bytes], parameters: Parameters) -> None:
@@ -34,18 +24,18 @@ def write_parameters(path: Path | str | IO[bytes], parameters: Parameters) -> No
     np.save(path, vector, allow_pickle=False)
 
 
-def read_parameters(path: Path | str | IO[bytes], model: ModelConfig) -> Parameters:
-    """Raises ``ValueError`` if the file does not hold parameters of that model."""
+def read_parameters(path: Path | str | IO[bytes], shapes: Shapes) -> Parameters:
+    """Raises ``ValueError`` if the file does not hold parameters of those shapes."""
     vector = np.load(path, allow_pickle=False)
-    if vector.shape != (model.parameter_count,) or vector.dtype.kind != "f":
-        expected = f"{model.parameter_count} floating-point numbers"
+    if vector.shape != (count(shapes),) or vector.dtype.kind != "f":
+        expected = f"{count(shapes)} floating-point numbers"
         raise ValueError(f"expected {expected}, got shape {vector.shape} of {vector.dtype}")
     arrays, begin = [], 0
-    for shape in parameter_shapes(model).values():
+    for shape in shapes.values():
         size = int(np.prod(shape))
         arrays.append(vector[begin : begin + size].reshape(shape))
         begin += size
-    return Parameters.from_arrays(arrays)
+    return parameters_of(shapes, arrays)
 
 
 def write_batches(path: Path | str | IO[bytes], batches: Batches) -> None:

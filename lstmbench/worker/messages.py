@@ -126,13 +126,15 @@ class LoadTrial(Request[TrialLoaded], name="load"):
     """Import the plugin.
 
     ``factory`` is ``module:attribute``; ``imports`` and ``install`` say what a missing framework
-    is and how to get it.
+    is and how to get it. ``reference`` is the ``module:attribute`` of the plugin's own model, empty
+    for the LSTM.
     """
 
     factory: str
     imports: list[str]
     install: str
     cpus: list[int] | None
+    reference: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import numpy as np
 from lstmbench import reference
 from lstmbench.backend import Backend, EpochLoss, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches
+from lstmbench.cells import LSTM, Cell
 from lstmbench.errors import Unavailable
 from lstmbench.worker import parity_setting
 from lstmbench.worker.answers import InvalidAnswer, check_loss, check_parameters
@@ -109,14 +110,21 @@ class Pass:
     start: Parameters
     loss: float
     change: Parameters
+    cell: Cell = LSTM
 
     @classmethod
     def compute(
-        cls, label: str, batches: Batches, start: Parameters, training: TrainingConfig
+        cls,
+        label: str,
+        batches: Batches,
+        start: Parameters,
+        training: TrainingConfig,
+        cell: Cell = LSTM,
     ) -> Pass:
         exact = start.astype(np.float64)
-        after, loss = reference.train_epoch(exact, batches, training)
-        return cls(label, batches, start, loss.nats / loss.tokens, difference(after, exact))
+        after, loss = reference.train_epoch(exact, batches, training, cell)
+        mean = loss.nats / loss.tokens
+        return cls(label, batches, start, mean, difference(after, exact), cell)
 
     def errors(self, loss: EpochLoss, after: Parameters) -> Errors:
         """Relative errors of a loss and of every tensor's change."""
@@ -161,11 +169,14 @@ class Probe:
 
 
 def choose_setting(
-    task: Task, batches: Batches, reference_seconds: float = REFERENCE_SECONDS
+    task: Task,
+    batches: Batches,
+    reference_seconds: float = REFERENCE_SECONDS,
+    cell: Cell = LSTM,
 ) -> Setting:
     """Where a trial's parity is proven; :func:`check` wants an instance for the setting's task."""
     # in the trial's dtype the reference takes half as long as in float64
-    return parity_setting.choose_setting(task, batches, reference_seconds / 3)
+    return parity_setting.choose_setting(task, batches, reference_seconds / 3, cell)
 
 
 def make_probe(setting: Setting) -> Probe:
@@ -177,8 +188,8 @@ def make_probe(setting: Setting) -> Probe:
     task, training = setting.task, setting.task.training
     rare = rarest_targets(setting.batches, task.model.vocabulary_size)
     passes = (
-        Pass.compute("text", setting.batches, setting.start, training),
-        Pass.compute("clipped", rare, setting.start, training),
+        Pass.compute("text", setting.batches, setting.start, training, setting.cell),
+        Pass.compute("clipped", rare, setting.start, training, setting.cell),
     )
     tolerance = TOLERANCE[task.dtype]
     most = max(tolerance, MAX_ALLOWED)
@@ -255,9 +266,9 @@ def rounded_epoch(
 ) -> tuple[EpochLoss, Parameters]:
     """The reference in ``dtype``: 16 bits by float32 with parameters rounded at every step."""
     parameters, total = asked.start.astype(np.float32), 0.0
-    state = reference.zero_state(parameters, asked.batches.inputs.shape[1])
+    state = reference.zero_state(parameters, asked.batches.inputs.shape[1], asked.cell)
     for inputs, targets in asked.batches:
-        nats, gradient, state = reference.gradients(parameters, inputs, targets, state)
+        nats, gradient, state = reference.gradients(parameters, inputs, targets, state, asked.cell)
         parameters = rounded(reference.sgd_step(parameters, gradient, training), dtype)
         total += nats
     return EpochLoss(total, asked.batches.tokens), parameters

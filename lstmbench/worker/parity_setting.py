@@ -18,6 +18,7 @@ import numpy as np
 from lstmbench import reference
 from lstmbench.backend import ModelConfig, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches
+from lstmbench.cells import LSTM, Cell, tensor_shapes
 
 SEED = 20220519
 #: Learning rates at which changes are measurable and rounding does not grow.
@@ -38,13 +39,14 @@ class Setting:
 
     ``task`` is a trial's own but for the learning rate and the clip norm. ``batches`` are the
     trial's own, or, if ``cut``, as many of them as the reference can afford. ``start`` are float32
-    numbers that the task's dtype holds exactly.
+    numbers that the task's dtype holds exactly. ``cell`` is what the reference computes.
     """
 
     task: Task
     start: Parameters
     batches: Batches
     cut: bool
+    cell: Cell = LSTM
 
     def halved(self) -> Setting:
         """The same on the first half of the windows."""
@@ -53,12 +55,12 @@ class Setting:
         return replace(self, batches=half, cut=True)
 
 
-def choose_setting(task: Task, batches: Batches, seconds: float) -> Setting:
+def choose_setting(task: Task, batches: Batches, seconds: float, cell: Cell = LSTM) -> Setting:
     """For a trial's task and batches, with ``seconds`` for one epoch of the reference."""
-    kept = affordable(batches, task.model, seconds)
-    start = rounded(probe_parameters(task.model), task.dtype)
-    training = probe_training(task, start, kept)
-    return Setting(replace(task, training=training), start, kept, cut=kept is not batches)
+    kept = affordable(batches, task.model, seconds, cell)
+    start = rounded(probe_parameters(task.model, cell), task.dtype)
+    training = probe_training(task, start, kept, cell)
+    return Setting(replace(task, training=training), start, kept, kept is not batches, cell)
 
 
 def rarest_targets(batches: Batches, vocabulary_size: int) -> Batches:
@@ -68,7 +70,7 @@ def rarest_targets(batches: Batches, vocabulary_size: int) -> Batches:
     return Batches(batches.inputs, targets)
 
 
-def probe_parameters(model: ModelConfig) -> Parameters:
+def probe_parameters(model: ModelConfig, cell: Cell = LSTM) -> Parameters:
     """Parameters and biases at normal(0, 0.1) for 100 to 256 units, else at one over their root.
 
     The eigenvalues of the recurrent kernel's gates reach out to that root times the entries' size.
@@ -79,11 +81,14 @@ def probe_parameters(model: ModelConfig) -> Parameters:
     Layers above the first have open input and output gates, and a cell candidate that reads a
     signed permutation of the layer below, beside normal entries: an orthogonal kernel just above
     the critical gain keeps signals and gradients in size (Gilboa et al., "Dynamical isometry and a
-    mean field theory of LSTMs and GRUs", 2019).
+    mean field theory of LSTMs and GRUs", 2019). This is known for the LSTM only; other cells are
+    drawn alike in all layers.
     """
     hidden = model.hidden_size
     scale = 0.1 if 100 <= hidden <= 256 else 1 / math.sqrt(hidden)
-    parameters = reference.draw_parameters(model, SEED, scale=scale, bias_scale=scale)
+    parameters = reference.draw_parameters(model, SEED, scale, scale, cell)
+    if cell is not LSTM:
+        return parameters
     # the deeper, the less may be left to chance: its factors multiply
     damping = min(0.2, 1 / model.layers) / math.sqrt(hidden) / scale
     gate_biases = np.repeat(np.array([2, -2, 0, 2], np.float32), hidden)
@@ -97,7 +102,9 @@ def probe_parameters(model: ModelConfig) -> Parameters:
     return parameters
 
 
-def probe_training(task: Task, start: Parameters, batches: Batches) -> TrainingConfig:
+def probe_training(
+    task: Task, start: Parameters, batches: Batches, cell: Cell = LSTM
+) -> TrainingConfig:
     """The trial's own learning rate and clip norm where they allow a proof, else others.
 
     A learning rate out of range is multiplied by a power of two, so that it stays no round number
@@ -113,7 +120,7 @@ def probe_training(task: Task, start: Parameters, batches: Batches) -> TrainingC
         rate = significand * high
     exact = start.astype(np.float64)
     rare = rarest_targets(batches, task.model.vocabulary_size)
-    smaller, larger = sorted(first_gradient_norm(exact, data) for data in (batches, rare))
+    smaller, larger = sorted(first_gradient_norm(exact, data, cell) for data in (batches, rare))
     clip = task.training.clip_norm
     if math.isfinite(clip) and not smaller * CLIP_MARGIN < clip < larger / CLIP_MARGIN:
         apart = larger > smaller * CLIP_MARGIN**2
@@ -121,10 +128,10 @@ def probe_training(task: Task, start: Parameters, batches: Batches) -> TrainingC
     return replace(task.training, learning_rate=rate, clip_norm=clip)
 
 
-def first_gradient_norm(start: Parameters, batches: Batches) -> float:
+def first_gradient_norm(start: Parameters, batches: Batches, cell: Cell = LSTM) -> float:
     """The norm of all tensors' gradient together on the first window, from zero state."""
-    state = reference.zero_state(start, batches.inputs.shape[1])
-    _, gradient, _ = reference.gradients(start, batches.inputs[0], batches.targets[0], state)
+    state = reference.zero_state(start, batches.inputs.shape[1], cell)
+    _, gradient, _ = reference.gradients(start, batches.inputs[0], batches.targets[0], state, cell)
     return reference.global_norm(gradient)
 
 
@@ -144,11 +151,12 @@ def _matmul_rate() -> float:
     return max(2 * side**3 / best, 1e10)
 
 
-def affordable(batches: Batches, model: ModelConfig, seconds: float) -> Batches:
+def affordable(batches: Batches, model: ModelConfig, seconds: float, cell: Cell = LSTM) -> Batches:
     """As many windows (then rows, then steps) as the reference does in ``seconds`` for one pass."""
     windows, batch, steps = batches.inputs.shape
     # 6 operations per parameter and token; the reference reaches about a quarter of the peak
-    parameter = model.parameter_count / (_matmul_rate() / 4)
+    count = sum(math.prod(shape) for shape in tensor_shapes(cell, model).values())
+    parameter = count / (_matmul_rate() / 4)
     token, step = 6 * parameter, STEP_SECONDS * model.layers
     update = WINDOW_SECONDS + UPDATE_OPERATIONS * parameter
     window = steps * (step + batch * token) + update

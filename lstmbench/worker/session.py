@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lstmbench.backend import Backend, Task
+from lstmbench.cells import LSTM, Cell, Shapes, load_cell, tensor_shapes
 from lstmbench.errors import Unavailable
 from lstmbench.worker.answers import InvalidAnswer, check_ids, check_loss, check_parameters
 from lstmbench.worker.arrays import read_batches, read_parameters, write_parameters
@@ -57,6 +58,7 @@ class Instance:
     backend: Backend
     task: Task
     peak_name: str
+    shapes: Shapes
     _memory: dict[str, int] = field(default_factory=dict)
 
     def memory(self) -> dict[str, int]:
@@ -74,6 +76,7 @@ class TrialSession(Session):
 
     def __init__(self) -> None:
         self._factory: Factory | None = None
+        self._cell: Cell = LSTM
         self._instance: Instance | None = None
 
     def handlers(self) -> Handlers:
@@ -112,7 +115,9 @@ class TrialSession(Session):
         begin = time.perf_counter()
         self._factory = import_factory(request.factory, request.imports, request.install)
         seconds = time.perf_counter() - begin
-        return TrialLoaded(seconds, resident())
+        memory = resident()
+        self._cell = load_cell(request.reference)
+        return TrialLoaded(seconds, memory)
 
     def drop(self, request: Drop) -> Done:
         """Free what the instance holds."""
@@ -124,9 +129,10 @@ class TrialSession(Session):
         """An instance in place of the one before, whose memory is not counted."""
         factory = self.factory
         batches = read_batches(request.batches)
+        shapes = tensor_shapes(self._cell, request.task.model)
         start = None
         if request.parameters is not None:
-            start = read_parameters(request.parameters, request.task.model)
+            start = read_parameters(request.parameters, shapes)
         self.drop(Drop())
         peak_name = "peak" if restart_peak() else "peak_with_parity"
         clock = Stopwatch()
@@ -139,7 +145,7 @@ class TrialSession(Session):
         clock.lap("build")
         backend.prepare(batches)
         clock.lap("prepare")
-        self._instance = Instance(backend, request.task, peak_name)
+        self._instance = Instance(backend, request.task, peak_name, shapes)
         return Built(clock.laps["build"], clock.laps["prepare"])
 
     def prepare(self, request: Prepare) -> Done:
@@ -150,14 +156,14 @@ class TrialSession(Session):
     def load_parameters(self, request: LoadParameters) -> Done:
         """Start from other parameters."""
         instance = self.instance
-        parameters = read_parameters(request.path, instance.task.model)
+        parameters = read_parameters(request.path, instance.shapes)
         instance.backend.load_parameters(parameters.astype(instance.task.dtype))
         return Done()
 
     def save_parameters(self, request: SaveParameters) -> Done:
         """Show what was trained so far."""
         instance = self.instance
-        parameters = check_parameters(instance.backend.parameters(), instance.task.model)
+        parameters = check_parameters(instance.backend.parameters(), instance.shapes)
         write_parameters(request.path, parameters)
         return Done()
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lstmbench.audit.draws import MAX_SEGMENT_EPOCHS, challenge, order, segments
 from lstmbench.backend import ModelConfig
+from lstmbench.cells import LSTM, tensor_shapes
 
 nonces = st.binary(min_size=16, max_size=16).map(bytes.hex)
 
@@ -43,10 +44,10 @@ def test_what_was_asked_tells_nothing_of_what_is_audited() -> None:
 
 @given(nonce=nonces)
 def test_a_challenge_is_new_and_can_be_drawn_again(nonce: str) -> None:
-    model = ModelConfig(11, 8, 2)
+    shapes = tensor_shapes(LSTM, ModelConfig(11, 8, 2))
     ids = np.arange(200, dtype=np.int32) % 11
-    start, batches = challenge(nonce, "a", 0, ids, model, 4, 5)
-    again, same = challenge(nonce, "a", 0, ids, model, 4, 5)
+    start, batches = challenge(nonce, "a", 0, ids, shapes, 4, 5)
+    again, same = challenge(nonce, "a", 0, ids, shapes, 4, 5)
     assert start.digest() == again.digest()
     assert np.array_equal(batches.targets, same.targets)
     assert batches.inputs.shape == (9, 4, 5)
@@ -54,8 +55,8 @@ def test_a_challenge_is_new_and_can_be_drawn_again(nonce: str) -> None:
     assert 0 <= batches.inputs.min() <= batches.inputs.max() < 11
     assert any(len(np.unique(window)) == 1 for window in batches.targets)
     for other in (
-        challenge(nonce, "a", 1, ids, model, 4, 5),
-        challenge(f"{nonce}0", "a", 0, ids, model, 4, 5),
-        challenge(nonce, "b", 0, ids, model, 4, 5),
+        challenge(nonce, "a", 1, ids, shapes, 4, 5),
+        challenge(f"{nonce}0", "a", 0, ids, shapes, 4, 5),
+        challenge(nonce, "b", 0, ids, shapes, 4, 5),
     ):
         assert other[0].digest() != start.digest()

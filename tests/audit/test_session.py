@@ -27,6 +27,7 @@ from lstmbench.audit.messages import (
 from lstmbench.audit.session import AuditSession
 from lstmbench.backend import EpochLoss, ModelConfig, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches, partition
+from lstmbench.cells import LSTM, tensor_shapes
 from lstmbench.worker import parity
 from lstmbench.worker.arrays import read_batches, read_parameters, write_batches, write_parameters
 from lstmbench.worker.loop import OutOfOrder
@@ -70,7 +71,7 @@ class Asked:
         made = self.make()
         backend, claims = kind(made.task), []
         for asked in made.passes:
-            start = read_parameters(asked.parameters.path, self.task.model)
+            start = read_parameters(asked.parameters.path, tensor_shapes(LSTM, self.task.model))
             backend.load_parameters(start.astype(self.task.dtype))
             loss = backend.train_epoch(read_batches(asked.batches.path))
             claims.append(Claim(self.parameters(backend.parameters()), loss.nats))

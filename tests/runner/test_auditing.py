@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from lstmbench.audit.messages import Audited, AuditSegment
+from lstmbench.audit.messages import Audited, AuditLoaded, AuditSegment, LoadAudit
 from lstmbench.backend import Parameters
 from lstmbench.batches import draw_offsets
+from lstmbench.cells import LSTM, tensor_shapes
 from lstmbench.corpora import corpus
 from lstmbench.protocol import D2L
 from lstmbench.records.trial import Trial
@@ -34,6 +35,7 @@ class FakeAuditor:
         self.now = 1000.0
         self.seconds, self.error = seconds, error
         self.asked: list[Any] = []
+        self.shapes = tensor_shapes(LSTM, PROTOCOL.model(28))
 
     def ask(self, request: Any) -> Audited:
         if self.error is not None:
@@ -171,7 +173,7 @@ class FakeChannel:
         self.asked += 1
         if self.lost and self.asked > 1:
             raise WorkerLost("signal", "killed by SIGKILL")
-        return Done()
+        return AuditLoaded() if isinstance(request, LoadAudit) else Done()
 
     def close(self) -> None:
         self.closed = True

@@ -197,7 +197,7 @@ class FakeAuditor:
         match request:
             case audit.LoadAudit(task):
                 self.task = task
-                return messages.Done()
+                return audit.AuditLoaded()
             case audit.MakeProof():
                 return audit.ProofMade(self.task, [], cut=False)
             case audit.JudgeProof():

@@ -68,7 +68,7 @@ def prove(
     backend: Callable[[Task], NumpyBackend], task: Task, batches: Batches, **seconds: float
 ) -> parity.ParityResult:
     """What the worker does."""
-    setting = parity.choose_setting(task, batches, **seconds)
+    setting = parity.choose_setting(task, batches, **seconds)  # type: ignore[arg-type]
     return parity.check(backend(setting.task), setting)
 
 

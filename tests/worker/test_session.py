@@ -18,6 +18,7 @@ from lstmbench import reference
 from lstmbench.audit.session import AuditSession
 from lstmbench.backend import EpochLoss, ModelConfig, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches, draw_offsets, partition
+from lstmbench.cells import LSTM, tensor_shapes
 from lstmbench.errors import Unavailable
 from lstmbench.testing.child import KitSession
 from lstmbench.worker import loop
@@ -55,6 +56,7 @@ TASK = Task(
 )
 
 
+SHAPES = tensor_shapes(LSTM, TASK.model)
 IDS = np.random.default_rng(0).integers(0, 9, 400, dtype=np.int32)
 SHARED = reference.draw_parameters(TASK.model, 3)
 LOAD = LoadTrial("lstmbench_numpy.backend:NumpyBackend", ["numpy"], "pip install it", None)
@@ -146,7 +148,7 @@ def test_a_whole_trial(given: Given) -> None:
     assert answers[4].nats == pytest.approx(reference.evaluate(parameters, TEST).nats, rel=1e-6)
     expected = [reference.generate(parameters, prefix, 4) for prefix in ([1, 2], [3])]
     assert answers[6].continuations == expected
-    assert read_parameters(given.saved, TASK.model).digest() == parameters.digest()
+    assert read_parameters(given.saved, SHAPES).digest() == parameters.digest()
     assert answers[8].runtime["kernel"]
 
 
@@ -189,7 +191,7 @@ def test_native_parameters_are_the_backend_s_own(
 
     build = given.build if shared else replace(given.build, parameters=None)
     ask(replace(LOAD, factory=backend(Native)), build, given.save)
-    saved = read_parameters(given.saved, TASK.model)
+    saved = read_parameters(given.saved, SHAPES)
     assert saved.digest() == (SHARED if shared else own).digest()
 
 
@@ -239,7 +241,7 @@ def test_an_instance_can_start_again_from_other_parameters(given: Given) -> None
     *_, trained, _ = ask(LOAD, given.build, given.epoch, load, given.epoch, given.save)
     expected, loss = reference.train_epoch(other, train(2), TASK.training)
     assert trained.nats == pytest.approx(loss.nats, rel=1e-6)
-    assert read_parameters(given.saved, TASK.model).digest() == expected.digest()
+    assert read_parameters(given.saved, SHAPES).digest() == expected.digest()
 
 
 def test_an_instance_can_be_prepared_for_other_batches(
@@ -467,7 +469,7 @@ class Offering:
 def test_memory_is_the_trial_s_not_that_of_its_matmuls() -> None:
     session = TrialSession()
     session._factory = NumpyBackend
-    session._instance = Instance(Offering(), TASK, "peak")  # type: ignore[arg-type]
+    session._instance = Instance(Offering(), TASK, "peak", SHAPES)  # type: ignore[arg-type]
     answer = session.matmul(Matmul(side=100, count=3))
     assert answer.seconds is not None
     assert len(answer.seconds) == 3
@@ -484,5 +486,5 @@ def test_a_matmul_that_is_not_offered_costs_nothing(error: Exception) -> None:
 
     session = TrialSession()
     session._factory = NumpyBackend
-    session._instance = Instance(Refusing(), TASK, "peak")  # type: ignore[arg-type]
+    session._instance = Instance(Refusing(), TASK, "peak", SHAPES)  # type: ignore[arg-type]
     assert session.matmul(Matmul(side=100, count=3)).seconds is None
