@@ -50,10 +50,12 @@ class Run:
     def create(cls, store: Path, protocol: str) -> Run:
         """A new folder in ``store``, named by the time, the protocol and chance."""
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
         try:
             if (store / MANIFEST).is_file():
                 raise UserError(f"store {store} is a published one: name another with --store")
+            run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
+            while run.folder.exists():  # of another run of the same second
+                run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
             (run.folder / "records").mkdir(parents=True)
             (run.folder / "logs").mkdir()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path

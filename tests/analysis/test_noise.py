@@ -137,6 +137,7 @@ NOISE = (
 )
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_tells_and_tells_again(cli: Cli) -> None:
     tiny = ("--hidden-size", "8", "--batch-size", "4", "--steps", "5", "--repeats", "7")
     done = cli(*NOISE, *tiny, "--store", cli.store)

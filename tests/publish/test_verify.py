@@ -328,6 +328,11 @@ LIES: list[tuple[str, Any, str]] = [
     ("digests.parameters", "0" * 64, "digests.parameters"),
     ("digests.parameters", "zz", "digests.parameters"),
     ("digests", {}, "digests.offsets"),
+    (
+        "own_model",
+        {"reference": "mine:Cell", "tensors": {"kernel": [2, 2]}, "operations_per_token": 1.0},
+        "own_model",
+    ),
     ("peak.matmul.side", 64, "peak.matmul.side"),
     ("peak.matmul.dtype", "float64", "peak.matmul.dtype"),
     ("peak.copies.size", 4096, "peak.copies.size"),

@@ -160,6 +160,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_no_epoch_is_lost(
     assert cli("verify", folder).returncode == 0
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_behind_is_gone_after_the_next(cli: Any, running: Any) -> None:
     process, children = running("slow,numpy", "slow:eager cpu: epoch 10/100")
     process.kill()
@@ -174,6 +175,7 @@ def test_what_a_killed_run_left_behind_is_gone_after_the_next(cli: Any, running:
     assert len(list((killed / "records").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_on_its_way_is_left_alone(cli: Any, running: Any) -> None:
     process, _ = running("slow,numpy", "slow:eager cpu: epoch 10/100")
     (folder,) = cli.runs()

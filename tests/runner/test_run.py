@@ -49,6 +49,7 @@ def test_it_succeeds_and_keeps_progress_off_the_output(ran: Any) -> None:
     assert "\x1b" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_busy_machine_is_told_before_and_beneath(cli: Any) -> None:
     code = "while True: pass"
     with subprocess.Popen([sys.executable, "-c", code]) as other:

@@ -52,6 +52,12 @@ def ok_records(make_record: Callable[..., Any]) -> dict[str, Any]:
 
 def pages(data: dict[str, Any], evil: str) -> dict[str, str]:
     changed = poisoned(data, evil)
+    # a model that is named needs its tensors
+    changed["own_model"] = {
+        "reference": evil,
+        "tensors": {evil: [2, 2]},
+        "operations_per_token": 1.0,
+    }
     failed = {**changed, "status": "failed", "reason": "nan"}
     # names of files, too, are someone's text
     records = {f"a{evil}": changed, f"b{evil}": failed}

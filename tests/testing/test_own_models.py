@@ -280,6 +280,7 @@ def test_audits_of_own_models_find_nothing_at_the_sizes_of_a_protocol(own: Any, 
         assert "layer0.recurrent_kernel" in parts["segment"]["allowed"], name
 
 
+@pytest.mark.slow
 def test_all_leaves_the_examples_out(own: Any) -> None:
     own.run("--backends", "all", "--epochs", "1")
     assert set(own.records()) == {
