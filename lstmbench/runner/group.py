@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from lstmbench.analysis.series import faster_half_mean, perplexity
+from lstmbench.analysis.series import perplexity
 from lstmbench.batches import Batches, draw_offsets, offsets_digest
 from lstmbench.corpora.corpus import source_nats
 from lstmbench.machine import energy
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 #: Epochs of the challenge at most, and so many even if they take more than a share of the time that
 #: was trained; it ends earlier for a trial that is as fast as it was.
-MAX_CHALLENGES, FEW_CHALLENGES, CHALLENGE_SHARE = 8, 3, 0.05
+MAX_CHALLENGES, FEW_CHALLENGES, CHALLENGE_SHARE = 8, 6, 0.05
 #: Seconds from which on the load meanwhile is known well enough: a few hundredths would do.
 CHALLENGE_LOAD_SECONDS = 0.25
 #: How much longer than a timed epoch one of the challenge may take, to end it.
@@ -427,12 +427,11 @@ def _may_be_faster(state: TrialState) -> bool:
     it is affordable."""
     trained = clocks.typical_seconds(state.series)
     taken = [seconds for seconds, _ in state.challenges]
-    challenged = faster_half_mean(taken)
-    if trained is None or challenged is None:
+    if trained is None or not taken:
         return trained is not None
     affordable = CHALLENGE_SHARE * sum(epoch.host_seconds for epoch in state.series)
     is_affordable = len(taken) < FEW_CHALLENGES or sum(taken) <= affordable
-    return challenged > AS_FAST * trained and is_affordable
+    return min(taken) > AS_FAST * trained and is_affordable
 
 
 def _load(others: CpuTimeDelta, least: float = 1.0) -> SystemLoad | None:

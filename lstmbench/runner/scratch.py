@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.offspring import kill_marked
 
 PREFIX = "lstmbench-"
@@ -44,11 +45,12 @@ class ScratchFolder:
 
     def close(self) -> None:
         """Remove the folder. May be called twice."""
-        self._lock.__exit__(None, None, None)
-        shutil.rmtree(self.path, ignore_errors=True)
-        with suppress(OSError):  # it needs descriptors, of which none may be left
-            (self.path / LOCK).unlink(missing_ok=True)
-            self.path.rmdir()
+        with deferred_interrupts():
+            self._lock.__exit__(None, None, None)
+            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):  # it needs descriptors, of which none may be left
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
 
     def __enter__(self) -> Path:
         return self.path
