@@ -301,8 +301,8 @@ class GroupAudit:
         operations = 6 * count(self._auditor.shapes) / OPERATIONS_PER_SECOND
         epoch_seconds = operations * (state.series[0].tokens if state.series else 0)
         if evidence.challenge is not None:
-            start, batches = self.challenge(trial, 0)
-            nats, end = evidence.challenge
+            number, nats, end = evidence.challenge
+            start, batches = self.challenge(trial, number)
             again = AuditSegment(
                 self._parameters("challenge", start, trial.dtype),
                 [self._batches("challenge", batches)],

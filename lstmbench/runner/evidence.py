@@ -40,16 +40,16 @@ class Snapshot:
 
 @dataclass
 class Evidence:
-    """What a trial has shown: its parameters after some epochs, and after the first challenge.
+    """What a trial has shown: its parameters after some epochs, and after the fastest challenge.
 
     ``showing`` are the seconds that it took to show parameters ``times_shown`` times.
-    ``challenge`` has the nats that it claims with them; ``ids`` are the text that it wrote after
-    each prefix.
+    ``challenge`` has its number and the nats that it claims; ``ids`` are the text that it wrote
+    after each prefix.
     """
 
     segments: tuple[Segment, ...]
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
     showing: float = 0.0
     times_shown: int = 0
-    challenge: tuple[float, Snapshot] | None = None
+    challenge: tuple[int, float, Snapshot] | None = None
     ids: list[list[int]] = field(default_factory=list)

@@ -417,8 +417,10 @@ class Group:
         seconds = max(1e-9, (trained - begin) - (again - trained - reading))
         live.state.challenges.append((seconds, max(0.0, spent - showing)))
         self._check_tokens(batches, answer.tokens)
-        if number == 0:
-            self._audit.evidence(live.trial).challenge = answer.nats, Snapshot.of(content)
+        if seconds == min(seconds for seconds, _ in live.state.challenges):
+            # the fastest is what counts, so it is what is audited
+            shown = number, answer.nats, Snapshot.of(content)
+            self._audit.evidence(live.trial).challenge = shown
         self._rest(live)
 
 

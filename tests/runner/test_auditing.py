@@ -70,7 +70,7 @@ def judged(
             if audit.asks(each.trial, epoch, trained=0.1 * epoch):
                 audit.shown(each.trial, epoch, content, showing)
         audit.evidence(each.trial).ids = [[1]] * len(PROTOCOL.prefixes)
-        audit.evidence(each.trial).challenge = 1.0, Snapshot.of(content)
+        audit.evidence(each.trial).challenge = 0, 1.0, Snapshot.of(content)
     auditor.now += took
     for each in states:
         assert audit.judge(each) is None
