@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from lstmbench.backend import Task as Task
     from lstmbench.backend import TrainingConfig as TrainingConfig
     from lstmbench.batches import Batches as Batches
-    from lstmbench.corpora.corpus import CorpusSpec as CorpusSpec
+    from lstmbench.corpora.spec import CorpusSpec as CorpusSpec
+    from lstmbench.corpora.spec import SplitFile as SplitFile
     from lstmbench.errors import Unavailable as Unavailable
     from lstmbench.errors import UserError as UserError
     from lstmbench.plugin.extensions import Format as Format

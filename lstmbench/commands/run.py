@@ -74,6 +74,13 @@ from lstmbench.runner.options import Options
 @click.option("--yes", is_flag=True, help="Run a sweep of any size.")
 @corpus_options
 @click.option(
+    "--prompt",
+    multiple=True,
+    metavar="TEXT",
+    help="What the trained model continues; several may be given [default: from the text].",
+)
+@click.option("--no-samples", is_flag=True, help="Let no model write: records hold no text.")
+@click.option(
     "--threads",
     type=Several(int),
     help="For every framework [default: the physical cores, within a container's limit]; "
@@ -104,9 +111,9 @@ def run(**options: Any) -> None:
     from lstmbench.messages import tell
     from lstmbench.runner.show import exit_code, show
 
-    interleave = not options.pop("no_interleave")
+    interleave, samples = (not options.pop(name) for name in ("no_interleave", "no_samples"))
     try:
-        results = api.run(**options, interleave=interleave, progress=True)
+        results = api.run(**options, interleave=interleave, samples=samples, progress=True)
     except api.Interrupted as interrupted:
         tell(show(interrupted.results.records, interrupted.results.path))
         sys.exit(130)

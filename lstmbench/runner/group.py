@@ -162,7 +162,7 @@ class Group:
             trial,
             spec,
             tokens=context.tokens,
-            count=len(context.corpus.ids),
+            splits=context.corpus.splits(trial.protocol),
             vocabulary_size=len(context.corpus.vocabulary),
             cpus=context.executor.cpus(trial.threads),
         )
@@ -227,7 +227,7 @@ class Group:
     def _check_tokens(self, trial: Trial, split: str, got: int) -> None:
         """Raise :class:`WorkerLost` unless every token of the split was counted."""
         protocol = trial.protocol
-        part = protocol.splits(len(self.context.corpus.ids))[split]
+        part = self.context.corpus.splits(protocol)[split]
         windows = window_count(part.stop - part.start, protocol.batch_size, protocol.steps)
         expected = windows * protocol.batch_size * protocol.steps
         if got != expected:
@@ -238,7 +238,7 @@ class Group:
         corpus, protocol = self.context.corpus, trial.protocol
         if corpus.surprisal is None:
             return None
-        part = protocol.splits(len(corpus.ids))[split]
+        part = corpus.splits(protocol)[split]
         return source_nats(corpus.surprisal, part, protocol.batch_size, protocol.steps)
 
     def _end(self, live: LiveTrial) -> None:
@@ -263,5 +263,5 @@ class Group:
         answer = self._ask(live, request)
         live.state.phases["generate"] = answer.seconds
         for prefix, ids in zip(protocol.prefixes, answer.continuations, strict=True):
-            text = vocabulary.decode(ids)
+            text = vocabulary.continuation(ids)
             live.state.continuations.append(Continuation(prefix=prefix, text=text))

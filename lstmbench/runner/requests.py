@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lstmbench.backend import BackendSpec
@@ -14,12 +15,11 @@ def load_request(
     spec: BackendSpec,
     *,
     tokens: Path,
-    count: int,
+    splits: Mapping[str, slice],
     vocabulary_size: int,
     cpus: list[int] | None,
 ) -> LoadTrial:
-    """A worker's first request: ``tokens`` is the file that holds the corpus's ``count`` ids."""
-    splits = trial.protocol.splits(count)
+    """A worker's first request: ``tokens`` is the file that holds the corpus's ids."""
     return LoadTrial(
         factory=spec.factory,
         imports=list(spec.imports),

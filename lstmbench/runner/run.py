@@ -20,7 +20,7 @@ from lstmbench.protocol import OVERRIDABLE
 from lstmbench.records.parse import first_fault, unreadable
 from lstmbench.records.record import Machine, Record, Source, Status
 from lstmbench.records.store import Run
-from lstmbench.runner import advice, estimate, selection
+from lstmbench.runner import advice, estimate, selection, texts
 from lstmbench.runner.conductor import Conductor, Sampler
 from lstmbench.runner.context import Limits
 from lstmbench.runner.local import LocalExecutor
@@ -38,7 +38,7 @@ class Work:
     """What is to be done, all of it checked.
 
     ``command`` is the command line that asked for it, ``raw_environment`` what workers get, paths
-    and all. ``warnings`` are lines for the user.
+    and all. ``warnings`` and ``notes`` are lines for the user.
     """
 
     plan: Plan
@@ -48,6 +48,7 @@ class Work:
     limits: Limits = field(default_factory=Limits)
     raw_environment: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +89,13 @@ def check(options: Options) -> Work:
         prepare=selection.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
     )
     environment = selection.parse_environment(options.env)
-    corpus, note = selection.choose_corpus(host, options.corpus, options.corpus_file)
+    corpus, note = texts.choose_corpus(host, options.text)
     for protocol, _ in protocols:
-        selection.check_fits(protocol, corpus)
+        texts.check_fits(protocol, corpus)
+    protocols = [
+        (texts.choose_prompts(protocol, corpus, options.prompt, not options.no_samples), overrides)
+        for protocol, overrides in protocols
+    ]
     selected = Selection(
         backends=backends,
         devices=devices,
@@ -100,6 +105,7 @@ def check(options: Options) -> Work:
         init=selection.choose_init(options.init),
         corpus=corpus.name,
         corpus_digest=corpus.digest,
+        preparation=corpus.preparation,
         seed=selection.choose_seed(options.seed),
         threads=threads,
         environment=recorded_environment(environment),
@@ -108,7 +114,7 @@ def check(options: Options) -> Work:
         stopping_rule=rule,
     )
     if not options.yes:
-        estimate.check_size(selected, len(corpus.ids), len(corpus.vocabulary))
+        estimate.check_size(selected, corpus.train_tokens, len(corpus.vocabulary))
     for spec, _ in backends:
         selection.check_environment(spec.environment, f"backend {spec.name!r}")
     plan = make_plan(selected)
@@ -123,6 +129,7 @@ def check(options: Options) -> Work:
         limits=limits,
         raw_environment=environment,
         warnings=[warning for warning in warnings if warning],
+        notes=[corpus.description],
     )
 
 
@@ -177,7 +184,7 @@ def conduct(
     run = Run.create(store, plan.protocol)
     run.write_plan(plan.to_json())
     if progress:
-        tell(work.warnings)
+        tell([*work.notes, *work.warnings])
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,

@@ -58,7 +58,7 @@ def start_worker(
             trial,
             spec,
             tokens=tokens,
-            count=len(text.ids),
+            splits=text.splits(protocol),
             vocabulary_size=len(text.vocabulary),
             cpus=cpus,
         )

@@ -75,7 +75,7 @@ def _limits(report: Report, known: ReferenceData, record: Record) -> None:
         report.note(f"not for publication: {why}")
     if trial.protocol.name not in known.protocols:
         report.note(f"protocol {trial.protocol.name!r} is not known here: not compared with it")
-    if known.text(trial.corpus) is None:
+    if known.text(trial) is None:
         report.note(f"corpus {trial.corpus!r} is not known here: digest and tokens not compared")
     if (version := record.machine.versions.get("lstmbench")) != __version__:
         report.note(f"measured by lstmbench {version}, this is {__version__}: drift not judged")
