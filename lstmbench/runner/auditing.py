@@ -178,11 +178,11 @@ class GroupAudit:
         """Whether parameters are asked for after so many epochs, of ``trained`` seconds.
 
         At the end of each segment, as long as showing them takes little of that time; at the end of
-        the first segment and of training always.
+        the first segment, and at both ends of the last one, always.
         """
         evidence = self.evidence(trial)
         ends = [segment.last for segment in evidence.segments]
-        if epoch in ends[:1] or epoch == trial.protocol.epochs:
+        if epoch in {*ends[:1], *ends[-2:]}:
             return True
         # as much as the last time, as far as is known
         next_one = evidence.showing / max(1, evidence.times_shown)
