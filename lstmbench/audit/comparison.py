@@ -4,7 +4,7 @@ Rounding is amplified on its way through the updates, by how much depends on siz
 place on the way. So it is measured, not assumed: the reference trains the same epochs from the same
 parameters in float64 and in the trial's dtype, and what lies between the two is what that dtype
 does to honest work there. An implementation that sums in another order is off by about as much
-(``docs/trust.md`` has the figures); :data:`MARGIN` times that is allowed. Where this would be more
+(one training is one sample); :data:`MARGIN` times that is allowed. Where this would be more
 than :data:`MAX_ALLOWED`, rounding hides mistakes, and nothing is said of that quantity.
 """
 

@@ -114,8 +114,8 @@ def test_audits_take_their_share_and_trials_get_the_same_of_it(
     begin = auditor.now
     states = judged(auditor, tmp_path, monkeypatch, trials=trials, took=took)
     spent = auditor.now - begin - took
-    # the challenge and the first segment of each are asked in any case
-    needed = trials * seconds * (1 + 3)
+    # the challenge, the first and the last segment of each are asked in any case
+    needed = trials * seconds * (1 + 2 * 3)
     assert spent <= needed + auditing.SHARE * (took + spent)
     audited = counts(states)
     assert min(audited) >= 1
@@ -208,3 +208,19 @@ def test_an_auditor_that_is_killed_is_started_once_more_while_nothing_else_runs(
     assert len(channels) == min(2, losses + 1)
     assert all(channel.closed for channel in channels[:losses])
     assert held == (["start"] if not losses else ["start", "hold", "start", "go on"])
+
+
+def test_both_ends_of_the_last_segment_are_asked_for_however_slowly_they_come(
+    tmp_path: Path,
+) -> None:
+    """Else it could not be audited, and it is the one whose loss every table shows."""
+    trial = make_record(protocol=PROTOCOL).trial
+    text = corpus.resolve(corpus.BUNDLED)
+    audit = GroupAudit(text, draw_offsets(0, EPOCHS, 10), FakeAuditor(0.0), tmp_path)  # type: ignore[arg-type]
+    audit.evidence(trial)
+    audit.draw([trial])
+    evidence = audit.evidence(trial)
+    evidence.showing, evidence.times_shown = 1e6, 1
+    asked = [epoch for epoch in range(1, EPOCHS + 1) if audit.asks(trial, epoch, trained=1.0)]
+    first, *_, last = evidence.segments
+    assert asked == [first.last, last.first - 1, last.last]
