@@ -45,7 +45,7 @@ SHARE = 0.06
 #: Seconds that any question may take without asking whether it is affordable.
 FREE_SECONDS = 0.2
 #: The share of a trial's training that showing parameters may take, and seconds.
-SHOWING_SHARE, SHOWING_SECONDS = 0.03, 1.0
+SHOWING_SHARE, SHOWING_SECONDS = 0.01, 0.3
 NOT_SHOWN = f"showing parameters would take more than {SHOWING_SHARE:.0%} of the time"
 #: Seconds that one question may take the reference; beyond it is left out.
 MAX_SECONDS = 120.0
