@@ -62,6 +62,19 @@ def processor_seconds(pid: int) -> float | None:
         return None
 
 
+def queued_seconds(pid: int | None = None) -> float:
+    """How long a process's main thread has waited for a processor that others used, so far.
+
+    Of the thread that asks where ``pid`` is ``None``. 0 where the system does not tell
+    (``/proc/PID/schedstat``, see sched-stats in Linux's documentation).
+    """
+    try:
+        with open(f"/proc/{pid or 'thread-self'}/schedstat", "rb") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 @dataclass(frozen=True)
 class Relation:
     """How a process may belong to another: by its parent, or by the session it was born into."""

@@ -2,8 +2,10 @@
 
 On a busy machine a request waits for its worker and an answer for the host, now and then for longer
 than the epoch itself. Such waits only ever add to what the host sees, and to some epochs more than
-to others: the quarter of the epochs that waited least is looked at. What a worker has computed does
-not depend on waits at all: half of the epochs may be asked for that.
+to others: the quarter of the epochs that waited least is looked at, and of these what the system
+says that both stood in the queue for a processor is no part of what a worker must claim. A worker
+that makes itself wait computes elsewhere meanwhile: what a worker has computed does not depend on
+waits at all, and half of the epochs may be asked for that.
 """
 
 from __future__ import annotations
@@ -33,18 +35,24 @@ def fault(series: Sequence[EpochResult], threads: int) -> str | None:
 
 
 def _unclaimed_time(series: Sequence[EpochResult]) -> str | None:
-    by_wait = sorted(series, key=lambda epoch: epoch.host_seconds - epoch.seconds)
+    by_wait = sorted(series, key=_unexplained)
     if not by_wait:
         return None
     epoch = by_wait[len(by_wait) // 4]
     request = statistics.median(epoch.request_seconds for epoch in series)
     allowed = REQUEST_FACTOR * request + SHARE * epoch.host_seconds + SECONDS
-    if epoch.host_seconds - epoch.seconds <= allowed:
+    if _unexplained(epoch) <= allowed:
         return None
     return (
         f"claims {epoch.seconds:.3g} s for an epoch where the host saw {epoch.host_seconds:.3g} s, "
-        f"of which a request explains {allowed:.2g} s"
+        f"of which a request explains {allowed:.2g} s, and other programs "
+        f"{epoch.queued_seconds:.2g} s"
     )
+
+
+def _unexplained(epoch: EpochResult) -> float:
+    """Seconds between the two clocks in which no other program kept the worker, or the host."""
+    return epoch.host_seconds - epoch.seconds - epoch.queued_seconds
 
 
 def _unclaimed_work(series: Sequence[EpochResult], threads: int) -> str | None:

@@ -231,11 +231,11 @@ class Group:
         path = live.give(batches)
         counter = self._counter(trial.device)
         before = counter() if counter else None
-        spent = live.account.lap()
+        spent, queued = live.account.lap(), live.queued_seconds()
         begin = time.perf_counter()
         answer = live.ask(TrainEpoch(path))
         host_seconds = time.perf_counter() - begin
-        spent = live.account.lap() - spent
+        spent, queued = live.account.lap() - spent, live.queued_seconds() - queued
         after = counter() if counter else None
         self._check_tokens(batches, answer.tokens)
         joules = None if before is None or after is None else after - before
@@ -249,6 +249,7 @@ class Group:
             host_seconds,
             spent,
             request_seconds,
+            queued,
         )
         state.series.append(epoch)
         self.context.journal.epoch(trial.name, epoch)

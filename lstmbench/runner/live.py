@@ -12,7 +12,7 @@ import numpy as np
 from lstmbench.backend import Parameters
 from lstmbench.batches import Batches
 from lstmbench.cells import Shapes, count
-from lstmbench.machine import resident
+from lstmbench.machine import processes, resident
 from lstmbench.records.trial import Trial
 from lstmbench.runner.account import Account
 from lstmbench.runner.channel import Channel, WorkerLost
@@ -94,6 +94,10 @@ class LiveTrial:
         self.ask(Ping())
         np.load(take(self._batches, self._batches_bytes), allow_pickle=False)
         return time.perf_counter() - begin
+
+    def queued_seconds(self) -> float:
+        """What the worker's main thread and this one have waited for a processor so far."""
+        return processes.queued_seconds(self.channel.pid) + processes.queued_seconds()
 
     def save(self) -> Path:
         """Have the present parameters written, until they are asked for again."""

@@ -19,8 +19,10 @@ from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.offspring import kill_marked
 
 PREFIX = "lstmbench-"
-#: In the folder; held by its owner.
+#: In the folder; held by its owner, and the last to be removed.
 LOCK = ".lstmbench-lock"
+#: New folders that are tried: another start may take one without a lock for left over.
+TRIES = 3
 
 
 @contextmanager
@@ -39,18 +41,19 @@ class ScratchFolder:
     """A new folder in the folder for temporary files; a context manager, or closed by hand."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = locked(self.path / LOCK, create=True)
-        self._lock.__enter__()
+        for _ in range(TRIES):
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self._lock = locked(self.path / LOCK, create=True)
+            self._lock.__enter__()
+            if (self.path / LOCK).exists():
+                break
 
     def close(self) -> None:
         """Remove the folder. May be called twice."""
         with deferred_interrupts():
+            _remove_content(self.path)
             self._lock.__exit__(None, None, None)
-            shutil.rmtree(self.path, ignore_errors=True)
-            with suppress(OSError):  # it needs descriptors, of which none may be left
-                (self.path / LOCK).unlink(missing_ok=True)
-                self.path.rmdir()
+            _remove_empty(self.path)
 
     def __enter__(self) -> Path:
         return self.path
@@ -59,15 +62,50 @@ class ScratchFolder:
         self.close()
 
 
+def _remove_content(folder: Path) -> None:
+    """All but the lock: who is killed meanwhile leaves what the next start knows as abandoned."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name == LOCK:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        (folder / LOCK).unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except OSError:  # something is in it still, for the next start to remove
+            os.mknod(folder / LOCK)  # needs no descriptor, of which none may be left
+
+
 def reclaim() -> None:
-    """Remove this user's folders whose owner was killed, and what its workers had started."""
+    """Remove this user's folders whose owner was killed, and what its workers had started.
+
+    One that is empty, without a lock, was left by an owner that was killed while it made or removed
+    it.
+    """
     with suppress(OSError):
         for entry in os.scandir(tempfile.gettempdir()):
             if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
                 continue
             if entry.stat(follow_symlinks=False).st_uid != os.getuid():
                 continue
-            with locked(Path(entry.path) / LOCK) as abandoned:
+            folder = Path(entry.path)
+            with locked(folder / LOCK, create=_is_empty(folder)) as abandoned:
                 if abandoned:
-                    kill_marked(Path(entry.path))
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                    kill_marked(folder)
+                    _remove_content(folder)
+            if abandoned:
+                _remove_empty(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return next(entries, None) is None
+    return False

@@ -41,7 +41,8 @@ class EpochResult(NamedTuple):
 
     ``joules`` is ``None`` where there is no counter; ``host_seconds`` are by the host's clock;
     ``processor_seconds`` those of the worker and all that it started; ``request_seconds`` what a
-    request cost that asked for nothing.
+    request cost that asked for nothing. ``queued_seconds`` are what the worker's main thread and
+    the host waited for a processor meanwhile.
     """
 
     seconds: float
@@ -51,6 +52,7 @@ class EpochResult(NamedTuple):
     host_seconds: float
     processor_seconds: float
     request_seconds: float
+    queued_seconds: float
 
 
 @dataclass

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -53,6 +54,22 @@ def eventually(holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def test_waiting_for_a_processor_is_seen() -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("the system does not tell")
+    (processor, *_) = os.sched_getaffinity(0)
+    spin = f"import os; os.sched_setaffinity(0, [{processor}])\nwhile True: pass"
+    both = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(2)]
+    try:
+        time.sleep(1)
+        assert max(processes.queued_seconds(one.pid) for one in both) > 0.1
+    finally:
+        for one in both:
+            one.kill()
+            one.wait()
+    assert processes.queued_seconds(2**22 - 1) == 0
 
 
 def test_what_a_process_computes_is_counted(run: Any) -> None:

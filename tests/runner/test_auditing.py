@@ -80,7 +80,7 @@ def judged(
 def state(number: int, folder: Path) -> TrialState:
     trial = make_record(backend=f"b{number}", protocol=PROTOCOL).trial
     made = TrialState(trial, folder / "log")
-    made.series = [EpochResult(0.1, 9.0, 1000, None, 0.1, 0.1, 0.001)] * EPOCHS
+    made.series = [EpochResult(0.1, 9.0, 1000, None, 0.1, 0.1, 0.001, 0.0)] * EPOCHS
     return made
 
 

@@ -12,10 +12,12 @@ from lstmbench.runner import clocks
 from lstmbench.runner.trial_state import EpochResult
 
 
-def epoch(seconds: float, waits: float = 0.0005, computed: float | None = None) -> EpochResult:
+def epoch(
+    seconds: float, waits: float = 0.0005, computed: float | None = None, queued: float = 0.0
+) -> EpochResult:
     """An honest one, whose request waited for so long."""
     spent = seconds if computed is None else computed
-    return EpochResult(seconds, 9.0, 100, None, seconds + waits, spent, 0.0005)
+    return EpochResult(seconds, 9.0, 100, None, seconds + waits, spent, 0.0005, queued)
 
 
 @given(
@@ -48,6 +50,18 @@ def test_a_slow_clock_in_half_of_the_epochs_is_seen_by_what_was_computed(pace: f
     fault = clocks.fault([*slow, *(epoch(0.1) for _ in range(6))], 1)
     assert fault is not None
     assert "compute" in fault
+
+
+def test_waiting_for_other_programs_is_not_training() -> None:
+    series = [epoch(0.05, waits=0.02, computed=0.05, queued=0.019) for _ in range(8)]
+    assert clocks.fault(series, 1) is None
+    unexplained = [one._replace(queued_seconds=0.0) for one in series]
+    assert clocks.fault(unexplained, 1) is not None
+
+
+def test_a_worker_that_keeps_itself_waiting_has_computed_more_than_it_claims() -> None:
+    series = [epoch(0.05, waits=0.05, computed=0.1, queued=0.05) for _ in range(8)]
+    assert clocks.fault(series, 1) is not None
 
 
 def test_several_threads_compute_more_than_a_second_in_a_second() -> None:

@@ -18,7 +18,7 @@ from lstmbench.runner.journal import FOLDER, SUFFIX, Journal, recover
 from lstmbench.runner.trial_state import EpochResult
 
 Make = Callable[..., Any]
-EPOCHS = [EpochResult(0.5, 100.0 - n, 50, None, 0.5, 0.5, 0.0) for n in range(3)]
+EPOCHS = [EpochResult(0.5, 100.0 - n, 50, None, 0.5, 0.5, 0.0, 0.0) for n in range(3)]
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ def test_the_own_folder_is_not_reclaimed() -> None:
 def test_what_is_not_ours_stays(temporary: Path) -> None:
     for name in ("other", "lstmbench-without-lock"):
         (temporary / name).mkdir()
+    (temporary / "lstmbench-without-lock" / "file").write_text("")
     elsewhere = temporary / "other" / "folder"
     elsewhere.mkdir()
     (elsewhere / LOCK).write_text("")
@@ -71,6 +72,58 @@ def test_what_is_not_ours_stays(temporary: Path) -> None:
     assert {path.name for path in temporary.iterdir()} == {
         *("other", "lstmbench-without-lock", "lstmbench-link", "lstmbench-file"),
     }
+
+
+@pytest.mark.parametrize("left", [["file", LOCK], [LOCK], []])
+def test_what_is_left_goes_whenever_its_owner_was_killed(temporary: Path, left: list[str]) -> None:
+    """Begun to be made, in use, or begun to be removed."""
+    folder = temporary / "lstmbench-abandoned"
+    folder.mkdir()
+    for name in left:
+        (folder / name).write_text("")
+    reclaim()
+    assert not folder.exists()
+
+
+def test_the_lock_is_removed_last(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = ScratchFolder()
+    (scratch.path / "folder").mkdir()
+    (scratch.path / "folder" / "file").write_text("")
+    seen = []
+    rmdir = Path.rmdir
+
+    def remove(folder: Path) -> None:
+        seen.append(sorted(path.name for path in folder.iterdir()))
+        late = folder / "late"
+        late.write_text("")
+        rmdir(folder)
+
+    monkeypatch.setattr(Path, "rmdir", remove)
+    scratch.close()
+    assert seen == [[]]
+    assert {path.name for path in scratch.path.iterdir()} == {"late", LOCK}
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    reclaim()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_new_folder_that_another_start_took_for_left_over_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    mkdtemp = tempfile.mkdtemp
+
+    def make(prefix: str) -> str:
+        made.append(mkdtemp(prefix=prefix))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+            Path(made[0]).write_text("")  # nothing can be made in its place
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    with ScratchFolder() as folder:
+        assert str(folder) == made[1]
 
 
 def test_a_folder_of_another_user_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
