@@ -37,6 +37,8 @@ def parse(place: str, content: bytes) -> Stored:
     try:
         raw = pydantic_core.from_json(content, allow_inf_nan=False)
         record = Record.model_validate(raw)
+        if "schema_version" not in raw:  # a record has one when it is made, and so must its file
+            raise UserError(f"{place} is not a record: schema_version: missing")
     except ValidationError as error:
         raise UserError(f"{place} is not a record: {first_fault(error)}") from error
     except ValueError as error:

@@ -14,6 +14,7 @@ _NUMBER_OR_INFINITE = {"anyOf": [{"type": "number"}, {"const": "Infinity"}]}
 def schema_text() -> str:
     """JSON Schema (draft 2020-12) of records in the present schema version."""
     schema: dict[str, Any] = Record.model_json_schema(mode="validation", by_alias=True)
+    schema["required"].insert(0, "schema_version")  # of a file; a record gets it when it is made
     parity = schema["$defs"]["Parity"]["properties"]
     parity["worst"] = {"title": "Worst", **_NUMBER_OR_INFINITE}
     for errors in (parity["errors"], schema["$defs"]["AuditPart"]["properties"]["errors"]):

@@ -19,7 +19,7 @@ _NONCE = re.compile(r"[0-9a-f]{32}")
 def faults(stored: Stored) -> Iterator[tuple[str, str]]:
     """Fields of the audit that contradict each other, or the draws that the nonce gives."""
     record = stored.record
-    if stored.raw.get("schema_version", 0) >= FIRST_VERSION and record.status == Status.OK:
+    if stored.raw["schema_version"] >= FIRST_VERSION and record.status == Status.OK:
         for name in ("audit", "challenge", "activity"):
             if getattr(record, name) is None:
                 yield name, "missing, though status is ok"

@@ -278,6 +278,16 @@ def test_the_schema_refuses_what_the_reader_does(record_text: str, field: str, v
         validator.validate(json.loads(changed(record_text, field, value)))
 
 
+def test_a_file_must_say_its_schema_version(record_text: str) -> None:
+    raw = json.loads(record_text)
+    del raw["schema_version"]
+    with pytest.raises(UserError, match="^here is not a record: schema_version: missing$"):
+        parse("here", json.dumps(raw).encode())
+    validator = jsonschema.Draft202012Validator(json.loads(schema_text()))
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(raw)
+
+
 def test_a_million_faults_are_one_line(record_text: str) -> None:
     raw = json.loads(changed(record_text, "epochs.seconds", [0.0] * 10**6))
     with pytest.raises(UserError, match=r"epochs\.seconds\.0: expected") as refused:
