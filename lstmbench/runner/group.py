@@ -141,7 +141,11 @@ class Group:
             for live in interleave_order(self._live, done):
                 with self._guarded(live.state):
                     self._epoch(live, batches)
-            if self.context.measure_peak and self._live and (done + 1) % self._peaks.every == 0:
+            if (
+                self.context.measure_peak
+                and self._live
+                and self._peaks.due(done + 1, self._trained)
+            ):
                 self._measure_peak(done)
             if len(self._live) < before:
                 others = CpuTimeDelta()  # a lost worker's own time would count as that of others
@@ -276,12 +280,18 @@ class Group:
 
     def _measure_peak(self, done: int) -> None:
         """A round of matmuls by every worker that offers some."""
+        begin = time.perf_counter()
         self._probe.measure()
         for live in interleave_order(self._live, done):
             if live.offers_matmul:
                 with self._guarded(live.state):
                     self._matmul(live)
-        self._peaks.end_round()
+        self._peaks.end_round(time.perf_counter() - begin)
+
+    @property
+    def _trained(self) -> float:
+        """Seconds that all epochs took so far."""
+        return sum(epoch.host_seconds for state in self.states for epoch in state.series)
 
     def _matmul(self, live: LiveTrial) -> None:
         live.read_memory()  # before operands that are not the trial's

@@ -19,6 +19,8 @@ from lstmbench.runner.channel import Channel, Executor, Launch
 from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.worker import messages
 
+#: Rounds that every group has, and the share of its training that more of them may take.
+MIN_ROUNDS, SHARE = 3, 0.1
 #: BLAS libraries that are tuned for the processor, and how much less another may compute.
 TUNED, MAX_TIMES = ("openblas", "mkl", "blis"), 6.0
 #: Of the processor seconds that an offer can hold, how many more may be seen, and seconds: reading
@@ -31,18 +33,25 @@ class Peaks:
     """The series of one group; ``offers`` are seconds of matmuls by who made them.
 
     ``numpy_spent``: the fewest processor seconds of a round of NumPy's, 0 where that tells nothing.
+    ``rounds`` were measured so far, in ``seconds``.
     """
 
     trial: Trial
     offers: dict[str, list[float]] = field(default_factory=dict)
     copies: list[float] = field(default_factory=list)
     numpy_spent: float = 0.0
-    _warm: bool = False
+    rounds: int = 0
+    seconds: float = 0.0
 
-    @property
-    def every(self) -> int:
-        """Epochs from one round of matmuls to the next."""
-        return -(-self.trial.protocol.epochs // MAX_ROUNDS)
+    def due(self, epochs: int, trained: float) -> bool:
+        """Whether a round is measured after so many epochs, in which the group trained so long.
+
+        At most :data:`MAX_ROUNDS`; more than :data:`MIN_ROUNDS` only where they take little time.
+        """
+        every = -(-self.trial.protocol.epochs // MAX_ROUNDS)
+        if epochs % every:
+            return False
+        return self.rounds < MIN_ROUNDS or self.seconds <= SHARE * trained
 
     @property
     def request(self) -> messages.Matmul:
@@ -71,12 +80,13 @@ class Peaks:
             )
         return None
 
-    def end_round(self) -> None:
-        """The first round makes operands and compiles: it does not count."""
-        if not self._warm:
+    def end_round(self, seconds: float) -> None:
+        """A round took so long. The first one makes operands and compiles: it does not count."""
+        if not self.rounds:
             self.offers.clear()
             self.copies.clear()
-        self._warm = True
+        self.rounds += 1
+        self.seconds += seconds
 
     def best(self) -> Peak | None:
         """The fastest so far."""

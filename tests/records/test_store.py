@@ -281,7 +281,7 @@ def test_the_schema_refuses_what_the_reader_does(record_text: str, field: str, v
 def test_a_file_must_say_its_schema_version(record_text: str) -> None:
     raw = json.loads(record_text)
     del raw["schema_version"]
-    with pytest.raises(UserError, match="^here is not a record: schema_version: missing$"):
+    with pytest.raises(UserError, match=r"^here is not a record: schema_version: missing$"):
         parse("here", json.dumps(raw).encode())
     validator = jsonschema.Draft202012Validator(json.loads(schema_text()))
     with pytest.raises(jsonschema.ValidationError):
