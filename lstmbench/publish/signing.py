@@ -85,7 +85,7 @@ def service() -> Service:
 
 def signature_of(bundle: Path) -> Path:
     """Where the signature of a bundle stands."""
-    return bundle.with_name(bundle.name + SUFFIX)
+    return bundle.parent / f"{bundle.name}{SUFFIX}"
 
 
 def sign(content: bytes, by: Service) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -29,6 +30,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
     The new file has the permissions of the old one.
     """
+    if not path.name:  # as of an empty path, or of "."
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
