@@ -38,11 +38,16 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.rstrip()
 
 
+#: Where Python keeps what it has compiled.
+COMPILED = "__pycache__"
+
+
 @dataclass(frozen=True)
 class Checkout:
-    """A working tree, its commit, and the files changed since; those in ``results/`` do not count.
+    """A working tree, its commit, and the files changed since.
 
-    New files are not among them: see :meth:`new_files`.
+    Those in ``results/`` do not count, nor what Python compiles as it loads a module. New files are
+    not among them: see :meth:`new_files`.
     """
 
     root: Path
@@ -52,7 +57,8 @@ class Checkout:
     def new_files(self, folders: Iterable[Path]) -> list[str]:
         """Files in ``folders`` that no commit holds and no ``.gitignore`` names."""
         names = ("ls-files", "--others", "--exclude-standard", "--", *map(str, folders))
-        return git(self.root, *names).splitlines()
+        found = git(self.root, *names).splitlines()
+        return [name for name in found if COMPILED not in Path(name).parts]
 
 
 @cache
@@ -62,4 +68,5 @@ def checkout(folder: Path) -> Checkout:
     head = git(root, "rev-parse", "HEAD")
     status = git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)results")
     changed = tuple(line.split(maxsplit=1)[-1] for line in status.splitlines())
+    changed = tuple(name for name in changed if COMPILED not in Path(name.strip('"')).parts)
     return Checkout(root, head, changed)

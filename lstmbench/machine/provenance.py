@@ -30,7 +30,8 @@ class Origin:
     ``packages`` are the folders, or files, that are loaded; ``installed`` is all code that pip
     lists of it, by name, such as a compiled module beside the package. ``changes`` since
     ``commit``, or since it was installed; ``elsewhere``: where it is loaded from, if that is not
-    where it is installed; ``unknown``: why there is no commit.
+    where it is installed; ``unknown``: why there is no commit; ``uncommitted``: the folder that it
+    was installed from, if no commit holds that.
     """
 
     distribution: str
@@ -41,6 +42,7 @@ class Origin:
     elsewhere: Path | None = None
     unknown: str = ""
     installed: tuple[tuple[str, Path], ...] = ()
+    uncommitted: Path | None = None
 
     @property
     def dirty(self) -> bool:
@@ -82,7 +84,7 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 def warnings() -> list[str]:
-    """What keeps records that are made now from publication, a line each."""
+    """What keeps records that are made now from publication, or others from their code: lines."""
     origins = (host(), *plugins())
     lines = [
         f"{origin.distribution} is loaded from {origin.elsewhere}, not from where it is installed: "
@@ -102,6 +104,12 @@ def warnings() -> list[str]:
             f"changed since the commit: {', '.join(changed[:MAX_NAMED])}{more}; commit, or "
             "install again, or the records will not be for publication"
         )
+    lines += [
+        f"{plugin.distribution} is in no commit: records will hold no more of its code than a "
+        f"digest; commit {plugin.uncommitted} before you publish"
+        for plugin in plugins()
+        if plugin.uncommitted and not plugin.elsewhere
+    ]
     return lines
 
 
@@ -148,7 +156,8 @@ def _origin(distribution: importlib.metadata.Distribution, modules: Iterable[str
         roots = [source / name.partition(".")[0] for name in modules]
         new = tree.new_files(roots if source.resolve() == tree.root.resolve() else [source])
     except GitRefused as refused:
-        return _with(origin, changes=tuple(damaged), unknown=str(refused))
+        without = {"unknown": str(refused), "uncommitted": source}
+        return _with(origin, changes=tuple(damaged), **without)
     return _with(origin, commit=tree.head, changes=(*tree.changed, *new, *damaged))
 
 

@@ -144,6 +144,7 @@ def write_plugin(name: str, into: Path) -> Path:
         "pyproject.toml": PYPROJECT.substitute(names),
         "README.md": README.substitute(names),
         "tests/test_conformance.py": TEST.substitute(names),
+        ".gitignore": "__pycache__/\n*.egg-info/\ndist/\nlstmbench-runs/\n",
         f"{package}/py.typed": "",
     }
     for module in ("__init__.py", "backend.py"):

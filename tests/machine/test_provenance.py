@@ -327,6 +327,31 @@ def test_a_plugin_has_a_commit_of_its_own(checkout: Path, site: Site, tmp_path: 
     assert provenance.commit()[1] is True
 
 
+@needs_git
+def test_what_python_compiles_is_no_change(checkout: Path, site: Site, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    install_plugin(site, mine)
+    compiled = mine / "lstmbench_mine" / "__pycache__" / "__init__.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.write_text("1")
+    repository(mine)  # committed by mistake
+    compiled.write_text("2")
+    (compiled.parent / "new.cpython-311.pyc").write_text("3")
+    assert not provenance.plugins()[0].dirty
+
+
+@needs_git
+def test_a_plugin_in_no_commit_is_told(checkout: Path, site: Site, tmp_path: Path) -> None:
+    install_plugin(site, tmp_path / "mine")
+    (plugin,) = provenance.plugins()
+    assert plugin.commit is None
+    assert plugin.digest
+    assert not plugin.dirty
+    (line,) = provenance.warnings()
+    assert line.startswith("lstmbench-mine is in no commit:")
+    assert str(tmp_path / "mine") in line
+
+
 def test_a_plugin_s_digest_is_of_what_is_loaded(site: Site, tmp_path: Path) -> None:
     install_plugin(site, tmp_path / "mine")
     first = provenance.plugins()[0].digest
