@@ -19,8 +19,9 @@ from lstmbench.runner.channel import Channel, Executor, Launch
 from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.worker import messages
 
-#: Rounds that every group has, and the share of its training that more of them may take.
-MIN_ROUNDS, SHARE = 3, 0.1
+#: Rounds that every group has, the first of which does not count, and the share of its training
+#: that more of them may take.
+MIN_ROUNDS, SHARE = 2, 0.1
 #: BLAS libraries that are tuned for the processor, and how much less another may compute.
 TUNED, MAX_TIMES = ("openblas", "mkl", "blis"), 6.0
 #: Of the processor seconds that an offer can hold, how many more may be seen, and seconds: reading

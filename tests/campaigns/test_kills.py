@@ -170,10 +170,10 @@ class Campaign:
         self.before: set[Path] = set()
         self.leftovers: set[Path] = set()
 
-    def start(self) -> Started:
+    def start(self, repeats: int = 2) -> Started:
         self.before = set(self.cli.runs())
         self.leftovers = set(self.cli.scratch.iterdir())
-        trials = ("--backends", "witness,parent", "--repeats", "2")
+        trials = ("--backends", "witness,parent", "--repeats", str(repeats))
         few_windows = ("--epochs", str(EPOCHS), "--batch-size", "64", "--steps", "20")
         process = subprocess.Popen(
             [sys.executable, "-m", "lstmbench", *self.cli.tiny_run, *trials, *few_windows],
@@ -292,7 +292,7 @@ def test_nothing_is_lost_and_nothing_left(campaign: Campaign) -> None:
     usual = time.monotonic() - began
     for number in range(RUNS):
         kind = list(KINDS)[number % len(KINDS)]
-        run = campaign.start()
+        run = campaign.start(repeats=1 + number % 3 // 2)
         if chance.random() < 0.8:  # most of them where there is something to lose
             moment = usual * chance.uniform(0, 0.6)
             on_its_way = campaign.until(run, "loading")
