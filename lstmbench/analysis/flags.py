@@ -104,7 +104,7 @@ RULES = (
     FlagRule(
         Flag.UNAUDITED,
         unaudited,
-        "only the backend itself vouches for what it trained",
+        "its speed could not be audited, by too few segments or on too busy a machine",
     ),
     FlagRule(
         Flag.DRIFTING,

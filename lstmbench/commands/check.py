@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,8 @@ def check(
             click.echo(f"  {asked:<26}", nl=False)  # so that one sees what takes its time
             outcomes.append(next(running))
             _show(outcomes[-1], show_output, verbose)
+        counts = Counter(outcome.outcome for outcome in outcomes)
+        click.echo(f"  {', '.join(f'{count} {what}' for what, count in counts.items())}")
         _explain(outcomes)
         if nothing_checked(outcomes):
             click.echo(f"Nothing was checked: {outcomes[-1].detail}")

@@ -76,6 +76,7 @@ def test_a_valid_backend_passes_both(entries: Any) -> None:
     assert checked.returncode == 0, checked.stdout
     assert "passed" in checked.stdout
     assert not re.search("failed|blocked|skipped", checked.stdout)
+    assert re.search(r"^  \d\d passed$", checked.stdout, flags=re.MULTILINE)
     assert tested.returncode == 0, tested.stdout
     assert set(counts(tested)) == {"passed"}
 
@@ -137,7 +138,7 @@ def test_all_modes_are_an_option(entries: Any) -> None:
     assert "mine:eager on cpu" in checked.stdout
     assert "mine:other on cpu" in checked.stdout
     assert tested.returncode == 0, tested.stdout
-    assert counts(tested)["passed"] == checked.stdout.count("passed") + 1
+    assert counts(tested)["passed"] == checked.stdout.count(" passed ") + 1
 
 
 def test_what_builds_on_an_expected_failure_is_reported_at_both(entries: Any) -> None:
