@@ -121,6 +121,10 @@ class LocalChannel:
             raise WorkerLost(reply.reason, reply.message)
         return reply
 
+    def drain_log(self) -> None:
+        """Wait until what the child has printed so far is in its log."""
+        self._output.drain()
+
     def _read_line(self, deadline: float, timeout: float) -> bytes:
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()

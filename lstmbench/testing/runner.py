@@ -117,6 +117,8 @@ class Child:
 
     def output(self) -> str:
         """What was printed since this was last asked."""
+        if self._channel is not None:
+            self._channel.drain_log()
         if not self._launch.log.exists():
             return ""
         with self._launch.log.open("rb") as log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from lstmbench.machine.load import Load
 from lstmbench.protocol import D2L, Protocol
 from lstmbench.records.store import Run
 from lstmbench.runner import group as groups
+from lstmbench.runner import peaks
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.conductor import Conductor
 from lstmbench.runner.context import Limits
@@ -744,8 +746,9 @@ def test_only_the_tail_of_a_log_is_kept(conduct: Any) -> None:
 
 
 def test_matmuls_are_interleaved_with_the_epochs_and_the_fastest_is_the_group_s_peak(
-    conduct: Callable[..., Any],
+    conduct: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(peaks, "SHARE", math.inf)
     stage = Stage({})
     stage.offers = {"a": 0.5, "b": 2.0}
     _, records, _, _ = conduct(backends="abc", stage=stage)
@@ -795,7 +798,7 @@ def test_a_group_goes_on_without_its_probe(
 
 
 def test_a_worker_lost_in_a_matmul_is_a_failed_trial(conduct: Callable[..., Any]) -> None:
-    stage = Stage({("b", "matmul", 3): WorkerLost("signal", "killed by SIGSEGV")})
+    stage = Stage({("b", "matmul", 2): WorkerLost("signal", "killed by SIGSEGV")})
     stage.offers = {"b": 1.0}
     _, records, _, _ = conduct(backends="ab", stage=stage)
     assert (records["b"].status, records["b"].reason) == ("failed", "signal")
