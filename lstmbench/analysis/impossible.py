@@ -176,23 +176,8 @@ def _challenge(record: Record) -> Iterator[str]:
 
 
 def slower_than_claimed(record: Record) -> Iterator[str]:
-    """An epoch that cannot be known shows how long the work takes, unless others slow it down.
-
-    Where they do, the system's account of processor seconds may still tell that the work is equal.
-    """
-    return (
-        reason for reason, by_clock in _slower(record) if not (by_clock and _waited_only(record))
-    )
-
-
-def _waited_only(record: Record) -> bool:
-    """Whether others kept the challenge waiting, in which no more was computed than before."""
-    challenge, spent = record.challenge, record.epochs.processor_seconds
-    if challenge is None or not is_busy(challenge.load) or record.trial.device_kind != "cpu":
-        return False
-    typical = statistics.median(spent[warm_up(len(spent)) :] or [0.0])
-    least = min(challenge.processor_seconds, default=0.0)
-    return 0 < least <= CHALLENGE_FACTOR * typical
+    """An epoch that cannot be known shows how long the work takes, unless others slow it down."""
+    return (reason for reason, _ in _slower(record))
 
 
 def is_busy(load: SystemLoad | None) -> bool:

@@ -342,6 +342,7 @@ LIES: list[tuple[str, Any, str]] = [
     ("activity.processor_seconds", 100.0, "flags"),
     ("activity.remarks", ["changed the priority of others"], "flags"),
     ("challenge", None, "challenge"),
+    ("challenge.seconds", [10.0], "flags"),
     ("challenge.processor_seconds", [10.0], "flags"),
     ("epochs.host_seconds", [], "epochs.host_seconds"),
     ("epochs.host_seconds", [9.0] * 12, "flags"),
