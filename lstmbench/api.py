@@ -165,9 +165,11 @@ class Results(Sequence[Record]):
 def compare(a: Results, b: Results) -> list[Comparison]:
     """As :meth:`Results.compare`, between any two sets of records, of different runs for example.
 
-    Each set must be of one backend and mode, and all of the same conditions.
+    Each set must be of one row: one backend and mode in any number of runs, repeats and seeds.
+    Raises :class:`UserError` if it is not, for a record that both have, for a row in which
+    something cannot be true, and if they differ in more than backend and mode.
     """
-    from lstmbench.analysis import compare as analysis
+    from lstmbench.analysis.matching import between
 
     for side in (a, b):
         labels = sorted({record.trial.label for record in side})
@@ -175,13 +177,16 @@ def compare(a: Results, b: Results) -> list[Comparison]:
             raise UserError(
                 f"one backend and mode is compared with another, not {', '.join(labels) or 'none'}"
             )
-    different = analysis.differences(a.records, b.records)
-    for name, (ours, theirs) in different.items():
-        raise UserError(
-            f"A and B differ in {', '.join(different)} ({name}: {ours} against {theirs}): "
-            "nothing follows for the backends"
-        )
-    return analysis.compare(a.records, b.records)
+    pairing = between(a.records, b.records)
+    if len(pairing.pairs) > 1 or pairing.alone:
+        rows = [pairing.name(pair.a, pair.b) for pair in pairing.pairs]
+        rows += [pairing.name(row) for _, row in pairing.alone]
+        raise UserError(f"one row is compared with another, not several: {'; '.join(rows)}")
+    (pair,) = pairing.pairs
+    for row in (pair.a, pair.b):
+        if row.disqualified:
+            raise UserError(f"{row.label} is {row.status}: {row.message}")
+    return pair.comparisons
 
 
 def run(

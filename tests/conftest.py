@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,3 +259,46 @@ def make_record() -> Callable[..., Record]:
     from lstmbench.testing.records import make_record
 
     return make_record
+
+
+@pytest.fixture
+def make_row(make_record: Callable[..., Record]) -> Callable[..., list[Record]]:
+    """The records of one row: for each of ``seconds`` a process, of which all epochs take that.
+
+    But for what clocks tell; ``changes`` are those of ``make_record``.
+    """
+    from lstmbench.records.record import Epochs
+
+    count = 40
+
+    def make(seconds: Iterable[float], backend: str = "numpy", **changes: Any) -> list[Record]:
+        return [
+            make_record(
+                backend=backend,
+                repeat=repeat,
+                epochs=Epochs(
+                    seconds=[s * (1 + 1e-9 * epoch) for epoch in range(count)],
+                    nats=[9000.0] * count,
+                    tokens=[8960] * count,
+                ),
+                **changes,
+            )
+            for repeat, s in enumerate(seconds)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """A run's folder that holds records."""
+    from lstmbench.records.store import Run
+
+    def make(*rows: Iterable[Record]) -> Path:
+        run = Run.create(tmp_path / "made", "d2l")
+        run.write_plan({})
+        for record in (record for row in rows for record in row):
+            run.write_record(record)
+        return run.folder
+
+    return make

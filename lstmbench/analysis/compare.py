@@ -1,4 +1,4 @@
-"""Two sets of records against each other: ratio, interval, verdict; never a bare "faster"."""
+"""Two rows against each other: ratio, interval, verdict; never a bare "faster"."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from lstmbench.analysis import observations
 from lstmbench.analysis.intervals import Interval
-from lstmbench.analysis.metrics import METRICS, Better, Metric
-from lstmbench.protocol import identity
+from lstmbench.analysis.metrics import METRICS, TOKENS_PER_SECOND, Better, Metric
 from lstmbench.records.record import Record
+
+#: Speed first, then perplexity, then what else has a label.
+COMPARED = (TOKENS_PER_SECOND, *(m for m in METRICS if m.label and m is not TOKENS_PER_SECOND))
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,18 @@ class Comparison:
             return "undecided"
         return "better" if (low > 1) == (self.metric.better is Better.HIGHER) else "worse"
 
-    def fails(self, least: float) -> bool:
-        """Whether A is significantly worse, and by more than a gate lets through."""
-        return self.verdict == "worse" and self.ratio.value < least
+    @property
+    def measured(self) -> str:
+        """How the two sides' observations belong together."""
+        if self.metric.by_seed:
+            return "seed by seed" if self.paired else "different seeds"
+        return "interleaved" if self.paired else "not interleaved"
 
 
 def compare(a: Sequence[Record], b: Sequence[Record]) -> list[Comparison]:
-    """Every figure with a label that both sides have."""
+    """Every figure with a label that both sides have, in the order of :data:`COMPARED`."""
     found = []
-    for metric in (metric for metric in METRICS if metric.label):
+    for metric in COMPARED:
         values = observations.by_seed if metric.by_seed else observations.by_group
         ours, theirs = values(a, metric.value), values(b, metric.value)
         if ours and theirs:
@@ -44,35 +49,4 @@ def compare(a: Sequence[Record], b: Sequence[Record]) -> list[Comparison]:
             if metric.exact and interval.low is None and interval.processes > 1:
                 interval = replace(interval, low=interval.value, high=interval.value)
             found.append(Comparison(metric, interval, paired))
-    return found
-
-
-def differences(a: Sequence[Record], b: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """What should be equal for a comparison to mean something, where it is not, in both sides."""
-    ours, theirs = _facts(a), _facts(b)
-    return {
-        name: (" or ".join(sorted(ours[name])), " or ".join(sorted(theirs[name])))
-        for name in ours
-        if len(ours[name] | theirs[name]) > 1
-        and not (name == "seed" and ours[name] == theirs[name])
-    }
-
-
-def _facts(records: Sequence[Record]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for record in records:
-        trial, machine = record.trial, record.machine.facts
-        facts = {
-            "machine": f"{machine.get('processor')} ({record.machine.digest[:8]})",
-            "device": trial.device,
-            "corpus": f"{trial.corpus} ({trial.corpus_digest[:8]})",
-            "protocol": f"{trial.protocol.name} {identity(trial.protocol)}",
-            "init": trial.init,
-            "dtype": trial.dtype,
-            "threads": str(trial.threads),
-            "seed": str(trial.seed),
-            "environment": str(dict(trial.environment)),
-        }
-        for name, fact in facts.items():
-            found.setdefault(name, set()).add(fact)
     return found

@@ -259,7 +259,7 @@ ENERGY = Metric(
     unit="J per million tokens",
     value=lambda record: series.joules_per_million_tokens(record.epochs),
     better=Better.LOWER,
-    label="joules per token",
+    label="joules per million tokens",
     shown=Shown("J / M tokens", Place.DETAILS, always=True),
     drifts=True,
 )

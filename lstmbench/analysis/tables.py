@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from lstmbench.analysis import flags, impossible, observations, repeats
+from lstmbench.analysis import conditions, flags, impossible, observations, repeats
 from lstmbench.analysis.intervals import Interval
 from lstmbench.analysis.metrics import METRICS, TOKENS_PER_SECOND, Metric
 from lstmbench.errors import UserError
@@ -273,18 +273,9 @@ def _facts(record: Record) -> dict[str, Any]:
         "threads": trial.threads,
         "environment": dict(trial.environment),
         "machine": record.machine.digest,
-        "versions": _versions(record),
+        "versions": conditions.versions(record),
         "commit": record.source.commit,
     }
-
-
-def _versions(record: Record) -> dict[str, str]:
-    """The versions that were installed; a plugin of a repository of its own has a commit, too."""
-    source, versions = record.source, dict(record.machine.versions)
-    for plugin in source.plugins:
-        if plugin.commit and plugin.commit != source.commit:
-            versions[plugin.distribution] = f"{plugin.version} (commit {plugin.commit[:8]})"
-    return versions
 
 
 def _distinguished(tables: Sequence[Table]) -> list[Table]:

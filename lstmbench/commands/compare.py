@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from lstmbench.commands.options import Share
 from lstmbench.errors import UserError
 from lstmbench.messages import tell
 from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lstmbench.analysis.compare import Comparison
+    from lstmbench.analysis.gate import Gate
+    from lstmbench.analysis.pairs import Pairing
     from lstmbench.records.record import Record
 
-FORMATS = ("plain", "github")
-COLUMNS = (
-    ("figure", "figure"),
-    ("ratio", "A / B (95 % interval)"),
-    ("verdict", "A is"),
-    ("measured", "measured"),
-    ("observations", "observations"),
-)
+FORMATS = ("plain", "github", "json")
+#: What ``--by`` may be: the keys of :data:`lstmbench.analysis.matching.AXES`, without importing it.
+BY = ("backend", "mode", "threads")
+#: Exit codes of a gate, besides 0: it holds A back; it cannot say.
+WORSE, UNDECIDED = 4, 5
 
 
 def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
     """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run, a store or a bundle."""
-    from lstmbench.plugin import manager
+    from lstmbench.plugin.names import unknown
     from lstmbench.records.files import exists, is_file
     from lstmbench.records.filters import only
     from lstmbench.records.parse import read_record
@@ -47,50 +44,40 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     else:
         tell(recover([Path(path)]))
         loaded = load([Path(path)])
-        tell(loaded.damaged)
-        damaged += loaded.damaged
+        tell(line for line in loaded.damaged if line not in damaged)
+        damaged += (line for line in loaded.damaged if line not in damaged)
         records = loaded.records
     if label and records:
         names = {name for r in records for name in (r.trial.label, r.trial.backend)}
         records = [r for r in records if label in (r.trial.label, r.trial.backend)]
         if not records:
-            raise UserError(f"{path}: {manager.unknown('backend', label, names)}")
+            raise UserError(f"{path}: {unknown('row', label, names)}")
     if not records:
         raise UserError(f"{text}: no record")
     records = only(records, conditions)
     if not records:
         raise UserError(f"{text}: no record meets every --only")
-    # several seeds of one row are compared together
-    if len({replace(r.trial, seed=0).row_key() for r in records}) > 1:
-        raise UserError(f"{text} holds more than one row: {_which(records)}")
     return records
 
 
-def _which(records: list[Record]) -> str:
-    """What rows differ in, and how to say which is meant."""
-    from lstmbench.analysis.compare import differences
-    from lstmbench.protocol import identity
-
-    labels = sorted({record.trial.label for record in records})
-    if len(labels) > 1:
-        return f"name one of {', '.join(labels)} as PATH@NAME"
-    differing = sorted({n for r in records for n in differences(records[:1], [r])} - {"seed"})
-    if "protocol" in differing and len({r.trial.protocol.name for r in records}) == 1:
-        place = differing.index("protocol")
-        first = identity(records[0].trial.protocol)
-        others = [identity(record.trial.protocol) for record in records]
-        names = [name for name in first if any(o[name] != first[name] for o in others)]
-        differing[place : place + 1] = sorted(names)
-    return f"they differ in {', '.join(differing)}; --only FIELD=VALUE says which is meant"
-
-
 @click.command(
-    help="Compare A with B, each a record, a run or a store, PATH or PATH@BACKEND:MODE.\n\n"
-    "Every ratio is A's value over B's, with its 95 % interval and a verdict for A: "
-    "better, worse or undecided."
+    help="Compare A with B: two records, runs, stores or bundles, PATH or PATH@BACKEND:MODE.\n\n"
+    "Every row of A is compared with the row of B that has the same settings. If each side is of "
+    "one backend and mode, these may differ. With --by, the rows of one PATH are compared with "
+    "each other. Every ratio is A's value over B's, with its 95 % interval and a verdict for A: "
+    "better, worse or undecided.\n\n"
+    "--fail-below and --fail-if-slower make a gate of A's tokens/s. Exit codes: 4 if A is worse, 5 "
+    "if that is undecided, 2 for a mistake, 1 for a damaged record or nothing to compare, else 0."
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("paths", metavar="A [B]", nargs=-1, required=True)
+@click.option(
+    "--by", type=click.Choice(BY), help="Compare within one run: rows that differ in this."
+)
+@click.option(
+    "--relative-to",
+    metavar="VALUE",
+    help="With --by: what is B, such as torch:eager [default: the least, or first by letter].",
+)
 @click.option(
     "--only",
     multiple=True,
@@ -100,113 +87,98 @@ def _which(records: list[Record]) -> str:
 @click.option("--anyway", is_flag=True, help="Compare what differs in more than backend and mode.")
 @click.option(
     "--fail-below",
-    type=click.FloatRange(0, min_open=True),
+    type=Share("97% or 0.97"),
     metavar="RATIO",
-    help="Exit with 1 if A is worse in tokens/s and its ratio to B is below this.",
+    help="A is worse if it is significantly slower and its ratio to B is below this.",
+)
+@click.option(
+    "--fail-if-slower",
+    type=Share("3% or 0.03"),
+    metavar="SHARE",
+    help="A is worse if it is significantly slower by more than this, such as 3%.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="plain", show_default=True)
 def compare(
-    a: str, b: str, only: tuple[str, ...], anyway: bool, fail_below: float | None, form: str
+    paths: tuple[str, ...],
+    by: str | None,
+    relative_to: str | None,
+    only: tuple[str, ...],
+    anyway: bool,
+    fail_below: float | None,
+    fail_if_slower: float | None,
+    form: str,
 ) -> None:
-    from lstmbench.analysis import compare as analysis
+    from lstmbench.analysis.matching import Unlike, between, within
     from lstmbench.records import filters
-    from lstmbench.report.layout import Section, TextTable
-    from lstmbench.report.numbers import ratio_text
-    from lstmbench.report.styles import STYLES
 
-    if fail_below is not None and not math.isfinite(fail_below):
-        raise UserError(f"--fail-below {fail_below}: a ratio such as 0.97")
+    gate = _gate(fail_below, fail_if_slower)
+    _check(paths, by, relative_to, anyway, gate)
     damaged: list[str] = []
     wanted = filters.parse(only)
-    sides = tuple(read_side(text, wanted, damaged) for text in (a, b))
-    first = [side[0].trial for side in sides]
-    different = analysis.differences(*sides)
-    if different and not anyway:
-        name, (ours, theirs) = next(iter(different.items()))
+    sides = [read_side(text, wanted, damaged) for text in paths]
+    if by is None:
+        try:
+            pairing = between(sides[0], sides[1], anyway)
+        except Unlike as error:
+            raise UserError(f"{error}; --anyway compares them all the same") from error
+        places = dict(zip("AB", paths, strict=True))
+        title = f"A: {paths[0]}, B: {paths[1]}"
+    else:
+        pairing = within(sides[0], by, relative_to)
+        places = dict.fromkeys(pairing.sides, paths[0])
+        title = f"{paths[0]} by {by}" + (f", relative to {pairing.base}" if pairing.base else "")
+    if form == "json":
+        from lstmbench.report.comparison_json import to_json
+
+        text = json.dumps(to_json(places, pairing, gate, damaged), indent=1, allow_nan=False)
+        click.echo(text.replace("\x7f", "\\u007f"))  # the one control character that JSON allows
+    else:
+        from lstmbench.report.comparison import section
+        from lstmbench.report.styles import STYLES
+
+        click.echo(STYLES[form].write([section(title, places, pairing, gate)]))
+    sys.exit(_code(gate, pairing, whole=not damaged))
+
+
+def _gate(fail_below: float | None, fail_if_slower: float | None) -> Gate:
+    """The limits, once they make sense."""
+    from lstmbench.analysis.gate import Gate
+
+    if fail_below is not None and not 0 < fail_below < math.inf:
+        raise UserError(f"--fail-below {fail_below}: a positive ratio such as 97% or 0.97")
+    if fail_if_slower is not None and not 0 <= fail_if_slower < 1:
         raise UserError(
-            f"A and B differ in {', '.join(different)} ({name}: {ours} against {theirs}): "
-            "their ratio says nothing of the backends; --anyway compares them all the same"
+            f"--fail-if-slower {fail_if_slower}: a share below 100%, such as 3% or 0.03"
         )
-    found = analysis.compare(*sides)
-    if not found:
-        raise UserError("A and B have no figure in common")
-    rows = [
-        (c.metric.label, ratio_text(c.ratio), c.verdict, _measured(c), str(c.ratio.processes))
-        for c in found
-    ]
-    title = f"A: {first[0].label} on {first[0].device}, B: {first[1].label} on {first[1].device}"
-    unlike = (f"Not the same {n}: {o} against {t}." for n, (o, t) in different.items())
-    table = TextTable.from_rows("comparison", COLUMNS, rows)
-    section = Section(title, (table, *unlike, *_conditions(*sides), *_missing(found, *sides)))
-    click.echo(STYLES[form].write([section]))
-    if fail_below is None:
-        sys.exit(1 if damaged else 0)
-    sys.exit(1 if _fails(found, sides, fail_below) or damaged else 0)
+    return Gate(fail_below, fail_if_slower)
 
 
-def _fails(found: list[Comparison], sides: tuple[list[Record], ...], least: float) -> bool:
-    """Whether a gate holds A back: it failed somewhere, cannot be true, or is significantly slower.
-
-    Raises :class:`UserError` if there is nothing to judge by.
-    """
-    from lstmbench.analysis import flags, repeats
-    from lstmbench.analysis.metrics import TOKENS_PER_SECOND
-    from lstmbench.records.record import Status
-
-    if any(record.status == Status.FAILED or flags.suspect(record) for record in sides[0]):
-        return True
-    if repeats.reasons(sides[0]):
-        return True
-    speed = next((c for c in found if c.metric is TOKENS_PER_SECOND), None)
-    if speed is None:
-        raise UserError("--fail-below: A and B have no tokens/s in common")
-    if speed.ratio.low is None:
-        missing = " ".join(_missing([speed], *sides))
-        raise UserError(f"--fail-below: no interval to judge by. {missing}")
-    return speed.fails(least)
+def _check(
+    paths: tuple[str, ...], by: str | None, relative_to: str | None, anyway: bool, gate: Gate
+) -> None:
+    """Raise :class:`UserError` for what does not belong together."""
+    if len(paths) != (2 if by is None else 1):
+        raise UserError("compare A B takes two paths, compare A --by takes one")
+    if by is None and relative_to is not None:
+        raise UserError("--relative-to says what is B for --by: give both")
+    if by is not None and anyway:
+        raise UserError("--anyway is for two sides: the rows of --by differ in one thing only")
+    if by is not None and gate.asked and relative_to is None:
+        raise UserError(f"a gate with --by needs --relative-to: the {by} to keep up with")
 
 
-def _measured(comparison: Comparison) -> str:
-    if comparison.metric.by_seed:
-        return "seed by seed" if comparison.paired else "different seeds"
-    return "interleaved" if comparison.paired else "not interleaved"
+def _code(gate: Gate, pairing: Pairing, whole: bool) -> int:
+    """The exit code; ``whole`` says whether every record could be read."""
+    from lstmbench.analysis.gate import Outcome
 
-
-def _conditions(*sides: list[Record]) -> Iterator[str]:
-    """What is not well with a side, beneath a table that shows ok processes only."""
-    from lstmbench.analysis import flags, impossible, repeats
-    from lstmbench.records.record import Status
-
-    for letter, records in zip("AB", sides, strict=True):
-        bad = Counter(
-            f"{r.status.value}{f' ({r.reason})' if r.reason else ''}"
-            for r in records
-            if r.status != Status.OK
-        )
-        raised = Counter(flag for record in records for flag in flags.effective(record))
-        for what, count in [*sorted(bad.items()), *sorted(raised.items())]:
-            yield f"{letter}: {count} of {len(records)} processes {what}."
-        own = [reason for record in records for reason in impossible.reasons(record)]
-        for reason in dict.fromkeys([*own, *repeats.reasons(records)]):
-            yield f"{letter}: {reason}. That cannot be true."
-
-
-def _missing(found: list[Comparison], *sides: list[Record]) -> Iterator[str]:
-    """Why there are ratios without an interval, and what would give one."""
-    without = [c for c in found if c.ratio.low is None]
-    runs = [{record.source.run for record in side} for side in sides]
-    if any(c.metric.by_seed for c in without):
-        yield (
-            "One seed gives no interval of perplexity or of the time to one: run once more with "
-            "another --seed."
-        )
-    if runs[0] != runs[1] and any(c.metric.drifts for c in without):
-        yield (
-            "A and B were measured in different runs, between which the machine drifts: measure "
-            "both in one run, or each in several."
-        )
-    elif any(c.ratio.processes == 1 and not c.metric.by_seed for c in without):
-        yield "One process gives no interval: run with --repeats."
+    outcome = gate.outcome(pairing) if gate.asked else Outcome.PASSED
+    if outcome is Outcome.WORSE:
+        return WORSE
+    if not whole:
+        return 1
+    if outcome is Outcome.UNDECIDED:
+        return UNDECIDED
+    return 0 if any(pair.comparisons for pair in pairing.pairs) else 1
 
 
 @hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,20 @@ class Several(click.ParamType[Any]):
 
 
 class Share(click.ParamType[Any]):
-    """``2%`` or ``0.02``."""
+    """``2%`` or ``0.02``, the same number; ``example`` is what an error proposes."""
 
     name = "share"
+
+    def __init__(self, example: str = "2% or 0.02") -> None:
+        self.example = example
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         text = str(value).strip()
         try:
-            return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            self.fail(f"{value!r} is no share such as 2% or 0.02", param, ctx)
+            # decimal: 3.3 / 100 is another float than 0.033
+            return float(Decimal(text[:-1]) / 100 if text.endswith("%") else Decimal(text))
+        except (ArithmeticError, ValueError):
+            self.fail(f"{value!r} is no share such as {self.example}", param, ctx)
 
 
 OVERRIDES: tuple[tuple[str, type[int] | type[float]], ...] = (

@@ -12,18 +12,26 @@ MAX_LISTED = 20
 MAX_NEAREST = 5
 #: How alike two names are, from 0 to 1, if one is taken for the other.
 ALIKE = 0.6
+#: What is called otherwise elsewhere.
+MEANT = {
+    "gpu": ("cuda:0", "mps"),
+    "tensorflow": ("keras", "tf-scratch"),
+    "tf": ("keras", "tf-scratch"),
+    "pytorch": ("torch", "torch-scratch"),
+}
 
 
-def nearest(name: str, names: Collection[str]) -> str | None:
-    """The one that was probably meant, if there is one."""
-    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=ALIKE)), None)
+def nearest(name: str, names: Collection[str]) -> list[str]:
+    """The one that was probably meant, if there is one; those of :data:`MEANT` that there are."""
+    meant = [known for known in MEANT.get(name.lower(), ()) if known in names]
+    return meant or difflib.get_close_matches(name, names, n=1, cutoff=ALIKE)
 
 
 def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
     """The error for a name that is not registered, with the nearest one that is."""
     names = sorted(names)
     if near := nearest(name, names):
-        hint = f"did you mean {near!r}?"
+        hint = f"did you mean {' or '.join(map(repr, near))}?"
     elif len(names) <= MAX_LISTED:
         hint = f"there are: {', '.join(names) or 'none'}"
     else:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
-from lstmbench.analysis import compare, intervals, metrics, series
+from lstmbench.analysis import compare, conditions, intervals, metrics, series
 from lstmbench.analysis.tables import tables_from
-from lstmbench.records.record import Epochs, Flag, Memory, Record, Status
-
-if TYPE_CHECKING:
-    from tests.conftest import Cli
+from lstmbench.records.record import Epochs, Memory, Record
 
 Make = Callable[..., Any]
 EPOCHS = 40
-
-
-def processes(
-    make_record: Make, seconds: list[float], backend: str = "numpy", run: str = "one"
-) -> list[Record]:
-    """One record per process, its epochs all of the given length, but for what clocks tell."""
-    lengths = 1 + 1e-9 * np.arange(EPOCHS)
-    return [
-        make_record(
-            backend=backend,
-            repeat=repeat,
-            run=run,
-            epochs=Epochs(
-                seconds=list(s * lengths), nats=[9000.0] * EPOCHS, tokens=[8960] * EPOCHS
-            ),
-        )
-        for repeat, s in enumerate(seconds)
-    ]
 
 
 def speed_of(a: list[Record], b: list[Record]) -> compare.Comparison:
@@ -70,23 +47,23 @@ def test_intervals_cover_as_often_as_they_claim() -> None:
     assert 0.917 <= covered / runs <= 0.983
 
 
-def test_a_slowdown_of_a_twentieth_is_worse(make_record: Make) -> None:
+def test_a_slowdown_of_a_twentieth_is_worse(make_row: Make) -> None:
     rng = np.random.default_rng(1)
     drift = 0.1 * np.exp(0.2 * rng.normal(size=6))  # the machine's, seen by both
-    honest = processes(make_record, list(drift * np.exp(0.01 * rng.normal(size=6))), "a")
-    slowed = processes(make_record, list(1.05 * drift * np.exp(0.01 * rng.normal(size=6))), "b")
+    honest = make_row(list(drift * np.exp(0.01 * rng.normal(size=6))), "a")
+    slowed = make_row(list(1.05 * drift * np.exp(0.01 * rng.normal(size=6))), "b")
     speed = speed_of(slowed, honest)
     assert (speed.verdict, speed.paired) == ("worse", True)
     assert speed_of(honest, slowed).verdict == "better"
     # not interleaved, the drift hides it
-    apart = processes(make_record, list(1.05 * drift[::-1]), "b", run="another")
+    apart = make_row(list(1.05 * drift[::-1]), "b", run="another")
     assert speed_of(apart, honest).verdict == "undecided"
 
 
-def test_the_hour_of_a_run_is_one_observation(make_record: Make) -> None:
+def test_the_hour_of_a_run_is_one_observation(make_row: Make) -> None:
     """Five processes that agree say nothing about the next run; several runs do."""
-    quiet = processes(make_record, [0.1, 0.1001, 0.0999, 0.1, 0.1], run="quiet")
-    busy = processes(make_record, [0.12, 0.1201, 0.1199, 0.12, 0.12], run="busy")
+    quiet = make_row([0.1, 0.1001, 0.0999, 0.1, 0.1], run="quiet")
+    busy = make_row([0.12, 0.1201, 0.1199, 0.12, 0.12], run="busy")
     speed = speed_of(busy, quiet)
     assert (speed.verdict, speed.ratio.processes) == ("undecided", 1)
     assert speed.ratio.value == pytest.approx(1 / 1.2, rel=1e-3)
@@ -94,7 +71,7 @@ def test_the_hour_of_a_run_is_one_observation(make_record: Make) -> None:
         backend: [
             record
             for run in range(4)
-            for record in processes(make_record, [s * (1 + run / 100)] * 3, run=f"{backend}{run}")
+            for record in make_row([s * (1 + run / 100)] * 3, run=f"{backend}{run}")
         ]
         for backend, s in (("slow", 0.12), ("fast", 0.1))
     }
@@ -102,23 +79,23 @@ def test_the_hour_of_a_run_is_one_observation(make_record: Make) -> None:
     assert (speed.verdict, speed.ratio.processes) == ("worse", 4)
 
 
-def test_rows_of_different_runs_share_a_rank(make_record: Make) -> None:
-    records = processes(make_record, [0.1, 0.1001, 0.0999], "a", run="quiet")
-    records += processes(make_record, [0.12, 0.1201, 0.1199], "b", run="busy")
+def test_rows_of_different_runs_share_a_rank(make_row: Make) -> None:
+    records = make_row([0.1, 0.1001, 0.0999], "a", run="quiet")
+    records += make_row([0.12, 0.1201, 0.1199], "b", run="busy")
     (setting,) = tables_from(records)
     assert setting.ranks == [1, 1]
 
 
-def test_one_process_decides_nothing(make_record: Make) -> None:
-    a, b = (processes(make_record, [s], n) for s, n in ((0.1, "a"), (0.2, "b")))
+def test_one_process_decides_nothing(make_row: Make) -> None:
+    a, b = (make_row([s], n) for s, n in ((0.1, "a"), (0.2, "b")))
     assert speed_of(a, b).verdict == "undecided"
 
 
-def test_rows_that_are_not_distinguishable_share_a_rank(make_record: Make) -> None:
+def test_rows_that_are_not_distinguishable_share_a_rank(make_row: Make) -> None:
     rng = np.random.default_rng(2)
     records = []
     for backend, level in (("a", 0.1), ("b", 0.1005), ("c", 0.13), ("d", 0.131)):
-        records += processes(make_record, list(level * np.exp(0.02 * rng.normal(size=5))), backend)
+        records += make_row(list(level * np.exp(0.02 * rng.normal(size=5))), backend)
     (setting,) = tables_from(records)
     assert len(setting.rows) == 4
     assert setting.ranks == [1, 1, 3, 3]
@@ -135,119 +112,17 @@ def test_seconds_to_a_perplexity(make_record: Make) -> None:
     assert metrics.seconds_to(record, 1.05) is None
 
 
-@pytest.fixture
-def two_runs(cli: Cli) -> tuple[Path, Path]:
-    for epochs in ("3", "4"):
-        done = cli.run("--backends", "numpy", "--epochs", epochs)
-        assert done.returncode == 0, done.stderr
-    first, second = cli.runs()
-    return first, second
-
-
-def test_wording_and_sampling_of_a_protocol_make_no_difference(make_record: Make) -> None:
-    mine = processes(make_record, [0.1, 0.11])
+def test_wording_and_sampling_of_a_protocol_make_no_difference(make_row: Make) -> None:
+    mine = make_row([0.1, 0.11])
     trial = mine[0].trial
     words = replace(trial.protocol, note="other words", summary="others", budget=1.0, repeats=9)
     theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=words)}) for r in mine]
-    assert not compare.differences(mine, theirs)
+    assert not conditions.differences(mine, theirs)
     assert speed_of(mine, theirs).paired
     assert len(tables_from([*mine, *theirs])) == 1
     sized = replace(trial.protocol, clip_norm=0.5)
     theirs = [r.model_copy(update={"trial": replace(r.trial, protocol=sized)}) for r in mine]
-    assert set(compare.differences(mine, theirs)) == {"protocol"}
-
-
-def test_what_differs_is_refused_or_labelled(cli: Cli, two_runs: tuple[Path, Path]) -> None:
-    refused = cli("compare", *two_runs)
-    assert refused.returncode == 2
-    assert len(refused.stderr.splitlines()) == 1
-    assert "protocol" in refused.stderr
-    labelled = cli("compare", *two_runs, "--anyway")
-    assert labelled.returncode == 0
-    assert "Not the same protocol" in labelled.stdout
-
-
-def test_a_backend_that_is_not_there_has_a_nearest(
-    cli: Cli, one_line: Any, two_runs: tuple[Path, Path]
-) -> None:
-    first, _ = two_runs
-    one_line(cli("compare", f"{first}@nunpy", first), "did you mean 'numpy'?")
-
-
-def test_the_gate_fails_only_on_a_decided_slowdown(cli: Cli, two_runs: tuple[Path, Path]) -> None:
-    first, _ = two_runs
-    assert "undecided" in cli("compare", first, first).stdout
-    done = cli("compare", first, first, "--fail-below", "2")
-    assert done.returncode == 2
-    assert "One process gives no interval" in done.stderr
-    (path,) = (first / "records").iterdir()
-    template = json.loads(path.read_text())
-    template["machine"]["facts"] = {}
-    for name, seconds in (("quick", 0.1), ("slow", 0.2)):
-        folder = cli.folder / name
-        (folder / "records").mkdir(parents=True)
-        (folder / "plan.json").write_text("{}")
-        for repeat in range(3):
-            length = seconds * (1 + repeat * seconds / 10)
-            series = {"seconds": [length] * 3, "nats": [9.0] * 3, "tokens": [90] * 3}
-            record = {**template, "epochs": series, "challenge": None, "peak": None}
-            record["trial"] = {**template["trial"], "repeat": repeat}
-            (folder / "records" / f"{repeat}.json").write_text(json.dumps(record))
-    slow, quick = cli.folder / "slow", cli.folder / "quick"
-    assert cli("compare", slow, quick, "--fail-below", "0.97").returncode == 1
-    assert cli("compare", quick, slow, "--fail-below", "0.97").returncode == 0
-    assert "worse" in cli("compare", slow, quick, "--format", "github").stdout
-
-
-def stored(cli: Cli, records: list[Record]) -> Path:
-    """A run's folder that holds ``records``."""
-    from lstmbench.records.store import Run
-
-    run = Run.create(cli.store, "d2l")
-    run.write_plan({})
-    for record in records:
-        run.write_record(record)
-    return run.folder
-
-
-def test_rows_that_share_a_label_are_distinguished_by_conditions(
-    cli: Cli, call: Callable[..., Any], one_line: Callable[..., None], make_record: Make
-) -> None:
-    records = processes(make_record, [0.1, 0.11]) + processes(make_record, [0.2, 0.21], "b")
-    others = [
-        record.model_copy(update={"trial": replace(record.trial, init="native")})
-        for record in records
-    ]
-    folder = stored(cli, records + others)
-    one_line(call("compare", f"{folder}@numpy", f"{folder}@b"), "they differ in init", "--only")
-    one_line(call("compare", f"{folder}@numpy", f"{folder}@b", "--only", "init=other"), "--only")
-    one_line(call("compare", folder, f"{folder}@b"), "name one of b:eager, numpy:eager")
-    done = call("compare", f"{folder}@numpy", f"{folder}@b", "--only", "init=native")
-    assert done.returncode == 0
-    assert "better" in done.stdout
-
-
-def test_a_damaged_record_is_named_and_the_rest_is_compared(
-    cli: Cli, call: Callable[..., Any], make_record: Make
-) -> None:
-    records = processes(make_record, [0.1] * 3) + processes(make_record, [0.2] * 3, "b")
-    folder = stored(cli, records)
-    victim = folder / "records" / f"{records[0].trial.name}.json"
-    victim.write_text(victim.read_text()[:100])
-    done = call("compare", f"{folder}@numpy", f"{folder}@b")
-    assert done.returncode == 1
-    assert victim.name in done.stderr
-    assert "tokens/s" in done.stdout
-
-
-@pytest.mark.parametrize(("least", "code"), [("0.97", 1), ("0.4", 0)])
-def test_the_gate_fails_what_is_surely_worse_by_more_than_it_lets_through(
-    cli: Cli, call: Callable[..., Any], make_record: Make, least: str, code: int
-) -> None:
-    slow = processes(make_record, [0.2, 0.201, 0.2], "b")
-    folder = stored(cli, processes(make_record, [0.1, 0.1, 0.101]) + slow)
-    done = call("compare", f"{folder}@b", f"{folder}@numpy", "--fail-below", least)
-    assert done.returncode == code
+    assert set(conditions.differences(mine, theirs)) == {"clip_norm"}
 
 
 def test_perplexity_is_the_seed_s_not_the_process_s(make_record: Make) -> None:
@@ -292,18 +167,18 @@ def test_so_is_the_epoch_at_which_a_perplexity_is_reached(make_record: Make) -> 
     assert found["seconds to perplexity 2"].verdict == "undecided"
 
 
-def test_an_infinite_perplexity_is_compared_with_nothing(make_record: Make) -> None:
-    a, b = (processes(make_record, [0.1, 0.11], name) for name in "ab")
+def test_an_infinite_perplexity_is_compared_with_nothing(make_row: Make) -> None:
+    a, b = (make_row([0.1, 0.11], name) for name in "ab")
     wild = a[0].epochs.model_copy(update={"nats": [1e9] * EPOCHS})
     names = {c.metric.label for c in compare.compare([a[0].model_copy(update={"epochs": wild})], b)}
     assert "tokens/s" in names
     assert "perplexity" not in names
 
 
-def test_exact_amounts_are_decided_without_spread(make_record: Make) -> None:
+def test_exact_amounts_are_decided_without_spread(make_row: Make) -> None:
     def side(name: str, size: int, count: int = 3) -> list[Record]:
         memory = Memory(device_peak=size)
-        own = processes(make_record, [0.1] * count, name)
+        own = make_row([0.1] * count, name)
         return [record.model_copy(update={"memory": memory}) for record in own]
 
     def verdict(a: list[Record], b: list[Record]) -> str:
@@ -312,35 +187,6 @@ def test_exact_amounts_are_decided_without_spread(make_record: Make) -> None:
     assert verdict(side("a", 100), side("b", 200)) == "better"
     assert verdict(side("a", 100), side("b", 100)) == "undecided"
     assert verdict(side("a", 100, 1), side("b", 200, 1)) == "undecided"
-
-
-def test_what_failed_and_what_is_flagged_is_told_and_fails_a_gate(
-    cli: Cli, call: Callable[..., Any], make_record: Make
-) -> None:
-    fast = processes(make_record, [0.1, 0.101, 0.1, 0.1], "a")
-    lost = {"status": Status.FAILED, "reason": "timeout", "message": "no answer"}
-    fast[3] = fast[3].model_copy(update=lost)
-    fast[0] = fast[0].model_copy(update={"flags": [Flag.DRIFTING]})
-    folder = stored(cli, fast + processes(make_record, [0.2, 0.201, 0.2, 0.2], "b"))
-    done = call("compare", f"{folder}@a", f"{folder}@b")
-    assert done.returncode == 0
-    assert "A: 1 of 4 processes failed (timeout)." in done.stdout
-    assert f"A: 1 of 4 processes {Flag.DRIFTING}." in done.stdout
-    assert call("compare", f"{folder}@a", f"{folder}@b", "--fail-below", "0.9").returncode == 1
-    assert call("compare", f"{folder}@b", f"{folder}@a", "--fail-below", "0.1").returncode == 0
-
-
-def test_a_gate_between_single_runs_says_what_is_missing(
-    cli: Cli, call: Callable[..., Any], one_line: Callable[..., None], make_record: Make
-) -> None:
-    new, old = (
-        stored(cli, processes(make_record, [0.1, 0.101, 0.102], run=run)) for run in ("new", "old")
-    )
-    assert "undecided" in call("compare", new, old).stdout
-    gate = call("compare", new, old, "--fail-below", "0.97")
-    assert gate.returncode == 2
-    assert gate.stderr.count("\n") == 1
-    assert "different runs" in gate.stderr
 
 
 def test_survivors_are_not_compared(make_record: Make) -> None:
@@ -359,20 +205,20 @@ def test_survivors_are_not_compared(make_record: Make) -> None:
     assert "seconds to perplexity 2" not in names
 
 
-def test_one_lost_process_leaves_the_others_paired(make_record: Make) -> None:
+def test_one_lost_process_leaves_the_others_paired(make_row: Make) -> None:
     drift = [0.1, 0.13, 0.2, 0.16, 0.11]
-    slow = processes(make_record, [1.05 * s for s in drift], "b")
+    slow = make_row([1.05 * s for s in drift], "b")
     lost = slow[2].model_copy(update={"status": "failed"})
-    found = compare.compare([*slow[:2], lost, *slow[3:]], processes(make_record, drift))
+    found = compare.compare([*slow[:2], lost, *slow[3:]], make_row(drift))
     speed = next(c for c in found if c.metric.label == "tokens/s")
     assert speed.paired
     assert speed.ratio.processes == 4
     assert speed.ratio.value == pytest.approx(1 / 1.05)
 
 
-def test_records_of_another_machine_anywhere_in_a_side_are_told(make_record: Make) -> None:
-    mine = processes(make_record, [0.1, 0.1])
+def test_records_of_another_machine_anywhere_in_a_side_are_told(make_row: Make) -> None:
+    mine = make_row([0.1, 0.1])
     other = mine[1].machine.model_copy(update={"digest": "o" * 64})
     mixed = [mine[0], mine[1].model_copy(update={"machine": other})]
-    assert set(compare.differences(mixed, mine)) == {"machine"}
-    assert not compare.differences(mine, mine)
+    assert set(conditions.differences(mixed, mine)) == {"machine"}
+    assert not conditions.differences(mine, mine)

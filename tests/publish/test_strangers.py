@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -150,8 +151,22 @@ class TestTerminals:
     def test_compare(self, call: Any, evil: Path) -> None:
         for arguments in ((evil, evil), (f"{evil}@none{EVIL[:3]}", evil)):
             done = call("compare", *arguments, "--anyway")
-            assert done.returncode != 0
+            assert done.returncode == 2
             assert harmless(done.stdout + done.stderr)
+
+    @pytest.mark.parametrize("form", ["plain", "github", "json"])
+    def test_compare_two_runs(self, call: Any, evil: Path, tmp_path: Path, form: str) -> None:
+        twin = tmp_path / "twin"
+        shutil.copytree(evil, twin)
+        path = min((twin / "records").iterdir())
+        raw = json.loads(path.read_text())
+        raw["source"]["run"] += f"another{EVIL}"
+        raw["machine"]["versions"] |= {EVIL: EVIL}
+        path.write_text(json.dumps(raw))
+        done = call("compare", evil, twin, "--format", form)
+        assert done.returncode == 1
+        assert "failed" in done.stdout
+        assert harmless(done.stdout + done.stderr)
 
     def test_publish(self, call: Any, evil: Path, tmp_path: Path) -> None:
         done = call("publish", evil, "--to", tmp_path / "other", "--allow-dirty")
