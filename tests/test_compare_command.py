@@ -100,7 +100,7 @@ def test_whole_runs_give_one_table_and_one_exit_code(
     """Of three runs on each side, rows that only one of them has are named."""
 
     def store(name: str, rows: dict[str, float]) -> Path:
-        folders = [
+        folders: list[Path] = [
             make_run(*(make_row([s + n / 1000], row, run=f"{name}{n}") for row, s in rows.items()))
             for n in range(3)
         ]

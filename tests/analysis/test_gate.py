@@ -136,7 +136,7 @@ def test_a_row_that_only_b_has_is_undecided(make_row: Make, make_record: Make) -
 
 def test_what_was_unavailable_before_is_not_asked_for(make_row: Make, make_record: Make) -> None:
     rest = rows_of(make_row, base=0.1, a=0.1)
-    missing = {"status": "unavailable", "phases": {}, "parity": None}
+    missing: dict[str, Any] = {"status": "unavailable", "phases": {}, "parity": None}
     a = [*rows_of(make_row, x=0.1), *[r for r in rest if r.trial.backend == "a"]]
     b = [make_record(backend="x", run="old", **missing), *make_row([0.1] * 3, "a", run="old")]
     found = between(a, b)
