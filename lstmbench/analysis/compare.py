@@ -65,7 +65,7 @@ def _facts(records: Sequence[Record]) -> dict[str, set[str]]:
         facts = {
             "machine": f"{machine.get('processor')} ({record.machine.digest[:8]})",
             "device": trial.device,
-            "corpus": f"{trial.corpus} ({trial.corpus_digest[:8]})",
+            "corpus": trial.corpus_words,
             "protocol": f"{trial.protocol.name} {identity(trial.protocol)}",
             "init": trial.init,
             "dtype": trial.dtype,
