@@ -17,9 +17,10 @@ class Preparation:
 
     ``tokens``: ``char``, ``word`` (split at blanks, ``<eos>`` at the end of each line) or ``byte``
     (of UTF-8). ``normalise`` names what is done to the text before: ``letters``, as "Dive into Deep
-    Learning" does it, ``none``, or the corpus whose plugin brings its own. At most
-    ``vocabulary_size`` symbols, with ``<unk>``, get an id, and only those that occur ``min_count``
-    times. The default is how the course prepares The Time Machine.
+    Learning" does it; ``none``, line ends and accents are written alike; ``exact``, nothing at all;
+    or the corpus whose plugin brings its own. At most ``vocabulary_size`` symbols, with ``<unk>``,
+    get an id, and only those that occur ``min_count`` times. The default is how the course prepares
+    The Time Machine.
     """
 
     tokens: Tokens = "char"

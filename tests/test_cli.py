@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lstmbench.corpora import named
+
 Call = Callable[..., Any]
 COMMANDS = (
     *("check", "compare", "list", "new", "noise", "plugins"),
@@ -233,8 +235,9 @@ def test_list_shows_all_there_is_to_choose(call: Call) -> None:
     for name in ("torch", "keras", "tf-scratch", "jax"):
         (line,) = [line for line in lines if line.startswith(f"{name} ")]
         assert f"not installed: it comes with lstmbench-{name} " in line
-    for name in ("cpu", "time-machine", "bundled", "markov", "d2l", "quick", "heldout"):
+    for name in ("cpu", "d2l", "quick", "heldout", *(spec.name for spec in named.SPECS)):
         assert any(line.startswith(f"{name} ") for line in lines)
+    assert any(line.startswith("penn-treebank your own files") for line in lines)
 
 
 MARKED = "before\n<!-- lstmbench:begin -->\nold\n<!-- lstmbench:end -->\nafter\n"

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import lstmbench
+from lstmbench.corpora.named import PENN_TREEBANK
+from lstmbench.runner import texts
 
 #: Each repeats, so that forty epochs are enough to write something readable.
 TEXTS = {
@@ -142,6 +144,30 @@ def test_what_cannot_be_trained_on_is_one_line_before_anything_is_written(
     path.write_bytes(content)
     done = call("run", "--backends", "numpy", "--store", here.store, "--corpus", path, *options)
     one_line(done, *words)
+    assert not here.runs()
+
+
+def test_a_vocabulary_that_memory_does_not_hold_is_one_line(
+    call: Any, one_line: Any, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "memory", lambda: 2**20)
+    path = here.folder / "mine.txt"
+    path.write_text("some words that " * 999)
+    named = ("run", "--backends", "numpy", "--store", here.store, "--corpus", path)
+    one_line(call(*named), "10 symbols", "do not fit into memory", "GiB", "--vocabulary-size")
+    assert not here.runs()
+
+
+def test_the_files_of_a_named_text_are_taken_from_their_folder(
+    call: Any, one_line: Any, here: Any
+) -> None:
+    folder = here.folder / "data"
+    folder.mkdir()
+    for part in PENN_TREEBANK.splits:
+        (folder / part.filename).write_text("no such treebank\n")
+    named = ("run", "--backends", "numpy", "--store", here.store, "--corpus")
+    one_line(call(*named, folder), "ptb.train.txt is not that of 'penn-treebank'", "md5:f26c4b92")
+    one_line(call(*named, "penn-treebank"), "redistributed", "md5:f26c4b92")
     assert not here.runs()
 
 

@@ -87,9 +87,10 @@ _CORPUS = (
     ),
     click.option(
         "--normalise",
-        metavar="letters|none|...",
-        help="What is done to the text before: the course's letters and blanks, nothing, or what a "
-        "plugin brings [default: the corpus's, for your own none].",
+        metavar="letters|none|exact|...",
+        help="What is done to the text before: the course's letters and blanks; line ends and "
+        "accents are written alike; nothing; or what a plugin brings [default: the corpus's, for "
+        "your own none].",
     ),
     click.option(
         "--vocabulary-size",

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from lstmbench.corpora.vocabulary import Vocabulary
 
 NO_SPECS: Mapping[str, CorpusSpec] = MappingProxyType({})
-#: Tokens and characters that are shown of a text's beginning.
-MAX_SHOWN = 60
+#: Characters that are shown of a text's beginning, and bytes that one of them may be.
+MAX_SHOWN, BYTES_OF_A_CHARACTER = 60, 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Corpus:
     ``digest`` is the SHA-256 of the raw bytes; ``ids`` is 1-D int32; ``surprisal`` the nats of the
     text's own source for each token, float64, where that is known. ``parts`` are the splits that
     the text brings itself. ``kept`` is the share of its characters, blanks apart, that normalising
-    left. ``own`` is said of a user's text, which no installation knows by its name.
+    left. ``own`` is said of a user's text, which no installation knows by its name. ``place`` is
+    where a named text was found, for the user's eyes only.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Corpus:
     parts: Mapping[str, slice] = field(default_factory=dict)
     kept: float = 1.0
     own: bool = False
+    place: str = ""
 
     def splits(self, protocol: Protocol) -> dict[str, slice]:
         """``train`` and, where the protocol has them, ``validation`` and ``test``.
@@ -80,8 +82,10 @@ class Corpus:
             parts.append(" + ".join(sizes))
         if self.kept < 1:
             parts.append(f"'{self.preparation.normalise}' left {self.kept:.0%} of its characters")
-        begin = self.vocabulary.decode(self.ids[:MAX_SHOWN].tolist())[:MAX_SHOWN]
-        return f"text {self.name}: {', '.join(parts)}; it begins {begin!r}"
+        enough = self.ids[: MAX_SHOWN * BYTES_OF_A_CHARACTER].tolist()
+        begin = self.vocabulary.decode(enough)[:MAX_SHOWN]
+        where = f" in {self.place}" if self.place else ""
+        return f"text {self.name}{where}: {', '.join(parts)}; it begins {begin!r}"
 
 
 def splits(protocol: Protocol, tokens: int, parts: Mapping[str, slice]) -> dict[str, slice]:
@@ -126,16 +130,19 @@ def resolve(
     is, if the user says so. Raises :class:`CorpusMissing` if the text is not here and cannot be
     downloaded, :class:`UserError` if it is not the right one.
     """
-    own = spec.preparation
+    own, place = spec.preparation, ""
     chosen = own if preparation is None else preparation
     if spec.make is None:
-        contents = files.find(spec, path)
+        places = files.find(spec, path)
+        place = str(next(iter(places.values())).parent if spec.splits else places[""])
+        contents = files.read_all(spec, places)
         texts = {split: decode(raw, f"corpus {spec.name!r}") for split, raw in contents.items()}
     else:
         texts = _made(spec)
         contents = {split: text.encode() for split, text in texts.items()}
     prepared = _prepare(texts, chosen, {**specs, spec.name: spec})
     found = _encode(spec.name, files.digest(contents), texts, prepared, chosen)
+    found = replace(found, place=place)
     if spec.surprisal is None or chosen != own:
         return found
     import numpy as np

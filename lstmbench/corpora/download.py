@@ -1,6 +1,7 @@
 """``python -m lstmbench.corpora.download PATH DIGEST URL``
 
-Puts the file into its place once it is verified; why that failed is a line on standard error.
+Puts the file into its place once it is verified, out of the archive that ``URL`` names, if it does;
+why that failed is a line on standard error.
 ``DIGEST`` is ``sha256:`` or ``md5:`` and hexadecimal digits, or ``git:`` and the name that git
 gives to the content.
 
@@ -10,12 +11,22 @@ A process of its own, because only a process can be ended when a name server or 
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pooch
 
-from lstmbench.corpora.files import digest_of
+from lstmbench.corpora.files import ARCHIVE, MAX_BYTES, digest_of
+
+
+def unpack(file: Path, member: str) -> None:
+    """Put a member of an archive in the archive's place."""
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo(member).file_size > MAX_BYTES:
+            raise ValueError(f"{member} has over {MAX_BYTES:,} bytes")
+        content = archive.read(member)
+    file.write_bytes(content)
 
 
 def main(place: str, digest: str, url: str) -> int:
@@ -25,6 +36,8 @@ def main(place: str, digest: str, url: str) -> int:
 
     def verified(url: str, output_file: str, pup: Any) -> None:
         download(url, output_file, pup)
+        if url.endswith(ARCHIVE):
+            unpack(Path(output_file), path.name)
         found = digest_of(Path(output_file).read_bytes(), digest.partition(":")[0])
         if found != digest:  # raised before anything is moved to its place
             raise ValueError(f"its digest is {found}, expected {digest}")

@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ DATA_DIR = "LSTMBENCH_DATA_DIR"
 DOWNLOAD_SECONDS = 10.0
 #: Seconds for each attempt of a large one: no run waits for those unless it names them.
 LARGE_SECONDS = 120.0
+#: How the address of an archive ends.
+ARCHIVE = ".zip"
 #: Characters that are told of why it failed.
 MAX_REASON = 300
 #: Bytes of a file that is read: its tokens take many times as much memory.
@@ -45,11 +47,22 @@ class Wanted:
     urls: tuple[str, ...]
     large: bool = False
 
+    @property
+    def name(self) -> str:
+        """Of the file alone."""
+        return Path(self.place).name
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is downloaded in an archive."""
+        return any(url.endswith(ARCHIVE) for url in self.urls)
+
 
 def wanted(spec: CorpusSpec) -> dict[str, Wanted]:
     """The files of a spec by split; a file that is not split stands under the empty name."""
     if not spec.splits:
-        return {"": Wanted(spec.filename, f"sha256:{spec.sha256.lower()}", spec.urls)}
+        large = any(url.endswith(ARCHIVE) for url in spec.urls)
+        return {"": Wanted(spec.filename, f"sha256:{spec.sha256.lower()}", spec.urls, large)}
     return {
         part.split: Wanted(f"{spec.name}/{part.filename}", part.digest.lower(), part.urls, True)
         for part in sorted(spec.splits, key=lambda part: SPLITS.index(part.split))
@@ -64,32 +77,55 @@ def cache_folder() -> Path | None:
         return None
 
 
-def find(spec: CorpusSpec, path: Path | None = None) -> dict[str, bytes]:
-    """The verified content of a named text's files.
+def find(spec: CorpusSpec, path: Path | None = None) -> dict[str, Path]:
+    """Where a named text's files are, by split; they are not verified yet.
 
-    ``path`` is where a single file is. Without it they are looked for in the folder
-    ``LSTMBENCH_DATA_DIR``, the user's cache, then downloaded. Raises :class:`CorpusMissing` if
-    there is none, :class:`UserError` if a file found is not the right one.
+    ``path`` is where a single file is, or the folder of several. Without it they are looked for in
+    the folder ``LSTMBENCH_DATA_DIR``, the user's cache, then downloaded. Raises
+    :class:`CorpusMissing` if there is none.
     """
     files = wanted(spec)
-    if path is not None:
-        return {split: read_verified(path, spec, file.digest) for split, file in files.items()}
-    return {split: _find(spec, file, files) for split, file in files.items()}
+    if path is None:
+        return {split: _find(spec, file, files) for split, file in files.items()}
+    return {split: path / file.name if spec.splits else path for split, file in files.items()}
 
 
-def _find(spec: CorpusSpec, file: Wanted, files: Mapping[str, Wanted]) -> bytes:
+def read_all(spec: CorpusSpec, places: Mapping[str, Path]) -> dict[str, bytes]:
+    """The content of a named text's files; a :class:`UserError` names one that is another."""
+    digests = {split: file.digest for split, file in wanted(spec).items()}
+    return {split: read_verified(at, spec, digests[split]) for split, at in places.items()}
+
+
+def _here(file: Wanted) -> Path | None:
+    """The file's place in the folder that the user named, else in the cache, if it is there."""
     cache, named = cache_folder(), os.environ.get(DATA_DIR)
     folders = [Path(named)] if named else []
-    for folder in [*folders, cache] if cache else folders:
-        if (folder / file.place).exists():
-            return read_verified(folder / file.place, spec, file.digest)
+    places = [folder / file.place for folder in ([*folders, cache] if cache else folders)]
+    return next((place for place in places if place.exists()), None)
+
+
+def whereabouts(spec: CorpusSpec) -> str:
+    """Where a text is, or comes from, in words; nothing is read or downloaded."""
+    if spec.make is not None:
+        return "made when it is needed"
+    files = wanted(spec).values()
+    found = [place for place in map(_here, files) if place]
+    if len(found) == len(files):
+        return str(found[0].parent if spec.splits else found[0])
+    return "downloaded when it is needed" if all(file.urls for file in files) else "your own files"
+
+
+def _find(spec: CorpusSpec, file: Wanted, files: Mapping[str, Wanted]) -> Path:
+    here, cache = _here(file), cache_folder()
+    if here is not None:
+        return here
     reason = "it is nowhere to be downloaded from"
     if file.urls:
         reason = "there is no home folder to keep it in"
         if cache:
             failed = _download(file, cache)
             if failed is None:
-                return read_verified(cache / file.place, spec, file.digest)
+                return cache / file.place
             reason = failed
     raise CorpusMissing(_missing(spec, file, files, cache, reason), reason)
 
@@ -99,13 +135,14 @@ def _missing(
 ) -> str:
     """What to do about a text that is not here."""
     if file.urls:
-        how = f"cannot be downloaded ({reason}): get {file.urls[0]} and"
+        unpack = ", unpack it" if file.packed else ""
+        how = f"cannot be downloaded ({reason}): get {file.urls[0]}{unpack} and"
     else:
         how = f"nowhere to be downloaded from{f' ({spec.source})' if spec.source else ''}:"
     give, them = "give its path", "it"
     if spec.splits:
         give, them = "name the folder of its files", "them"
-    places = " and ".join(f"{each.place} ({each.digest[:14]}...)" for each in files.values())
+    places = " and ".join(f"{each.place} ({each.digest})" for each in files.values())
     return (
         f"corpus {spec.name!r} is not here and {how} {give} with --corpus, or put {them} as "
         f"{places} into a folder named by {DATA_DIR}{f' or into {cache}' if cache else ''}"
@@ -205,7 +242,23 @@ def digest(contents: Mapping[str, bytes]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def recognise(content: bytes, specs: Sequence[CorpusSpec]) -> CorpusSpec | None:
-    """The named text whose file has this content."""
-    found = hashlib.sha256(content).hexdigest()
+def recognise(path: Path, specs: Iterable[CorpusSpec]) -> CorpusSpec | None:
+    """The named text whose file, or whose folder of files, this is.
+
+    A folder that has the names of such a text's files, and no ``train.txt``, is meant to be it.
+    """
+    if path.is_dir():
+        several = [spec for spec in specs if spec.splits]
+        return next((spec for spec in several if _holds(path, spec)), None)
+    found = hashlib.sha256(read(path)).hexdigest()
     return next((spec for spec in specs if spec.sha256.lower() == found), None)
+
+
+def _holds(folder: Path, spec: CorpusSpec) -> bool:
+    files = wanted(spec).values()
+    if not all((folder / file.name).is_file() for file in files):
+        return False
+    return not (folder / FOLDER["train"]).exists() or all(
+        digest_of(read(folder / file.name), file.digest.partition(":")[0]) == file.digest
+        for file in files
+    )

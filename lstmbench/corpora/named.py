@@ -97,6 +97,25 @@ def _wikitext(split: str, filename: str, digest: str) -> SplitFile:
     return SplitFile(split, filename, digest, places)
 
 
+#: The digests are of the files in Mahoney's archives; of ``enwik8`` he publishes SHA-1 and MD5
+#: himself, of the same bytes.
+TEXT8 = CorpusSpec(
+    name="text8",
+    summary="100,000,000 letters and blanks of Wikipedia of 2006 (Mahoney 2006)",
+    filename="text8",
+    urls=("http://mattmahoney.net/dc/text8.zip", "https://data.deepai.org/text8.zip"),
+    sha256="6e890197040d37d85beb962ae1f041ff1d9a9ca8d20c7d99c85027eebf51dca7",
+    normalise="none",
+)
+ENWIK8 = CorpusSpec(
+    name="enwik8",
+    summary="the first 100,000,000 bytes of Wikipedia of 2006, with all markup (Mahoney 2006)",
+    filename="enwik8",
+    urls=("http://mattmahoney.net/dc/enwik8.zip", "https://data.deepai.org/enwik8.zip"),
+    sha256="2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8",
+    tokens="byte",
+    normalise="exact",
+)
 WIKITEXT_2 = CorpusSpec(
     name="wikitext-2",
     summary="articles of Wikipedia (Merity et al. 2016), as PyTorch's example ships them",
@@ -107,7 +126,7 @@ WIKITEXT_2 = CorpusSpec(
         _wikitext("test", "test.txt", "git:6f3fc88e4cd88456ea892971f9f12243e8428624"),
     ),
     tokens="word",
-    normalise="none",
+    normalise="exact",
 )
 PENN_TREEBANK = CorpusSpec(
     name="penn-treebank",
@@ -122,6 +141,9 @@ PENN_TREEBANK = CorpusSpec(
     tokens="word",
     normalise="none",
 )
-SPECS = (TIME_MACHINE, BUNDLED, MARKOV, TINY_SHAKESPEARE, WIKITEXT_2, PENN_TREEBANK, ZIPF)
+SPECS = (
+    *(TIME_MACHINE, BUNDLED, MARKOV, ZIPF),
+    *(TINY_SHAKESPEARE, WIKITEXT_2, TEXT8, ENWIK8, PENN_TREEBANK),
+)
 DEFAULT = TIME_MACHINE
 FALLBACK = BUNDLED

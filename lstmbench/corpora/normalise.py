@@ -12,7 +12,9 @@ from lstmbench.errors import UserError
 if TYPE_CHECKING:
     from lstmbench.corpora.spec import CorpusSpec
 
-LETTERS, NONE = "letters", "none"
+LETTERS, NONE, EXACT = "letters", "none", "exact"
+#: What is not a corpus's own.
+HOST = (LETTERS, NONE, EXACT)
 #: Line ends by section 5.8 of the Unicode standard; a form feed ends no line of source code.
 _LINE_END = re.compile("\r\n?|\x85|\u2028|\u2029")
 
@@ -40,14 +42,19 @@ def unchanged(text: str) -> str:
     return unicodedata.normalize("NFC", _LINE_END.sub("\n", text))
 
 
+def exact(text: str) -> str:
+    """The text to the character, so that figures that others published can be compared."""
+    return text
+
+
 def normaliser(
     name: str, tokens: str, specs: Mapping[str, CorpusSpec]
 ) -> Callable[[str], str] | None:
     """The function of that name: the host's own, or that of a corpus; ``None`` if unknown."""
     if name == LETTERS:
         return letters_by_line if tokens == "word" else letters
-    if name == NONE:
-        return unchanged
+    if name in (NONE, EXACT):
+        return unchanged if name == NONE else exact
     spec = specs.get(name)
     if spec is None or isinstance(spec.normalise, str):
         return None
@@ -56,7 +63,7 @@ def normaliser(
 
 def names(specs: Mapping[str, CorpusSpec]) -> list[str]:
     """What ``--normalise`` may be."""
-    return [LETTERS, NONE, *(n for n, spec in specs.items() if not isinstance(spec.normalise, str))]
+    return [*HOST, *(n for n, spec in specs.items() if not isinstance(spec.normalise, str))]
 
 
 def _guarded(name: str, function: Callable[[str], str]) -> Callable[[str], str]:

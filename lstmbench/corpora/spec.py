@@ -31,15 +31,16 @@ class SplitFile:
 class CorpusSpec:
     """A text by name.
 
-    One of: a file that is found or downloaded, ``filename``, ``urls`` and ``sha256`` of its bytes;
+    One of: a file that is found or downloaded, ``filename``, ``urls`` and ``sha256`` of its bytes
+    (an address that ends in ``.zip`` is of an archive that the file is in);
     one file for each split, ``splits``, in a folder of the corpus's name; or what ``make`` returns,
     a text, or one for each of ``train``, ``validation`` and ``test``. ``source`` says where a file
     without ``urls`` comes from.
 
     The rest is how it is prepared if the user does not say: ``tokens`` (``char``, ``word`` or
-    ``byte``), ``normalise`` (``letters``, ``none``, or a function from text to text), the most
-    symbols and the least count of a symbol. ``surprisal``, where the source of the text is known,
-    gives the nats it spends on each token of the text so prepared.
+    ``byte``), ``normalise`` (``letters``, ``none``, ``exact``, or a function from text to text),
+    the most symbols and the least count of a symbol. ``surprisal``, where the source of the text is
+    known, gives the nats it spends on each token of the text so prepared.
     """
 
     name: str

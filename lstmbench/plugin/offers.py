@@ -151,8 +151,8 @@ def corpus_faults(spec: CorpusSpec) -> Iterator[str]:
         ),
         tokens=(spec.tokens in TOKENS, " or ".join(TOKENS)),
         normalise=(
-            spec.normalise in ("letters", "none") or callable(spec.normalise),
-            "letters, none, or a function from text to text",
+            spec.normalise in ("letters", "none", "exact") or callable(spec.normalise),
+            "letters, none, exact, or a function from text to text",
         ),
         vocabulary_size=(
             spec.vocabulary_size is None or _count(spec.vocabulary_size, MIN_SYMBOLS, MAX_SYMBOLS),

@@ -65,10 +65,9 @@ def _own(host: manager.Host, named: str, options: TextOptions) -> Corpus:
         )
     if not here:
         raise host.unknown("corpus", named, specs)
-    if path.is_file():
-        known = files.recognise(files.read(path), list(specs.values()))
-        if known is not None:
-            return corpora.resolve(known, options.over(known.preparation), specs, path)
+    known = files.recognise(path, specs.values())
+    if known is not None:
+        return corpora.resolve(known, options.over(known.preparation), specs, path)
     name = storable(path.resolve().name)[:MAX_NAME] or "text"
     if name in specs:
         raise UserError(

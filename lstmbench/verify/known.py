@@ -13,7 +13,7 @@ from lstmbench import reference
 from lstmbench.backend import ModelConfig
 from lstmbench.batches import draw_offsets, offsets_digest, window_count
 from lstmbench.corpora import corpus as corpora
-from lstmbench.corpora.named import TIME_MACHINE, TINY_SHAKESPEARE
+from lstmbench.corpora.named import TEXT8, TIME_MACHINE, TINY_SHAKESPEARE
 from lstmbench.corpora.spec import CorpusSpec
 from lstmbench.errors import UserError
 from lstmbench.preparation import Preparation
@@ -47,7 +47,11 @@ class Text:
 
 
 #: Of texts that are not at hand everywhere: tokens and symbols by digest of the file.
-COUNTED = {TIME_MACHINE.sha256: (170_580, 28), TINY_SHAKESPEARE.sha256: (1_115_394, 66)}
+COUNTED = {
+    TIME_MACHINE.sha256: (170_580, 28),
+    TINY_SHAKESPEARE.sha256: (1_115_394, 66),
+    TEXT8.sha256: (100_000_000, 28),
+}
 
 
 class ReferenceData:

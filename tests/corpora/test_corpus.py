@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -182,7 +183,43 @@ def test_each_place_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(files, "DOWNLOAD_SECONDS", 10)
     (fox,) = files.wanted(CorpusSpec(**{**vars(FOX), "urls": ("one", "two", "three")})).values()
     assert files._download(fox, Path()) is None
-    assert tried == [("one", pytest.approx(10 / 3)), ("two", pytest.approx(10 / 3))]
+    assert [place for place, _ in tried] == ["one", "two"]
+    assert [allowed for _, allowed in tried] == pytest.approx([10 / 3] * 2)
+
+
+def test_a_file_is_taken_out_of_its_archive(tmp_path: Path, served: Path) -> None:
+    with zipfile.ZipFile(served / "fox.zip", "w") as archive:
+        archive.writestr("fox.txt", TEXT)
+        archive.writestr("other.txt", "nothing")
+    there = url(served).replace("fox.txt", "fox.zip")
+    assert resolve(CorpusSpec(**{**vars(FOX), "urls": (there,)})).digest == FOX.sha256
+    assert (tmp_path / "cache" / "fox.txt").read_bytes() == TEXT
+
+
+@pytest.mark.parametrize("content", [{}, {"fox.txt": b"wrong"}, None])
+def test_a_wrong_archive_is_neither_used_nor_kept(
+    tmp_path: Path, served: Path, content: dict[str, bytes] | None
+) -> None:
+    if content is None:
+        (served / "fox.zip").write_bytes(b"<html>no such archive</html>")
+    else:
+        with zipfile.ZipFile(served / "fox.zip", "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+    there = url(served).replace("fox.txt", "fox.zip")
+    with pytest.raises(CorpusMissing, match=r"fox\.zip: .*get .*fox\.zip, unpack it and give"):
+        resolve(CorpusSpec(**{**vars(FOX), "urls": (there,)}))
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_where_a_text_is_can_be_asked(tmp_path: Path, no_download: None) -> None:
+    assert files.whereabouts(BUNDLED) == "made when it is needed"
+    assert files.whereabouts(FOX) == "downloaded when it is needed"
+    own = CorpusSpec(**{**vars(FOX), "urls": ()})
+    assert files.whereabouts(own) == "your own files"
+    place = str(put(tmp_path / "cache"))
+    assert files.whereabouts(FOX) == files.whereabouts(own) == place
+    assert f"text fox in {place}: " in resolve(FOX).description
 
 
 def test_all_downloads_together_get_ten_seconds() -> None:

@@ -34,6 +34,13 @@ def test_nothing_else_changes(text: str) -> None:
     assert not set(once) & set("\r\x85\u2028\u2029")
 
 
+@given(st.text())
+def test_exact_is_to_the_character(text: str) -> None:
+    function = normaliser("exact", "char", {})
+    assert function is not None
+    assert function(text) == text
+
+
 def test_words_stay_words_across_lines() -> None:
     assert letters_by_line("It's 9\no'clock\n") == "it s\no clock"
 

@@ -85,6 +85,11 @@ def test_control_characters_are_shown_and_not_executed(tmp_path: Path) -> None:
     assert r"\x1b]0;title\x07\u202eabc" in found.description
 
 
+def test_sixty_characters_are_shown_of_bytes_too(tmp_path: Path) -> None:
+    found = own(write(tmp_path / "mine.txt", "春眠不覺曉🎉" * 30), Preparation("byte", "none"))
+    assert found.description.endswith(f"it begins {'春眠不覺曉🎉' * 10!r}")
+
+
 def test_what_a_limit_costs_is_said(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.txt", "a a a b b c\nd\n")
     found = own(path, Preparation("word", "none", vocabulary_size=4))
@@ -243,10 +248,26 @@ def test_without_addresses_the_message_says_what_is_missing(
             assert file.digest[:14] in str(refused.value)
 
 
+def test_a_folder_of_a_named_text_s_files_is_that_text(tmp_path: Path) -> None:
+    spec = several(tmp_path)
+    assert files.recognise(tmp_path / "two", [named.TIME_MACHINE, spec]) is spec
+    assert files.recognise(tmp_path, [spec]) is None
+    found = corpus.resolve(spec, path=tmp_path / "two")
+    assert (list(found.parts), found.place) == (["train", "test"], str(tmp_path / "two"))
+    write(tmp_path / "two/a.txt", "ab\nac\n")
+    assert files.recognise(tmp_path / "two", [spec]) is spec  # so that the wrong file is named
+    with pytest.raises(UserError, match=r"a\.txt is not that of 'two'"):
+        corpus.resolve(spec, path=tmp_path / "two")
+    write(tmp_path / "two/train.txt", "ab\n")
+    assert files.recognise(tmp_path / "two", [spec]) is None  # it may be the user's own
+
+
 def test_the_penn_treebank_is_never_downloaded() -> None:
     assert not any(part.urls for part in named.PENN_TREEBANK.splits)
-    with pytest.raises(corpus.CorpusMissing, match=r"redistributed.*penn-treebank/ptb\.train\.txt"):
+    with pytest.raises(corpus.CorpusMissing, match="may not be redistributed") as missing:
         corpus.resolve(named.PENN_TREEBANK)
+    for part in named.PENN_TREEBANK.splits:
+        assert f"penn-treebank/{part.filename} ({part.digest})" in str(missing.value)
 
 
 def test_all_downloads_have_two_places_and_a_fixed_version() -> None:
