@@ -21,11 +21,13 @@ from lstmbench.records.parse import unreadable
 from lstmbench.records.record import Evaluation, Record
 from lstmbench.records.store import Run, open_runs
 from lstmbench.runner.interrupts import deferred_interrupts
-from lstmbench.runner.scratch import locked
+from lstmbench.runner.scratch import is_empty, locked
 from lstmbench.runner.trial_state import EpochResult, epochs_from, log_tail
 
 FOLDER, LOCK, SUFFIX = "journal", "lock", ".jsonl"
 KILLED = "the run was killed"
+#: How often a journal is begun: another start may take one without a lock for left over.
+TRIES = 3
 
 
 class Journal:
@@ -34,10 +36,13 @@ class Journal:
     def __init__(self, run: Run) -> None:
         self._folder = run.folder / FOLDER
         self._files: dict[str, IO[str]] = {}
-        with suppress(OSError):
-            self._folder.mkdir(exist_ok=True)
-        self._lock = locked(self._folder / LOCK, create=True)
-        self._lock.__enter__()
+        for _ in range(TRIES):
+            with suppress(OSError):
+                self._folder.mkdir(exist_ok=True)
+            self._lock = locked(self._folder / LOCK, create=True)
+            if self._lock.__enter__() and (self._folder / LOCK).exists():
+                break
+            self._lock.__exit__(None, None, None)
 
     def known(self, record: Record) -> None:
         """A trial has begun, or more is known of it; epochs are noted by themselves."""
@@ -99,7 +104,8 @@ def recover(paths: Iterable[Path]) -> list[str]:
 def _recover(run: Run) -> int:
     """How many records were made."""
     folder, count = run.folder / FOLDER, 0
-    with locked(folder / LOCK) as abandoned, suppress(OSError):
+    # an empty one was left by an owner that was killed while it made or removed it
+    with locked(folder / LOCK, create=is_empty(folder)) as abandoned, suppress(OSError):
         if not abandoned:
             return 0
         for file in sorted(folder.glob(f"*{SUFFIX}")):

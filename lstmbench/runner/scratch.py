@@ -97,7 +97,7 @@ def reclaim() -> None:
             if entry.stat(follow_symlinks=False).st_uid != os.getuid():
                 continue
             folder = Path(entry.path)
-            with locked(folder / LOCK, create=_is_empty(folder)) as abandoned:
+            with locked(folder / LOCK, create=is_empty(folder)) as abandoned:
                 if abandoned:
                     kill_marked(folder)
                     _remove_content(folder)
@@ -105,7 +105,7 @@ def reclaim() -> None:
                 _remove_empty(folder)
 
 
-def _is_empty(folder: Path) -> bool:
+def is_empty(folder: Path) -> bool:
     with suppress(OSError), os.scandir(folder) as entries:
         return next(entries, None) is None
     return False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from lstmbench.records.record import Epochs, Evaluation
 from lstmbench.records.store import Run
-from lstmbench.runner.journal import FOLDER, SUFFIX, Journal, recover
+from lstmbench.runner import journal
+from lstmbench.runner.journal import FOLDER, LOCK, SUFFIX, Journal, recover
+from lstmbench.runner.scratch import locked
 from lstmbench.runner.trial_state import EpochResult
 
 Make = Callable[..., Any]
@@ -92,6 +95,40 @@ def test_a_run_that_goes_on_is_left_alone(run: Run, begun: Any) -> None:
     assert recover([run.folder]) == []
     assert run.records() == []
     journal.close()
+
+
+@pytest.mark.parametrize("left", [[], [LOCK]])
+def test_a_journal_that_was_only_begun_goes(run: Run, left: list[str]) -> None:
+    folder = run.folder / FOLDER
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    assert recover([run.folder]) == []
+    assert not folder.exists()
+
+
+def test_a_journal_that_another_start_took_for_left_over_is_begun_again(
+    run: Run, begun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+
+    @contextmanager
+    def taken_once(path: Path, create: bool = False) -> Iterator[bool]:
+        if taken:
+            with locked(path, create) as had:
+                yield had
+        else:
+            taken.append(path)
+            path.parent.rmdir()
+            yield False
+
+    monkeypatch.setattr(journal, "locked", taken_once)
+    mine = Journal(run)
+    monkeypatch.undo()
+    mine.known(begun)
+    assert recover([run.folder]) == []  # it is held
+    killed(mine)
+    assert len(recover([run.folder])) == 1
 
 
 def test_a_journal_that_cannot_be_written_costs_nothing(run: Run, begun: Any) -> None:
