@@ -77,9 +77,10 @@ def _which(records: list[Record]) -> str:
     differing = sorted({n for r in records for n in differences(records[:1], [r])} - {"seed"})
     if "protocol" in differing and len({r.trial.protocol.name for r in records}) == 1:
         place = differing.index("protocol")
-        first = identity(records[0].trial.protocol)
-        others = [identity(record.trial.protocol) for record in records]
-        names = [name for name in first if any(o[name] != first[name] for o in others)]
+        protocols = [identity(record.trial.protocol) for record in records]
+        every = {name for protocol in protocols for name in protocol}
+        first = protocols[0]
+        names = {n for n in every if any(p.get(n) != first.get(n) for p in protocols)}
         differing[place : place + 1] = sorted(names)
     return f"they differ in {', '.join(differing)}; --only FIELD=VALUE says which is meant"
 

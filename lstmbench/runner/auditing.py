@@ -309,6 +309,8 @@ class GroupAudit:
                 [nats],
                 self._snapshot("challenge-end", end),
                 [1],
+                [trial.protocol.learning_rate],
+                seed=number,
             )
             yield Question("challenge", None, done, again, epoch_seconds)
         final = evidence.snapshots.get(done)
@@ -341,6 +343,9 @@ class GroupAudit:
                 [state.series[e].nats for e in epochs],
                 self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
+                [state.rates[e] for e in epochs],
+                updates=epochs[0] * self.batches(trial, "train", 0).windows,
+                seed=epochs[0],
             )
             yield Question("segment", segment.first, segment.last, request, seconds, index < 2)
 
@@ -352,7 +357,8 @@ class GroupAudit:
 
     def initial_parameters(self, trial: Trial) -> Parameters:
         """The shared ones, as the trial's dtype holds them."""
-        return _in(trial.dtype, reference.draw_tensors(self._auditor.shapes, trial.seed))
+        wanted = trial.protocol.model(1).initialisation
+        return _in(trial.dtype, reference.draw_initial(self._auditor.shapes, trial.seed, wanted))
 
     def _prefixes(self, trial: Trial) -> list[list[int]]:
         return [self._corpus.vocabulary.encode(p).tolist() for p in trial.protocol.prefixes]

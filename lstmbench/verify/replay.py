@@ -11,8 +11,9 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from lstmbench.batches import draw_offsets, partition, window_count
 from lstmbench.corpora import corpus as corpora
 from lstmbench.corpora.corpus import Corpus, CorpusSpec
 from lstmbench.errors import UserError
+from lstmbench.optimizers import Optimizer
+from lstmbench.protocol import SAMPLING, WORDING, Protocol
 from lstmbench.records.record import Record
 
 #: Epochs that are trained again of records that hold no audit.
@@ -53,9 +56,13 @@ class Start:
     every: int
     last: int
     model: ModelConfig
-    training: TrainingConfig
+    protocol: Protocol
     seed: int
     dtype: str
+
+    @property
+    def training(self) -> TrainingConfig:
+        return self.protocol.training
 
     def __str__(self) -> str:
         return (
@@ -117,15 +124,18 @@ class Path:
         rounding = rounding_dtype(start.dtype)
         steps = start.training.steps
         drawn = reference.draw_parameters(start.model, start.seed)
+        dtypes = ("float64", rounding)
         exact, rounded = (
-            train(drawn, (), start.training, dtype=dtype).parameters
-            for dtype in ("float64", rounding)
+            train(drawn, (), start.training, dtype=dtype).parameters for dtype in dtypes
         )
+        optimizers = Optimizer(start.training), Optimizer(start.training)
         for index in itertools.count():
             offset = draw_offsets(start.seed, index + 1, steps)[index]
             batches = partition(ids["train"], start.training.batch_size, steps, offset)
-            exact, nats = train_epoch(exact, batches, start.training)
-            rounded, other = train_epoch(rounded, batches, start.training, 1, rounding)
+            for optimizer in optimizers:
+                optimizer.learning_rate = start.protocol.rate(index + 1)
+            exact, nats = train_epoch(exact, batches, optimizers[0])
+            rounded, other = train_epoch(rounded, batches, optimizers[1], rounding)
             far = _distance(rounded, exact)
             evaluated = {}
             for name in self._due(index + 1):
@@ -210,6 +220,10 @@ def _start(record: Record, spec: CorpusSpec | None) -> Start:
         raise NotReplayed(f"model {trial.model!r} is its plugin's own")
     if trial.init != "shared":
         raise NotReplayed(f"{trial.init} initial parameters are not in the record")
+    if protocol.dropout:
+        raise NotReplayed("which numbers were dropped is not in the record")
+    if protocol.schedule == "validation":
+        raise NotReplayed("its learning rate followed its own validation")
     text = _text(spec)
     if spec is None or text is None or text.digest != trial.corpus_digest:
         raise NotReplayed(f"corpus {trial.corpus!r} is not at hand")
@@ -221,10 +235,19 @@ def _start(record: Record, spec: CorpusSpec | None) -> Start:
         every=protocol.validate_every,
         last=protocol.epochs if "test" in splits else 0,
         model=model,
-        training=protocol.training,
+        protocol=replace(protocol, **_WITHOUT_PART),
         seed=trial.seed,
         dtype=trial.dtype,
     )
+
+
+#: Of a protocol, what has no part in how the reference trains: records that differ in nothing else
+#: share a path.
+_WITHOUT_PART: dict[str, Any] = {
+    f.name: f.default
+    for f in fields(Protocol)
+    if f.name in (*WORDING, *SAMPLING, "epochs", "prefixes", "continuation")
+} | {"summary": "", "name": ""}
 
 
 def _wanted(record: Record) -> int:
