@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lstmbench import reference
+from lstmbench.audit.comparison import SAMPLES
 from lstmbench.audit.draws import Segment, challenge, order, segments
 from lstmbench.audit.messages import (
     Audited,
@@ -300,6 +301,8 @@ class GroupAudit:
         done = len(state.series)
         operations = 6 * count(self._auditor.shapes) / OPERATIONS_PER_SECOND
         epoch_seconds = operations * (state.series[0].tokens if state.series else 0)
+        if trial.protocol.dropout:  # in float32, which takes half as long
+            epoch_seconds *= SAMPLES / 2
         if evidence.challenge is not None:
             number, nats, end = evidence.challenge
             start, batches = self.challenge(trial, number)

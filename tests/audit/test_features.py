@@ -23,6 +23,10 @@ ADAPTIVE = [
     TrainingConfig(2.0**-8, 1.0, 4, 6, optimizer=optimizer) for optimizer in ("adam", "rmsprop")
 ]
 DROPPING = TrainingConfig(0.5, 1.0, 4, 6, dropout=0.5)
+#: As wide as it takes for masks to average out.
+WIDE = reference.draw_parameters(ModelConfig(11, 32, 2, embedding_size=16), 0, scale=0.3)
+#: Which remembers the samples.
+DROPPING_AUDITOR = Auditor(DROPPING, "float32")
 
 
 def before(training: TrainingConfig) -> tuple[Parameters, Course]:
@@ -72,8 +76,8 @@ def test_the_rates_of_the_epochs_are_those_of_the_schedule() -> None:
 
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_honest_dropout_passes_with_masks_of_its_own(seed: int) -> None:
-    claimed = train(START, EPOCHS, DROPPING, dtype="float32", course=Course(seed=seed))
-    comparison = Auditor(DROPPING, "float32").segment(START, EPOCHS, claimed).comparison
+    claimed = train(WIDE, EPOCHS, DROPPING, dtype="float32", course=Course(seed=seed))
+    comparison = DROPPING_AUDITOR.segment(WIDE, EPOCHS, claimed).comparison
     assert comparison.beyond == []
     assert comparison.judged
     assert max(comparison.allowed.values()) <= most_allowed("float32", DROPPING.dropout)
@@ -81,12 +85,17 @@ def test_honest_dropout_passes_with_masks_of_its_own(seed: int) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"dropout": 0.0}, {"dropout": 0.9}, {"learning_rate": 0.25}, {"learning_rate": 0.0}],
+    [
+        {"dropout": 0.0},
+        {"dropout": 0.25},
+        {"dropout": 0.9},
+        {"learning_rate": 0.0},
+    ],
     ids=str,
 )
 def test_other_training_with_dropout_is_seen(changes: dict[str, float]) -> None:
-    claimed = train(START, EPOCHS, replace(DROPPING, **changes), dtype="float32")
-    assert Auditor(DROPPING, "float32").segment(START, EPOCHS, claimed).comparison.beyond
+    claimed = train(WIDE, EPOCHS, replace(DROPPING, **changes), dtype="float32")
+    assert DROPPING_AUDITOR.segment(WIDE, EPOCHS, claimed).comparison.beyond
 
 
 def test_more_is_allowed_with_dropout_only() -> None:
