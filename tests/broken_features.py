@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from broken_backends import Open
 from lstmbench_numpy.backend import NumpyBackend
 
-from lstmbench import Batches, EpochLoss, Parameters, Task, reference
-from lstmbench.cells import LstmCell
+from lstmbench import Batches, EpochLoss, LayerParameters, Parameters, Task, reference
+from lstmbench.cells import CellState, LstmCell
 from lstmbench.optimizers import ADAM_DECAY, EPSILON, RMSPROP_DECAY
+
+if TYPE_CHECKING:
+    from tests.broken_backends import Open
+else:
+    from broken_backends import Open
 
 
 class EmbeddingOverwritten(Open):
@@ -77,8 +82,9 @@ class TiedCountedTwice(_Tied):
             return super().step(gradient)
         of_input = gradient.embedding - self.of_output
         rest = replace(gradient, embedding=np.zeros_like(of_input))
-        parts = (reference.global_norm(rest), *map(np.linalg.norm, (of_input, self.of_output)))
-        scale = min(1.0, self.task.training.clip_norm / math.hypot(*parts))
+        both = (float(np.linalg.norm(array)) for array in (of_input, self.of_output))
+        norm = math.hypot(reference.global_norm(rest), *both)
+        scale = min(1.0, self.task.training.clip_norm / norm)
         free = replace(self.task.training, clip_norm=math.inf)
         scaled = gradient.like([scale * array for _, array in gradient.items()])
         return reference.sgd_step(self._parameters, scaled, free)
@@ -344,15 +350,14 @@ class _RecurrentCell(LstmCell):
         self._dropout = dropout
 
     def forward(
-        self, layer: object, projected: np.ndarray, state: tuple[np.ndarray, ...]
-    ) -> object:
-        outputs: list[np.ndarray] = []
-        tapes = []
+        self, layer: LayerParameters, projected: np.ndarray, state: CellState
+    ) -> tuple[np.ndarray, CellState, Any]:
+        outputs, tapes = [], []
         for at_t in projected:
             h, c = state
             mask = self._dropout.mask(h)
             carried = h if mask is None else h * mask
-            out, state, tape = super().forward(layer, at_t[None], (carried, c))  # type: ignore[arg-type]
+            out, state, tape = super().forward(layer, at_t[None], (carried, c))
             outputs.append(out[0])
             tapes.append(tape)
         last = tapes[-1]

@@ -94,7 +94,8 @@ class AuditSession(Session):
             paths = [folder / f"{asked.label}-{what}.npy" for what in ("parameters", "batches")]
             write_parameters(paths[0], asked.start)
             write_batches(paths[1], asked.batches)
-            passes.append(ProofPass(asked.label, *map(File.of, paths), asked.told_rate))
+            start, batches_of_pass = map(File.of, paths)
+            passes.append(ProofPass(asked.label, start, batches_of_pass, asked.told_rate))
         return ProofMade(self._probe.setting.task, passes, self._probe.setting.cut)
 
     def judge_proof(self, request: JudgeProof) -> Proof:

@@ -110,7 +110,7 @@ class CheckContext:
             for data in (plain, self.rare(plain))
         ]
         clip = "clip_value" if "clip_value" in training else "clip_norm"
-        changes = {clip: math.sqrt(sizes[0] * sizes[1])}
+        changes: dict[str, Any] = {clip: math.sqrt(sizes[0] * sizes[1])}
         if math.isinf(training.get(clip, 0.0)):
             return base
         return dataclasses.replace(base, training=dataclasses.replace(base.training, **changes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_honest_dropout_passes_with_masks_of_its_own(seed: int) -> None:
     ],
     ids=str,
 )
-def test_other_training_with_dropout_is_seen(changes: dict[str, float]) -> None:
+def test_other_training_with_dropout_is_seen(changes: Any) -> None:
     claimed = train(WIDE, EPOCHS, replace(DROPPING, **changes), dtype="float32")
     assert DROPPING_AUDITOR.segment(WIDE, EPOCHS, claimed).comparison.beyond
 

@@ -221,7 +221,7 @@ def test_records_show_a_backend_s_environment_without_folders() -> None:
 )
 def test_a_backend_that_lacks_a_feature_is_a_row_that_says_so(changes: Any, reason: str) -> None:
     able = spec("a", features=("dropout", "embedding", "adam", "schedule", "unclipped"))
-    protocols = [(replace(D2L, **changes), {})]
+    protocols: Any = [(replace(D2L, **changes), {})]
     plan = make_plan(selection(backends=[(able, None), (B, None)], protocols=protocols))
     assert labels(plan) == [["a:eager cpu"]]
     assert [(trial.backend, why) for trial, why in plan.unavailable] == [("b", reason)]
@@ -235,7 +235,8 @@ def test_what_is_as_before_there_was_a_choice_has_no_part_in_a_trial_s_name() ->
         del facts["protocol"][name]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     assert trial.name.endswith(digest[:8])
-    for name, value in {"dropout": 0.5, "tied": True, "forget_bias": 1.0, "loss": "sum"}.items():
+    changes: dict[str, Any] = {"dropout": 0.5, "tied": True, "forget_bias": 1.0, "loss": "sum"}
+    for name, value in changes.items():
         changed = replace(trial, protocol=replace(trial.protocol, **{name: value}))
         assert changed.name != trial.name
         assert changed.group_key() != trial.group_key()
