@@ -312,7 +312,6 @@ class GroupAudit:
                 [nats],
                 self._snapshot("challenge-end", end),
                 [1],
-                [trial.protocol.learning_rate],
                 seed=number,
             )
             yield Question("challenge", None, done, again, epoch_seconds)
@@ -346,7 +345,7 @@ class GroupAudit:
                 [state.series[e].nats for e in epochs],
                 self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
-                [state.rates[e] for e in epochs],
+                [state.rates[e] for e in epochs] if trial.protocol.training.scheduled else [],
                 updates=epochs[0] * self.batches(trial, "train", 0).windows,
                 seed=epochs[0],
             )
