@@ -11,8 +11,9 @@ import time
 
 from lstmbench.worker.messages import Idle, WaitUntilIdle
 
-#: The shortest pause that shows an idle process, and how long to wait for one.
-PAUSE_SECONDS, TIMEOUT_SECONDS = 0.001, 0.5
+#: The shortest pause that shows an idle process (threads of OpenBLAS rest within shorter ones, and
+#: compute again), and how long to wait for one.
+PAUSE_SECONDS, TIMEOUT_SECONDS = 0.005, 0.5
 #: The share of a pause that an idle process may spend on a processor.
 IDLE_SHARE = 0.1
 
