@@ -104,7 +104,7 @@ RULES = (
     FlagRule(
         Flag.UNAUDITED,
         unaudited,
-        "its speed could not be audited, by too few segments or on too busy a machine",
+        "its training, or its speed, could not be audited",
     ),
     FlagRule(
         Flag.DRIFTING,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from lstmbench.machine.git import GitRefused, checkout
+from lstmbench.machine.git import COMPILED, GitRefused, checkout
 
 HOST = "lstmbench"
 #: Changed files that a line names.
@@ -70,7 +70,7 @@ class Origin:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return (p for p in folder.rglob("*") if p.is_file() and COMPILED not in p.parts)
 
 
 def commit() -> tuple[str | None, bool | None]:
@@ -84,7 +84,7 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 def warnings() -> list[str]:
-    """What keeps records that are made now from publication, or others from their code: lines."""
+    """What keeps records that are made now from publication, or readers from the code: lines."""
     origins = (host(), *plugins())
     lines = [
         f"{origin.distribution} is loaded from {origin.elsewhere}, not from where it is installed: "
@@ -105,10 +105,10 @@ def warnings() -> list[str]:
             "install again, or the records will not be for publication"
         )
     lines += [
-        f"{plugin.distribution} is in no commit: records will hold no more of its code than a "
-        f"digest; commit {plugin.uncommitted} before you publish"
+        f"{plugin.distribution} is in no commit ({plugin.unknown}): records will hold no more of "
+        f"its code than a digest; commit {plugin.uncommitted} before you publish"
         for plugin in plugins()
-        if plugin.uncommitted and not plugin.elsewhere
+        if plugin.uncommitted and not plugin.elsewhere and host().commit
     ]
     return lines
 
@@ -156,8 +156,7 @@ def _origin(distribution: importlib.metadata.Distribution, modules: Iterable[str
         roots = [source / name.partition(".")[0] for name in modules]
         new = tree.new_files(roots if source.resolve() == tree.root.resolve() else [source])
     except GitRefused as refused:
-        without = {"unknown": str(refused), "uncommitted": source}
-        return _with(origin, changes=tuple(damaged), **without)
+        return _with(origin, changes=tuple(damaged), unknown=str(refused), uncommitted=source)
     return _with(origin, commit=tree.head, changes=(*tree.changed, *new, *damaged))
 
 
@@ -209,7 +208,7 @@ def _installed(
     found = []
     for file in distribution.files or ():
         own = file.parts[0].endswith((".dist-info", ".egg-info")) or file.suffix == ".pth"
-        if not own and ".." not in file.parts and "__pycache__" not in file.parts:
+        if not own and ".." not in file.parts and COMPILED not in file.parts:
             found.append((file.as_posix(), Path(str(distribution.locate_file(file)))))
     return tuple(found)
 

@@ -2,10 +2,11 @@
 
 On a busy machine a request waits for its worker and an answer for the host, now and then for longer
 than the epoch itself. Such waits only ever add to what the host sees, and to some epochs more than
-to others: the quarter of the epochs that waited least is looked at, and of these what the system
-says that both stood in the queue for a processor is no part of what a worker must claim. A worker
-that makes itself wait computes elsewhere meanwhile: what a worker has computed does not depend on
-waits at all, and half of the epochs may be asked for that.
+to others: the quarter of the epochs that waited least is looked at. A little of the time in which
+the system says that worker or host stood in the queue for a processor need not be claimed: little,
+for most of it belongs to the epoch, and a clock that leaves it all out shows a speed that was never
+reached. What a worker has computed does not depend on waits at all: half of the epochs may be asked
+for that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from lstmbench.runner.trial_state import EpochResult
 #: An epoch may be so many times dearer to ask for than a request that asks for nothing (its worker
 #: has slept longer, and its answer holds more), and so much of its own time, besides a little.
 REQUEST_FACTOR, SHARE, SECONDS = 5.0, 0.02, 2e-4
+#: The share of an epoch that may have been waited for a processor without being claimed.
+QUEUED_SHARE = 0.1
 #: Of the processor seconds that an epoch can hold, and seconds, that reading the epoch and writing
 #: the answer may take.
 PROCESSOR_SHARE, PROCESSOR_SECONDS = 0.05, 2e-3
@@ -45,14 +48,17 @@ def _unclaimed_time(series: Sequence[EpochResult]) -> str | None:
         return None
     return (
         f"claims {epoch.seconds:.3g} s for an epoch where the host saw {epoch.host_seconds:.3g} s, "
-        f"of which a request explains {allowed:.2g} s, and other programs "
-        f"{epoch.queued_seconds:.2g} s"
+        f"of which a request explains {allowed:.2g} s, and other programs {_waited(epoch):.2g} s"
     )
 
 
 def _unexplained(epoch: EpochResult) -> float:
-    """Seconds between the two clocks in which no other program kept the worker, or the host."""
-    return epoch.host_seconds - epoch.seconds - epoch.queued_seconds
+    """Seconds between the two clocks that other programs do not account for."""
+    return epoch.host_seconds - epoch.seconds - _waited(epoch)
+
+
+def _waited(epoch: EpochResult) -> float:
+    return min(epoch.queued_seconds, QUEUED_SHARE * epoch.host_seconds)
 
 
 def _unclaimed_work(series: Sequence[EpochResult], threads: int) -> str | None:

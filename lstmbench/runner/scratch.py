@@ -44,16 +44,17 @@ class ScratchFolder:
         for _ in range(TRIES):
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
             self._lock = locked(self.path / LOCK, create=True)
-            self._lock.__enter__()
-            if (self.path / LOCK).exists():
+            had = self._lock.__enter__()
+            # no lock can be had nor seen where the file system has none
+            if self.path.is_dir() and had == (self.path / LOCK).exists():
                 break
+            self._lock.__exit__(None, None, None)
 
     def close(self) -> None:
         """Remove the folder. May be called twice."""
         with deferred_interrupts():
-            _remove_content(self.path)
+            _remove(self.path)
             self._lock.__exit__(None, None, None)
-            _remove_empty(self.path)
 
     def __enter__(self) -> Path:
         return self.path
@@ -62,20 +63,15 @@ class ScratchFolder:
         self.close()
 
 
-def _remove_content(folder: Path) -> None:
-    """All but the lock: who is killed meanwhile leaves what the next start knows as abandoned."""
+def _remove(folder: Path) -> None:
+    """The lock goes last: who is killed meanwhile leaves what the next start knows as abandoned."""
     with suppress(OSError):
         for entry in os.scandir(folder):
-            if entry.name == LOCK:
-                continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
-            else:
+            elif entry.name != LOCK:
                 with suppress(OSError):
                     Path(entry.path).unlink()
-
-
-def _remove_empty(folder: Path) -> None:
     with suppress(OSError):
         (folder / LOCK).unlink(missing_ok=True)
         try:
@@ -100,9 +96,7 @@ def reclaim() -> None:
             with locked(folder / LOCK, create=is_empty(folder)) as abandoned:
                 if abandoned:
                     kill_marked(folder)
-                    _remove_content(folder)
-            if abandoned:
-                _remove_empty(folder)
+                    _remove(folder)
 
 
 def is_empty(folder: Path) -> bool:

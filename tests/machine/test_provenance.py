@@ -348,7 +348,7 @@ def test_a_plugin_in_no_commit_is_told(checkout: Path, site: Site, tmp_path: Pat
     assert plugin.digest
     assert not plugin.dirty
     (line,) = provenance.warnings()
-    assert line.startswith("lstmbench-mine is in no commit:")
+    assert line.startswith("lstmbench-mine is in no commit (git says: ")
     assert str(tmp_path / "mine") in line
 
 
