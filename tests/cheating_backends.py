@@ -155,7 +155,7 @@ class HonestAtFirst(Cheat):
 
 
 class HonestAfterAQuestion(Cheat):
-    """Three epochs after each question for parameters are as they should be."""
+    """The epoch after each question for parameters is as it should be."""
 
     _since, _last = 0, EpochLoss(0.0, 0)
 
@@ -165,7 +165,7 @@ class HonestAfterAQuestion(Cheat):
 
     def cheat(self, batches: Batches) -> EpochLoss:
         self._since += 1
-        if self._since <= 2:
+        if self._since <= 1:
             self._last = self.honest(batches)
         return self._last
 

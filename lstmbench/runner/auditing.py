@@ -36,8 +36,9 @@ from lstmbench.runner.trial_state import TrialState
 from lstmbench.worker.arrays import write_batches, write_parameters
 from lstmbench.worker.messages import A, Request
 
-#: Segments of a trial that are kept for the audit, at most.
-MAX_SEGMENTS = 6
+#: Segments of a trial that are audited, at most, and those that are whatever they cost: the first,
+#: the last and the fastest.
+MAX_SEGMENTS, NEEDED_SEGMENTS = 6, 3
 #: Files of parameters that a trial may have before one more is kept for a validation.
 MAX_SHOWN = 8
 #: The share of a group's time so far that auditing more than the first segments may take.
@@ -202,17 +203,37 @@ class GroupAudit:
             )
         )
 
-    def shown(self, trial: Trial, epoch: int, content: bytes, seconds: float) -> None:
-        """Parameters after so many epochs, which took ``seconds``: kept if they may be needed."""
+    def shown(
+        self, trial: Trial, content: bytes, seconds: float, epochs: Sequence[float] = ()
+    ) -> None:
+        """Parameters, shown in ``seconds`` after ``epochs`` of so many seconds each.
+
+        They are kept if they may be needed.
+        """
         evidence = self.evidence(trial)
         evidence.showing += seconds
         evidence.times_shown += 1
-        if self.keeps(trial, epoch):
-            self.evidence(trial).snapshots[epoch] = Snapshot.of(content)
+        snapshot = Snapshot.of(content)
+        if self.keeps(trial, len(epochs)):
+            evidence.snapshots[len(epochs)] = snapshot
+        evidence.shown(len(epochs), snapshot, epochs)
 
     def _candidates(self, trial: Trial) -> Iterator[Segment]:
         drawn = self.evidence(trial).segments
         return islice(order(self.nonce, trial.name, drawn), MAX_SEGMENTS)
+
+    def _audited(self, trial: Trial) -> list[Segment]:
+        """Segments in the order in which they are audited.
+
+        The one with the fastest epoch comes before those that chance has drawn: work left out makes
+        an epoch fast.
+        """
+        fastest = self.evidence(trial).fastest
+        drawn = list(self._candidates(trial))
+        if fastest is None or fastest.segment in drawn[:2]:
+            return drawn
+        rest = [segment for segment in drawn[2:] if segment != fastest.segment]
+        return [*drawn[:2], fastest.segment, *rest][:MAX_SEGMENTS]
 
     def challenge(self, trial: Trial, number: int) -> tuple[Parameters, Batches]:
         """Parameters and windows that are new, and no other trial's, who could pass them on."""
@@ -311,22 +332,21 @@ class GroupAudit:
                 [1],
             )
             yield Question("challenge", None, done, again, epoch_seconds)
-        final = evidence.snapshots.get(done)
+        final = evidence.after(done)
         if final is not None:
             file = self._snapshot("end", final)
             for prefix, ids in zip(self._prefixes(trial), evidence.ids, strict=True):
                 yield Question("text", None, done, AuditText(file, prefix, ids), 0.0)
         for evaluation in state.evaluations:
-            shown = evidence.snapshots.get(evaluation.epoch)
+            shown = evidence.after(evaluation.epoch)
             if shown is not None:
                 seconds = operations / 3 * evaluation.tokens
                 held_out = self._batches(evaluation.split, self.batches(trial, evaluation.split, 0))
                 file = self._snapshot("evaluated", shown)
                 passed = AuditEvaluation(file, held_out, evaluation.nats)
                 yield Question("evaluation", None, evaluation.epoch, passed, seconds)
-        for index, segment in enumerate(self._candidates(trial)):
-            before = evidence.snapshots.get(segment.first - 1)
-            after = evidence.snapshots.get(segment.last)
+        for index, segment in enumerate(self._audited(trial)):
+            before, after = evidence.after(segment.first - 1), evidence.after(segment.last)
             seconds = epoch_seconds * segment.length
             if before is None or after is None:
                 yield Question("segment", segment.first, segment.last, None, seconds)
@@ -342,7 +362,8 @@ class GroupAudit:
                 self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
             )
-            yield Question("segment", segment.first, segment.last, request, seconds, index < 2)
+            needed = index < NEEDED_SEGMENTS
+            yield Question("segment", segment.first, segment.last, request, seconds, needed)
 
     def batches(self, trial: Trial, split: str, offset: int) -> Batches:
         """Windows of a split of the text."""

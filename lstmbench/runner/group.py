@@ -215,7 +215,7 @@ class Group:
         shared = self._audit.initial_parameters(trial) if trial.init == "shared" else None
         prover.rebuild(live, task, shared)
         content = live.show()
-        self._audit.shown(trial, 0, content, 0.0)
+        self._audit.shown(trial, content, 0.0)
         state.digests["parameters"] = live.digest(content)
         if shared is not None and trial.dtype != "bfloat16":
             expected = shared.astype(trial.dtype).digest()
@@ -267,7 +267,8 @@ class Group:
         if self._audit.asks(trial, done, sum(epoch.host_seconds for epoch in state.series)):
             begin = time.perf_counter()
             content = live.show()
-            self._audit.shown(trial, done, content, time.perf_counter() - begin)
+            showing = time.perf_counter() - begin
+            self._audit.shown(trial, content, showing, [epoch.seconds for epoch in state.series])
         if every and done % every == 0:
             self._evaluate(live, "validation")
         self._rest(live)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def judged(
     trials: int,
     took: float,
     showing: float = 0.0,
+    seconds: Sequence[float] = (0.1,) * EPOCHS,
 ) -> list[TrialState]:
     """Trials whose group has trained for so many seconds, audited one after the other."""
     monkeypatch.setattr("lstmbench.runner.auditing.time.monotonic", lambda: auditor.now)
@@ -62,13 +64,13 @@ def judged(
     audit = GroupAudit(text, offsets, auditor, folder)  # type: ignore[arg-type]
     states = [state(number, folder) for number in range(trials)]
     for each in states:
-        audit.shown(each.trial, 0, parameters(audit, each.trial), 0.0)
+        audit.shown(each.trial, parameters(audit, each.trial), 0.0)
     audit.draw([each.trial for each in states])
     for each in states:
         content = parameters(audit, each.trial)
         for epoch in range(1, EPOCHS + 1):
             if audit.asks(each.trial, epoch, trained=0.1 * epoch):
-                audit.shown(each.trial, epoch, content, showing)
+                audit.shown(each.trial, content, showing, seconds[:epoch])
         audit.evidence(each.trial).ids = [[1]] * len(PROTOCOL.prefixes)
         audit.evidence(each.trial).challenge = 0, 1.0, Snapshot.of(content)
     auditor.now += took
@@ -114,8 +116,8 @@ def test_audits_take_their_share_and_trials_get_the_same_of_it(
     begin = auditor.now
     states = judged(auditor, tmp_path, monkeypatch, trials=trials, took=took)
     spent = auditor.now - begin - took
-    # the challenge, the first and the last segment of each are asked in any case
-    needed = trials * seconds * (1 + 2 * 3)
+    # the challenge, the first, the last and the fastest segment are asked in any case
+    needed = trials * seconds * (1 + 3 * 3)
     assert spent <= needed + auditing.SHARE * (took + spent)
     audited = counts(states)
     assert min(audited) >= 1
@@ -137,6 +139,20 @@ def test_what_the_reference_cannot_do_in_time_is_left_out_and_said(
     assert second.audit is not None
     assert {part.what for part in second.audit.parts} == {"text"}
     assert "the reference would take" in second.audit.left_out[0]
+
+
+def test_the_segment_with_the_fastest_epoch_is_audited_whatever_it_costs(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Work left out in an epoch that chance does not draw would make a row fast for nothing."""
+    for fast in range(1, EPOCHS + 1):
+        seconds = [0.1 if epoch != fast else 0.001 for epoch in range(1, EPOCHS + 1)]
+        auditor = FakeAuditor(10.0)
+        (each,) = judged(auditor, tmp_path, monkeypatch, trials=1, took=10.0, seconds=seconds)
+        assert each.audit is not None
+        segments = [part for part in each.audit.parts if part.what == "segment"]
+        assert any(part.first is not None and part.first <= fast <= part.last for part in segments)
+        assert len(segments) <= auditing.NEEDED_SEGMENTS
 
 
 @pytest.mark.parametrize("error", [AuditorLost("killed"), OSError(28, "No space left on device")])
