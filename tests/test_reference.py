@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lstmbench import reference
 from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
 from lstmbench.batches import Batches, partition
-from lstmbench.corpora.vocabulary import Vocabulary, normalise
+from lstmbench.corpora.normalise import letters
+from lstmbench.corpora.vocabulary import Vocabulary
 
 MODELS = st.builds(
     ModelConfig,
@@ -220,7 +221,7 @@ def test_the_dtype_given_is_the_dtype_computed_in(dtype: str) -> None:
 
 
 def test_epoch_thirty_at_offset_zero_reads_as_in_the_frameworks(corpus_file: Path) -> None:
-    text = normalise(corpus_file.read_text())
+    text = letters(corpus_file.read_text())
     vocabulary = Vocabulary(text)
     batches = partition(vocabulary.encode(text)[:10_000], 32, 35)
     training = TrainingConfig(learning_rate=1.0, clip_norm=1.0, batch_size=32, steps=35)

@@ -40,7 +40,7 @@ def settings(record: Record) -> dict[str, str]:
         "mode": trial.mode,
         "model": trial.model,
         "device": trial.device,
-        "corpus": f"{trial.corpus} ({trial.corpus_digest})",
+        "corpus": " ".join([f"{trial.corpus} ({trial.corpus_digest})", *trial.preparation.words]),
         "protocol": protocol.pop("name"),
         **protocol,
         "init": trial.init,

@@ -267,7 +267,7 @@ def _facts(record: Record) -> dict[str, Any]:
         **(own if trial.own_model else {}),
         "protocol": identity(trial.protocol),
         "init": trial.init,
-        "corpus": (trial.corpus, trial.corpus_digest),
+        "corpus": (trial.corpus, trial.corpus_digest, *trial.preparation.words),
         "dtype": trial.dtype,
         "seed": trial.seed,
         "threads": trial.threads,

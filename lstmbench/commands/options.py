@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lstmbench.errors import UserError
 from lstmbench.runner.options import Options
 
 Command = Callable[..., Any]
@@ -71,13 +72,52 @@ def override_options(command: Command) -> Command:
     return command
 
 
+def _no_longer(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """``--corpus-file`` named the file of a named text."""
+    if value is not None:
+        raise UserError(f"--corpus-file is gone: say --corpus {value}")
+
+
+_CORPUS = (
+    click.option(
+        "--corpus",
+        metavar="NAME|FILE|FOLDER",
+        help="A text by name, or your own: a file, or a folder with train.txt, valid.txt and "
+        "test.txt [default: time-machine, else bundled].",
+    ),
+    click.option(
+        "--tokens",
+        metavar="char|word|byte",
+        help="What the text is split into [default: the corpus's, for your own char].",
+    ),
+    click.option(
+        "--normalise",
+        metavar="letters|none|exact|...",
+        help="What is done to the text before: the course's letters and blanks; line ends and "
+        "accents are written alike; nothing; or what a plugin brings [default: the corpus's, for "
+        "your own none].",
+    ),
+    click.option(
+        "--vocabulary-size",
+        type=int,
+        metavar="SYMBOLS",
+        help="The most frequent symbols; the others are <unk> [default: all].",
+    ),
+    click.option(
+        "--min-count",
+        type=int,
+        metavar="COUNT",
+        help="Symbols that occur less often are <unk> [default: 1].",
+    ),
+    click.option("--corpus-file", hidden=True, expose_value=False, callback=_no_longer),
+)
+
+
 def corpus_options(command: Command) -> Command:
     """Which text is trained on."""
-    file = click.option(
-        "--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is."
-    )
-    name = click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
-    return name(file(command))
+    for option in reversed(_CORPUS):
+        command = option(command)
+    return command
 
 
 def store_option(command: Command) -> Command:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lstmbench.backend import INTERFACE, LSTM_MODEL, BackendSpec
 from lstmbench.plugin.extensions import SUFFIX, Format
+from lstmbench.preparation import MAX_SYMBOLS, MIN_SYMBOLS, TOKENS
 
 if TYPE_CHECKING:
     import click
 
-    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.corpora.spec import CorpusSpec
     from lstmbench.protocol import Protocol
+
+#: Of a file: which function, and its digits.
+_DIGEST = re.compile("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|git:[0-9a-f]{40}")
 
 T = TypeVar("T")
 Check = Callable[[T], Iterator[str]]
@@ -138,16 +142,52 @@ def corpus_faults(spec: CorpusSpec) -> Iterator[str]:
         summary=(_text(spec.summary), "text"),
         make=(spec.make is None or callable(spec.make), "a function that returns the text"),
         surprisal=(spec.surprisal is None or callable(spec.surprisal), "a function, or None"),
-        filename=(_text(spec.filename) and not set(spec.filename) & set("/\\"), "a file's name"),
+        filename=(_file_name(spec.filename), "a file's name"),
         urls=(_texts(spec.urls, tuple), "(address, ...)"),
+        source=(_text(spec.source), "text"),
+        splits=(
+            isinstance(spec.splits, tuple) and all(map(_split_file, spec.splits)),
+            "(SplitFile, ...)",
+        ),
+        tokens=(spec.tokens in TOKENS, " or ".join(TOKENS)),
+        normalise=(
+            spec.normalise in ("letters", "none", "exact") or callable(spec.normalise),
+            "letters, none, exact, or a function from text to text",
+        ),
+        vocabulary_size=(
+            spec.vocabulary_size is None or _count(spec.vocabulary_size, MIN_SYMBOLS, MAX_SYMBOLS),
+            f"a whole number from {MIN_SYMBOLS}, or None",
+        ),
+        min_count=(_count(spec.min_count, 1, MAX_SYMBOLS), "a whole number from 1"),
     )
-    if spec.make is None:
+    names = [part.split for part in spec.splits]
+    if names and (len(set(names)) < len(names) or "train" not in names):
+        yield f"with splits {', '.join(names)}, expected each once, and train"
+    if spec.make is None and not spec.splits:
         digest = isinstance(spec.sha256, str) and re.fullmatch("[0-9a-f]{64}", spec.sha256)
         yield from _expect(
             spec,
             filename=(bool(spec.filename), "a file's name, as there is no make"),
             sha256=(bool(digest), "64 digits of 0-9a-f"),
         )
+
+
+def _split_file(part: Any) -> bool:
+    from lstmbench.corpora.spec import SPLITS, SplitFile
+
+    return (
+        type(part) is SplitFile
+        and part.split in SPLITS
+        and _file_name(part.filename)
+        and bool(part.filename)
+        and isinstance(part.digest, str)
+        and bool(_DIGEST.fullmatch(part.digest))
+        and _texts(part.urls, tuple)
+    )
+
+
+def _file_name(value: Any) -> bool:
+    return _text(value) and not set(value) & set("/\\")
 
 
 def command_faults(offered: click.Command) -> Iterator[str]:

@@ -378,7 +378,7 @@ class Record(_Part):
     trials of the same group.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     trial: Trial
     source: Source
     machine: Machine

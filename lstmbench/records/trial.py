@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from lstmbench.backend import LSTM_MODEL, Task
+from lstmbench.preparation import Preparation
 from lstmbench.protocol import MAX_COUNT, OVERRIDABLE, Protocol, identity
 
 INITS = ("shared", "native")
@@ -27,7 +28,8 @@ class Trial:
     """One process, one record: everything that decides what is trained and how.
 
     ``environment`` is what the user set for all workers, ``backend_environment`` what this
-    backend's spec asks for. ``model`` is the LSTM, or one that the backend's plugin brings.
+    backend's spec asks for. ``preparation`` is how the text became tokens. ``model`` is the LSTM,
+    or one that the backend's plugin brings.
     """
 
     backend: str
@@ -44,6 +46,7 @@ class Trial:
     environment: Mapping[str, str] = field(default_factory=dict)
     backend_environment: Mapping[str, str] = field(default_factory=dict)
     repeat: int = field(default=0, metadata={"ge": 0, "le": MAX_SEED})
+    preparation: Preparation = field(default_factory=Preparation)
     model: str = LSTM_MODEL
 
     @property
@@ -74,8 +77,17 @@ class Trial:
 
     @property
     def corpus_title(self) -> str:
-        """The text with the first digits of its digest: ``corpus time-machine (8424dbd9)``."""
-        return f"corpus {self.corpus} ({self.corpus_digest[:8]})"
+        """The text with the first digits of its digest: ``corpus time-machine (8424dbd9)``.
+
+        And how it was prepared, unless as The Time Machine is.
+        """
+        return f"corpus {self.corpus_words}"
+
+    @property
+    def corpus_words(self) -> str:
+        """As :attr:`corpus_title`, without the first word."""
+        known = f"{self.corpus} ({self.corpus_digest[:8]})"
+        return " ".join([known, *self.preparation.words])
 
     @property
     def device_kind(self) -> str:
@@ -99,7 +111,8 @@ class Trial:
     def _key(self, *more: object) -> str:
         """Everything but backend, mode and repeat, and ``more``; made for thousands of records."""
         mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
-        what = (self.model, self.device, self.dtype, self.init, self.corpus, self.corpus_digest)
+        text = (self.corpus, self.corpus_digest, self.preparation)
+        what = (self.model, self.device, self.dtype, self.init, *text)
         return repr((identity(self.protocol), *what, *mappings, self.seed, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:

@@ -240,7 +240,7 @@ class GroupAudit:
         key = trial.name, number
         if self._challenge is None or self._challenge[0] != key:
             protocol = trial.protocol
-            ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))["train"]]
+            ids = self._corpus.ids[self._corpus.splits(protocol)["train"]]
             drawn = challenge(
                 self.nonce,
                 trial.name,
@@ -368,7 +368,7 @@ class GroupAudit:
     def batches(self, trial: Trial, split: str, offset: int) -> Batches:
         """Windows of a split of the text."""
         protocol = trial.protocol
-        ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))[split]]
+        ids = self._corpus.ids[self._corpus.splits(protocol)[split]]
         return partition(ids, protocol.batch_size, protocol.steps, offset)
 
     def initial_parameters(self, trial: Trial) -> Parameters:

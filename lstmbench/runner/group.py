@@ -331,7 +331,7 @@ class Group:
         corpus, protocol = self.context.corpus, trial.protocol
         if corpus.surprisal is None:
             return None
-        part = protocol.splits(len(corpus.ids))[split]
+        part = corpus.splits(protocol)[split]
         return source_nats(corpus.surprisal, part, protocol.batch_size, protocol.steps)
 
     def _end_all(self) -> None:
@@ -394,7 +394,7 @@ class Group:
         live.state.phases["generate"] = answer.seconds
         self._audit.evidence(live.trial).ids = answer.continuations
         for prefix, ids in zip(protocol.prefixes, answer.continuations, strict=True):
-            text = vocabulary.decode(ids)
+            text = vocabulary.continuation(ids)
             live.state.continuations.append(Continuation(prefix=prefix, text=text))
 
     def _challenge_all(self) -> None:

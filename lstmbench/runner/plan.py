@@ -12,6 +12,7 @@ from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
 from lstmbench.machine.redact import scrub
 from lstmbench.messages import storable
+from lstmbench.preparation import Preparation
 from lstmbench.protocol import Protocol
 from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import Dtype, Trial
@@ -52,6 +53,7 @@ class Selection:
     seed: int
     threads: Sequence[int]
     environment: Mapping[str, str]
+    preparation: Preparation = field(default_factory=Preparation)
     repeats: int = 1
     interleave: bool = True
     stopping_rule: StoppingRule | None = None
@@ -161,6 +163,7 @@ def _trial(
         init=selection.init,
         corpus=selection.corpus,
         corpus_digest=selection.corpus_digest,
+        preparation=selection.preparation,
         seed=selection.seed,
         threads=combination.threads,
         environment=selection.environment,

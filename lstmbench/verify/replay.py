@@ -22,8 +22,10 @@ from lstmbench.audit.replay import train, train_epoch
 from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
 from lstmbench.batches import draw_offsets, partition, window_count
 from lstmbench.corpora import corpus as corpora
-from lstmbench.corpora.corpus import Corpus, CorpusSpec
+from lstmbench.corpora.corpus import Corpus
+from lstmbench.corpora.spec import CorpusSpec
 from lstmbench.errors import UserError
+from lstmbench.preparation import Preparation
 from lstmbench.records.record import Record
 
 #: Epochs that are trained again of records that hold no audit.
@@ -49,6 +51,7 @@ class Start:
     """
 
     spec: CorpusSpec
+    preparation: Preparation
     splits: tuple[tuple[str, int, int], ...]
     every: int
     last: int
@@ -111,7 +114,7 @@ class Path:
         return self.done[:epochs]
 
     def _walked(self) -> Iterator[Epoch]:
-        start, text = self.start, _text(self.start.spec)
+        start, text = self.start, _text(self.start.spec, self.start.preparation)
         assert text is not None
         ids = {name: text.ids[first:stop] for name, first, stop in start.splits}
         rounding = rounding_dtype(start.dtype)
@@ -210,13 +213,17 @@ def _start(record: Record, spec: CorpusSpec | None) -> Start:
         raise NotReplayed(f"model {trial.model!r} is its plugin's own")
     if trial.init != "shared":
         raise NotReplayed(f"{trial.init} initial parameters are not in the record")
-    text = _text(spec)
+    text = _text(spec, trial.preparation)
     if spec is None or text is None or text.digest != trial.corpus_digest:
         raise NotReplayed(f"corpus {trial.corpus!r} is not at hand")
     model = protocol.model(record.vocabulary_size)
-    splits = protocol.splits(len(text.ids))
+    try:
+        splits = text.splits(protocol)
+    except UserError as error:
+        raise NotReplayed(str(error)) from error
     return Start(
         spec=spec,
+        preparation=trial.preparation,
         splits=tuple((name, part.start, part.stop) for name, part in splits.items()),
         every=protocol.validate_every,
         last=protocol.epochs if "test" in splits else 0,
@@ -244,8 +251,8 @@ def _distance(one: Parameters, other: Parameters) -> float:
 
 
 @lru_cache(maxsize=8)
-def _text(spec: CorpusSpec | None) -> Corpus | None:
+def _text(spec: CorpusSpec | None, preparation: Preparation) -> Corpus | None:
     try:
-        return corpora.resolve(spec) if spec else None
+        return corpora.resolve(spec, preparation) if spec else None
     except UserError:
         return None

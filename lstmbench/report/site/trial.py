@@ -39,7 +39,7 @@ def figures(row: Row) -> Pairs:
 def fact_groups(record: Record) -> list[FactGroup]:
     """Everything that was asked and in force, as text."""
     trial, source, machine = record.trial, record.source, record.machine
-    protocol = trial.protocol
+    protocol, prepared = trial.protocol, trial.preparation.words
     sizes = [(f.name, getattr(protocol, f.name)) for f in fields(protocol)]
     found = [
         FactGroup(
@@ -55,6 +55,7 @@ def fact_groups(record: Record) -> list[FactGroup]:
                 ("initial parameters", trial.init),
                 ("corpus", trial.corpus),
                 ("corpus digest", trial.corpus_digest),
+                *([("preparation", ", ".join(prepared))] if prepared else []),
                 ("seed", str(trial.seed)),
                 ("repeat", str(trial.repeat)),
                 ("environment", plain(dict(trial.environment))),
