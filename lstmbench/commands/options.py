@@ -15,21 +15,37 @@ from lstmbench.runner.options import Options
 Command = Callable[..., Any]
 
 
-class Several(click.ParamType[Any]):
-    """One number, or several separated by commas; each must be of ``kind``."""
+def _truth(text: str) -> bool:
+    """As click reads it. Raises ``ValueError``."""
+    try:
+        return bool(click.BOOL.convert(text, None, None))
+    except click.BadParameter:
+        raise ValueError(text) from None
 
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self.kind = kind
-        self.name = f"{kind.__name__}[,...]"
+
+#: The kinds of values that an option takes: how one is read, and what it is called.
+KINDS: dict[type[Any], tuple[Callable[[str], Any], str, str]] = {
+    int: (int, "int", "a whole number"),
+    float: (float, "float", "a number"),
+    str: (str.strip, "name", "a name"),
+    bool: (_truth, "yes|no", "yes or no"),
+}
+
+
+class Several(click.ParamType[Any]):
+    """One value, or several separated by commas; each must be of ``kind``."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.read, name, self.expected = KINDS[kind]
+        self.name = f"{name}[,...]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return [self.kind(part) for part in value.split(",")]
+            return [self.read(part) for part in value.split(",")]
         except ValueError:
-            number = "a whole number" if self.kind is int else "a number"
-            self.fail(f"{value!r} is not {number}, nor several with commas", param, ctx)
+            self.fail(f"{value!r} is not {self.expected}, nor several with commas", param, ctx)
 
 
 class Share(click.ParamType[Any]):
@@ -49,13 +65,17 @@ class Share(click.ParamType[Any]):
             self.fail(f"{value!r} is no share such as {self.example}", param, ctx)
 
 
-OVERRIDES: tuple[tuple[str, type[int] | type[float]], ...] = (
+OVERRIDES: tuple[tuple[str, type[Any]], ...] = (
     ("epochs", int),
     ("hidden_size", int),
     ("batch_size", int),
     ("steps", int),
     ("learning_rate", float),
     ("layers", int),
+    ("embedding_size", int),
+    ("dropout", float),
+    ("optimizer", str),
+    ("tied", bool),
 )
 
 

@@ -11,7 +11,14 @@ from typing import Literal, get_args
 
 from lstmbench.backend import LSTM_MODEL, Task
 from lstmbench.preparation import Preparation
-from lstmbench.protocol import MAX_COUNT, OVERRIDABLE, Protocol, identity
+from lstmbench.protocol import (
+    MAX_COUNT,
+    OVERRIDES,
+    Protocol,
+    Value,
+    identity,
+    later_defaults,
+)
 
 INITS = ("shared", "native")
 
@@ -37,7 +44,7 @@ class Trial:
     device: str
     dtype: Dtype
     protocol: Protocol
-    overrides: Mapping[str, int | float]
+    overrides: Mapping[str, Value]
     init: str
     corpus: str
     corpus_digest: str
@@ -141,7 +148,7 @@ def own_seed(seed: int) -> int:
 def differences(trials: Sequence[Trial]) -> list[str]:
     """Of each of some trials, in words, the settings in which they are not all alike."""
     sizes = [
-        {**{name: getattr(t.protocol, name) for name in OVERRIDABLE}, "threads": t.threads}
+        {**{name: getattr(t.protocol, name) for name in OVERRIDES}, "threads": t.threads}
         for t in trials
     ]
     varying = (
@@ -160,5 +167,9 @@ def differences(trials: Sequence[Trial]) -> list[str]:
 
 
 def digest(trial: Trial) -> str:
-    """SHA-256 of the trial's canonical JSON."""
-    return hashlib.sha256(json.dumps(asdict(trial), sort_keys=True).encode()).hexdigest()
+    """SHA-256 of the trial's canonical JSON, without what is as before there was a choice."""
+    facts = asdict(trial)
+    for name, default in later_defaults().items():
+        if facts["protocol"][name] == default:
+            del facts["protocol"][name]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from lstmbench.analysis.noise import MIN_SETS, PROCESSES_PER_SET
 from lstmbench.errors import UserError
 from lstmbench.plugin import manager
-from lstmbench.protocol import SPEED
+from lstmbench.protocol import SPEED, Value
 from lstmbench.records.record import Record
 from lstmbench.records.trial import Trial
 from lstmbench.runner import selection, texts
@@ -28,7 +28,7 @@ def check(
     backend: str | None,
     device: str,
     threads: int | None,
-    overrides: Mapping[str, Sequence[float] | None],
+    overrides: Mapping[str, Sequence[Value] | None],
     text: TextOptions,
     command: Sequence[str],
 ) -> Work:

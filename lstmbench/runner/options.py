@@ -27,6 +27,10 @@ class Options:
     steps: Sequence[int] | None = None
     learning_rate: Sequence[float] | None = None
     layers: Sequence[int] | None = None
+    embedding_size: Sequence[int] | None = None
+    dropout: Sequence[float] | None = None
+    optimizer: Sequence[str] | None = None
+    tied: Sequence[bool] | None = None
     dtype: str = "float32"
     seed: int = 0
     init: str = "shared"

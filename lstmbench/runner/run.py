@@ -17,7 +17,7 @@ from lstmbench.errors import UserError
 from lstmbench.machine import load, provenance, redact
 from lstmbench.messages import storable, tell
 from lstmbench.plugin import manager
-from lstmbench.protocol import OVERRIDABLE
+from lstmbench.protocol import OVERRIDES
 from lstmbench.records.parse import first_fault, unreadable
 from lstmbench.records.record import Machine, PluginCode, Record, Source, Status
 from lstmbench.records.store import Run
@@ -88,7 +88,7 @@ def check(options: Options) -> Work:
     devices = selection.choose_devices(options.devices)
     dtype = selection.choose_dtype(options.dtype)
     modes = selection.choose_modes(options.modes, [spec for spec, _ in backends])
-    overrides = {name: getattr(options, name) for name in OVERRIDABLE}
+    overrides = {name: getattr(options, name) for name in OVERRIDES}
     if not options.yes:
         estimate.check_sweep(overrides)
     protocols = selection.choose_protocols(host, options.protocol, overrides)

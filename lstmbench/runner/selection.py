@@ -11,7 +11,7 @@ from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
 from lstmbench.machine import facts
 from lstmbench.plugin import catalogue, manager
-from lstmbench.protocol import Protocol
+from lstmbench.protocol import Protocol, Value
 from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import DTYPES, INITS, Dtype
 
@@ -94,8 +94,8 @@ def choose_repeats(repeats: int | None) -> int | None:
 
 
 def choose_protocols(
-    host: manager.Host, name: str, given: Mapping[str, Sequence[float] | None]
-) -> list[tuple[Protocol, Mapping[str, float]]]:
+    host: manager.Host, name: str, given: Mapping[str, Sequence[Value] | None]
+) -> list[tuple[Protocol, Mapping[str, Value]]]:
     """The named preset with the command line's overrides crossed, and what they really change."""
     presets = host.protocols()
     if name not in presets:

@@ -1,17 +1,13 @@
 """The list of checks, in the order in which a mistake should first show.
 
-A check raises ``AssertionError`` that says what was expected and what it got. ``needs`` names the
-checks whose failure makes it meaningless: it is then blocked. The docstring's first line is what
-the check asserts, the second paragraph what the author does about a failure.
+What a check is, :mod:`lstmbench.testing.registry` says; those of features that a backend may lack
+are in :mod:`lstmbench.testing.feature_checks`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,49 +26,12 @@ from lstmbench.testing.lab import (
     random_batches,
     same_parameters,
 )
+from lstmbench.testing.registry import CHECKS as CHECKS
+from lstmbench.testing.registry import check
 from lstmbench.worker.answers import check_ids, check_loss
 
-
-@dataclass(frozen=True)
-class Check:
-    """One named question to a backend."""
-
-    name: str
-    needs: tuple[str, ...]
-    run: Callable[[CheckContext], None]
-
-    @property
-    def summary(self) -> str:
-        """What it asserts."""
-        return self._paragraphs()[0]
-
-    @property
-    def advice(self) -> str:
-        """What the author does about a failure."""
-        return self._paragraphs()[1]
-
-    def _paragraphs(self) -> list[str]:
-        text = inspect.getdoc(self.run) or ""
-        return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-
-
-CHECKS: dict[str, Check] = {}
 #: Of a slope from two losses, relative to the lengths of gradient and direction.
 SLOPE_ERROR = 1e-6
-
-
-def check(
-    *needs: str,
-) -> Callable[[Callable[[CheckContext], None]], Callable[[CheckContext], None]]:
-    """Append a function to the list, behind the checks that it needs."""
-
-    def register(function: Callable[[CheckContext], None]) -> Callable[[CheckContext], None]:
-        missing = [name for name in needs if name not in CHECKS]
-        assert not missing, f"{function.__name__} needs {missing}, which come later or never"
-        CHECKS[function.__name__] = Check(function.__name__, needs, function)
-        return function
-
-    return register
 
 
 @check()
@@ -480,3 +439,6 @@ def _halved(array: np.ndarray) -> np.ndarray:
     windows, batch, steps = array.shape
     halves = array.reshape(windows, batch, 2, steps // 2).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(halves.reshape(2 * windows, batch, steps // 2))
+
+
+import lstmbench.testing.feature_checks  # noqa: E402, F401 - behind those that they build on

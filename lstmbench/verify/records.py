@@ -17,7 +17,7 @@ from lstmbench.analysis import flags, impossible, roofline
 from lstmbench.backend import parameter_names
 from lstmbench.machine.facts import digest_of
 from lstmbench.preparation import Tokens
-from lstmbench.protocol import OVERRIDABLE, WORDING
+from lstmbench.protocol import OVERRIDES, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
 from lstmbench.records.record import Flag, Parity, Record, Status
@@ -99,7 +99,7 @@ def _protocol(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """A record that claims a preset differs from it only where it says so."""
     protocol, overrides = record.trial.protocol, record.trial.overrides
     for name in overrides:
-        if name not in OVERRIDABLE:
+        if name not in OVERRIDES:
             yield f"trial.overrides.{name}", "cannot be overridden"
     preset = known.protocols.get(protocol.name)
     if preset is None:
@@ -185,7 +185,11 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
         if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
             yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
     own = record.own_model
-    tensors = list(own.tensors) if own else parameter_names(record.trial.protocol.layers)
+    tensors = (
+        list(own.tensors)
+        if own
+        else parameter_names(record.trial.protocol.model(record.vocabulary_size))
+    )
     quantities = ["loss", *tensors]
     names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
     for name in sorted(names ^ proof.errors.keys()):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lstmbench.analysis import roofline, series
 from lstmbench.analysis.tables import Row
+from lstmbench.protocol import stated
 from lstmbench.records.record import Evaluation, Record, Status
 from lstmbench.report.columns import DETAIL_FIGURES, FIGURES
 from lstmbench.report.numbers import scaled, significant
@@ -40,7 +41,7 @@ def fact_groups(record: Record) -> list[FactGroup]:
     """Everything that was asked and in force, as text."""
     trial, source, machine = record.trial, record.source, record.machine
     protocol, prepared = trial.protocol, trial.preparation.words
-    sizes = [(f.name, getattr(protocol, f.name)) for f in fields(protocol)]
+    sizes = [(name, getattr(protocol, name)) for name in stated(protocol)]
     found = [
         FactGroup(
             "setting",
