@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lstmbench.backend import LSTM_MODEL, Task
 from lstmbench.preparation import Preparation
@@ -167,9 +167,23 @@ def differences(trials: Sequence[Trial]) -> list[str]:
 
 
 def digest(trial: Trial) -> str:
-    """SHA-256 of the trial's canonical JSON, without what is as before there was a choice."""
-    facts = asdict(trial)
-    for name, default in later_defaults().items():
-        if facts["protocol"][name] == default:
-            del facts["protocol"][name]
+    """SHA-256 of what decides the trial."""
+    return digest_of_facts(asdict(trial))
+
+
+def digest_of_facts(trial: Mapping[str, Any]) -> str:
+    """The same from a trial's JSON.
+
+    Fields that a later version has added count only if they are not as they were before there was a
+    choice: a trial keeps its name.
+    """
+    facts = dict(trial)
+    if facts.get("preparation") == asdict(Preparation()):
+        del facts["preparation"]
+    later = later_defaults()
+    facts["protocol"] = {
+        name: value
+        for name, value in facts["protocol"].items()
+        if name not in later or value != later[name]
+    }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-import lstmbench.testing.checks  # noqa: F401 - what these build on comes first
+import lstmbench.testing.core_checks  # noqa: F401 - what these build on comes first
 from lstmbench import reference
 from lstmbench.backend import Backend, Parameters, Task
 from lstmbench.testing.lab import (

@@ -345,7 +345,7 @@ def test_a_digest_may_be_in_capitals(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "latin-1", "koi8-r"])
 def test_what_is_no_utf_8_is_named(tmp_path: Path, encoding: str) -> None:
-    content = ("é" if encoding == "latin-1" else "Дж").encode(encoding) + b"\n"
+    content = ("é" if encoding == "latin-1" else "Дж 1").encode(encoding) + b"\n"
     digest = hashlib.sha256(content).hexdigest()
     spec = CorpusSpec(**{**vars(FOX), "sha256": digest})
     with pytest.raises(UserError, match=r"corpus 'fox' is (no UTF-8|binary)"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lstmbench.analysis import compare
+from lstmbench.analysis import conditions
 from lstmbench.analysis.tables import tables_from
 from lstmbench.preparation import Preparation
 from lstmbench.records.record import Record
@@ -50,7 +50,7 @@ def test_texts_that_are_prepared_otherwise_are_never_compared(
     for key in ("group_key", "row_key"):
         assert getattr(usual.trial, key)() != getattr(changed.trial, key)()
     assert len(tables_from([usual, changed])) == 2
-    assert "corpus" in compare.differences([usual], [changed])
+    assert "corpus" in conditions.differences([usual], [changed])
 
 
 def test_what_is_usual_is_not_mentioned(make_record: Make) -> None:
