@@ -118,19 +118,18 @@ def memory() -> int:
 
 
 def check_memory(protocol: Protocol, vocabulary_size: int, available: int) -> None:
-    """Raise :class:`UserError` for a vocabulary whose own weights memory does not hold.
-
-    Those are the input weights, V x 4H, and the output weights, H x V.
-    """
-    weights = 4 * vocabulary_size * protocol.hidden_size
-    needed = BYTES_OF_A_PARAMETER * (weights + weights // 4)
-    if needed <= available:
+    """Raise :class:`UserError` for a vocabulary whose own weights memory does not hold."""
+    one, two = protocol.model(1).parameter_count, protocol.model(2).parameter_count
+    each = two - one  # of the first layer or the embedding, and of the output
+    weights = vocabulary_size * each
+    if BYTES_OF_A_PARAMETER * weights <= available:
         return
+    embedding = "" if protocol.embedding_size else ", or take an --embedding-size"
     raise UserError(
         f"{vocabulary_size:,} symbols with --hidden-size {protocol.hidden_size} do not fit into "
-        f"memory: the one-hot weights alone (V x 4H x 4 bytes) take {_gib(4 * weights)}, a trial "
-        f"with its proof {_gib(needed)} or more, of {_gib(available)}: lower --vocabulary-size or "
-        "--hidden-size"
+        f"memory: {each:,} weights of 4 bytes for each symbol take {_gib(4 * weights)}, a trial "
+        f"with its proof {_gib(BYTES_OF_A_PARAMETER * weights)} or more, of {_gib(available)}: "
+        f"lower --vocabulary-size or --hidden-size{embedding}"
     )
 
 

@@ -97,9 +97,13 @@ def test_a_model_that_memory_does_not_hold_says_how_much_it_takes() -> None:
     with pytest.raises(UserError) as refused:
         texts.check_memory(D2L, 1_000_000, 2**30)
     assert "1,000,000 symbols with --hidden-size 256" in str(refused.value)
-    weights = 1_000_000 * 4 * 256 * 4 / 2**30
-    assert f"(V x 4H x 4 bytes) take {weights:.2f} GiB" in str(refused.value)
+    each = 4 * 256 + 256 + 1
+    weights = 1_000_000 * each * 4 / 2**30
+    taken = f"{each:,} weights of 4 bytes for each symbol take {weights:.2f} GiB"
+    assert taken in str(refused.value)
     assert "of 1.00 GiB: lower --vocabulary-size" in str(refused.value)
+    assert "--embedding-size" in str(refused.value)
+    texts.check_memory(D2L.override({"embedding_size": 8, "hidden_size": 8}), 1_000_000, 2**30)
 
 
 def test_a_protocol_s_prompts_are_for_texts_as_the_course_prepares_them(fox: Path) -> None:
