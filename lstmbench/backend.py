@@ -138,11 +138,16 @@ class ModelConfig:
     def parameter_count(self) -> int:
         """Trainable scalars with one bias per layer, from the shapes alone."""
         hidden, vocabulary = self.hidden_size, self.vocabulary_size
-        recurrent = sum(
+        output = vocabulary if self.tied else (hidden + 1) * vocabulary
+        return (self.embedding_size or 0) * vocabulary + self.layers_parameter_count + output
+
+    @property
+    def layers_parameter_count(self) -> int:
+        """The same of the recurrent layers alone."""
+        hidden = self.hidden_size
+        return sum(
             4 * hidden * (self.input_size(layer) + hidden + 1) for layer in range(self.layers)
         )
-        output = vocabulary if self.tied else (hidden + 1) * vocabulary
-        return (self.embedding_size or 0) * vocabulary + recurrent + output
 
 
 @dataclass(frozen=True)

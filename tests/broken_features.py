@@ -519,7 +519,7 @@ class LayerOnlyLastSlope(_Layer):
 
 
 class LayerNoGradientOfInputs(_Layer):
-    """Spares itself the product that gives the gradient by the inputs."""
+    """Spares itself the matmul that gives the gradient by the inputs."""
 
     def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
         found = super().passed(inputs, slopes)

@@ -125,7 +125,7 @@ class JaxBackend(Backend):
         gradients = [np.array(tensor) for layer in layers for tensor in layer]
         return LayerResult.of_arrays(np.array(outputs), np.array(d_inputs), gradients)
 
-    @cache  # noqa: B019 - an instance lives as long as its worker
+    @cache  # noqa: B019 - kept as long as its worker is there
     def _layer_program(self, batch: int, backward: bool) -> Any:
         """The layers alone as a program, with their gradients or without."""
         function = model.layers_and_gradients if backward else model.layers

@@ -258,8 +258,11 @@ class KerasBackend(Backend):
         if len(self._staged) == 1:
             return LayerResult(numpy(self._given).swapaxes(0, 1))
         outputs, d_inputs, gradients = self._given
-        sequences = (numpy(each).swapaxes(0, 1) for each in (outputs, d_inputs))
-        return LayerResult.of_arrays(*sequences, [numpy(gradient) for gradient in gradients])
+        return LayerResult.of_arrays(
+            numpy(outputs).swapaxes(0, 1),
+            numpy(d_inputs).swapaxes(0, 1),
+            [numpy(gradient) for gradient in gradients],
+        )
 
     def matrix_product(self, side: int) -> None:
         with self._device():
