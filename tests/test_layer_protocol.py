@@ -25,8 +25,10 @@ def lstmbench_backends():
         )
 """
 #: Passes of about a millisecond, nine to a round.
-SIZE = ("--protocol", "layer", "--epochs", "6", "--hidden-size", "48", "--input-size", "20")
-SIZE += ("--batch-size", "64", "--steps", "35", "--layers", "2", "--repeats", "1", "--threads", "1")
+SIZE = (
+    *("--protocol", "layer", "--epochs", "6", "--hidden-size", "48", "--input-size", "20"),
+    *("--batch-size", "64", "--steps", "35", "--layers", "2", "--repeats", "1", "--threads", "1"),
+)
 #: Status, reason, and words of the message or of what cannot be true.
 BROKEN = {
     "Without": ("unavailable", None, "without has no layer"),
