@@ -111,6 +111,8 @@ def _obstacle(
         return f"{spec.name} has no mode {mode!r} on {kind}, only {', '.join(spec.modes[kind])}"
     if dtype not in spec.dtypes_on(kind):
         return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
+    if dtype in ("float16", "bfloat16") and "float32" not in spec.dtypes_on(kind):
+        return f"{spec.name} has no float32 on {kind}, in which its program could be proven"
     # sizes decide no feature, so that of the vocabulary need not be known
     needed = needed_features(protocol.model(1), protocol.training)
     missing = [name for name in needed if name not in spec.features]

@@ -29,7 +29,7 @@ from lstmbench.errors import Unavailable
 from lstmbench.worker import parity_setting
 from lstmbench.worker.answers import InvalidAnswer, check_loss, check_parameters
 from lstmbench.worker.messages import INTERFACE
-from lstmbench.worker.parity_setting import Setting, rarest_targets, rounded
+from lstmbench.worker.parity_setting import SIXTEEN_BITS, Setting, rarest_targets, rounded
 
 #: Largest relative error that still counts as the same function, per dtype.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2, "bfloat16": 1e-1}
@@ -42,6 +42,15 @@ ALLOWANCE, MIN_ALLOWANCE = 12, 2
 REFERENCE_SECONDS = 30.0
 
 Errors = dict[str, float]
+
+
+def proof_dtypes(dtype: str) -> tuple[str, ...]:
+    """In which dtypes a trial's program is proven: its own, and float32 for one of 16 bits.
+
+    There rounding hides all but gross mistakes. So the program is proven in float32, with the
+    mistakes that it has in any dtype, and the run in 16 bits is held to what rounding explains.
+    """
+    return (dtype, "float32") if dtype in SIXTEEN_BITS else (dtype,)
 
 
 class Unprovable(Unavailable):

@@ -23,6 +23,8 @@ from lstmbench.cells import LSTM, Cell, tensor_shapes
 from lstmbench.optimizers import largest
 
 SEED = 20220519
+#: dtypes in which rounding hides all but gross mistakes.
+SIXTEEN_BITS = ("float16", "bfloat16")
 #: Learning rates at which changes are measurable and rounding does not grow.
 MIN_RATE, MAX_RATE = 0.125, 2.0
 #: In 16 bits only larger changes are measurable.
@@ -120,7 +122,7 @@ def probe_training(
     """
     training = replace(task.training, dropout=0.0)
     rate = training.learning_rate
-    low, high = _rates(training, task.dtype in ("float16", "bfloat16"))
+    low, high = _rates(training, task.dtype in SIXTEEN_BITS)
     if not low <= rate <= high:
         significand, _ = math.frexp(rate)  # from 0.5 to below 1
         rate = significand * high
