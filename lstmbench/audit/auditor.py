@@ -22,7 +22,6 @@ from lstmbench.audit.replay import Course, Trained, train
 from lstmbench.backend import Parameters, TrainingConfig
 from lstmbench.batches import Batches
 from lstmbench.cells import LSTM, Cell
-from lstmbench.worker.parity_setting import SIXTEEN_BITS, rounded
 
 #: Trainings that are remembered: trials of a group share their start, if not their parameters.
 REMEMBERED = 3
@@ -62,7 +61,7 @@ class Auditor:
         """
         verdicts = []
         for copies in bias_copies:
-            again = self._train(start, epochs, copies, course, self._kept_dtype(claimed))
+            again = self._train(start, epochs, copies, course)
             verdicts.append(Verdict(self._compare(start, claimed, again), copies))
             if not verdicts[-1].comparison.beyond:
                 return verdicts[-1]
@@ -103,28 +102,13 @@ class Auditor:
         logits, _, _ = reference.forward(parameters, np.asarray([ids], np.int32), state, self.cell)
         return logits[:, 0]
 
-    def _kept_dtype(self, claimed: Trained) -> str:
-        """In what a trial of 16 bits keeps its parameters, as those that it shows say."""
-        if self.dtype not in SIXTEEN_BITS:
-            return self.dtype
-        pairs = zip(
-            claimed.parameters.items(), rounded(claimed.parameters, self.dtype).items(), strict=True
-        )
-        exact = all(np.array_equal(got, held) for (_, got), (_, held) in pairs)
-        return self.dtype if exact else "float32"
-
     def _train(
-        self,
-        start: Parameters,
-        epochs: Sequence[Batches],
-        copies: int,
-        course: Course,
-        kept_dtype: str,
+        self, start: Parameters, epochs: Sequence[Batches], copies: int, course: Course
     ) -> list[Trained]:
         """Exactly and rounded, or with dropout several times with other masks, at the same time:
         NumPy computes on one thread each."""
         kept = (course.rates, course.updates, course.seed, *(m.digest() for m in course.moments))
-        key = (start.digest(), copies, kept, kept_dtype, *(_digest(batches) for batches in epochs))
+        key = (start.digest(), copies, kept, *(_digest(batches) for batches in epochs))
         if key not in self._remembered:
             ways = [("float64", course), (rounding_dtype(self.dtype), course)]
             if self.training.dropout:
@@ -134,14 +118,7 @@ class Auditor:
                 self._remembered[key] = list(
                     pool.map(
                         lambda way: train(
-                            start,
-                            epochs,
-                            self.training,
-                            copies,
-                            way[0],
-                            self.cell,
-                            way[1],
-                            kept_dtype if way[0] == self.dtype else None,
+                            start, epochs, self.training, copies, way[0], self.cell, way[1]
                         ),
                         ways,
                     )

@@ -45,17 +45,13 @@ def train(
     dtype: str = "float64",
     cell: Cell = LSTM,
     course: Course = Course(),
-    kept_dtype: str | None = None,
 ) -> Trained:
-    """Train ``epochs`` in ``dtype``: in 16 bits by float32 with rounded parameters.
+    """Train ``epochs`` in ``dtype``: in 16 bits by float32 that computes with rounded parameters.
 
-    They are rounded at every update, too, unless ``kept_dtype`` is float32: then they are kept in
-    that, and only what is computed with is rounded (Micikevicius et al., "Mixed precision training",
-    2018). ``bias_copies`` as in :class:`lstmbench.optimizers.Optimizer`.
+    ``bias_copies`` as in :class:`lstmbench.optimizers.Optimizer`.
     """
     kind = "float64" if dtype == "float64" else "float32"
-    kept_dtype = kept_dtype or dtype
-    parameters = rounded(start.astype(kind), kept_dtype)
+    parameters = start.astype(kind)
     kept = [moment.astype(kind) for moment in course.moments]
     optimizer = Optimizer(training, kept, course.updates, bias_copies)
     dropout = Dropout(training.dropout, course.seed)
@@ -63,9 +59,7 @@ def train(
     for index, batches in enumerate(epochs):
         if course.rates:
             optimizer.learning_rate = course.rates[index]
-        parameters, total = train_epoch(
-            parameters, batches, optimizer, dtype, cell, dropout, kept_dtype
-        )
+        parameters, total = train_epoch(parameters, batches, optimizer, dtype, cell, dropout)
         nats.append(total)
     return Trained(parameters, tuple(nats), optimizer.moments)
 
@@ -77,7 +71,6 @@ def train_epoch(
     dtype: str = "float64",
     cell: Cell = LSTM,
     dropout: Dropout | None = None,
-    kept_dtype: str | None = None,
 ) -> tuple[Parameters, float]:
     """One epoch, as :func:`train`: the parameters after it, and its summed nats."""
     state = reference.zero_state(parameters, batches.inputs.shape[1], cell)
@@ -92,6 +85,6 @@ def train_epoch(
             optimizer.training.loss,
             dropout,
         )
-        parameters = rounded(optimizer.step(parameters, gradient), kept_dtype or dtype)
+        parameters = optimizer.step(parameters, gradient)
         total += loss
     return parameters, total

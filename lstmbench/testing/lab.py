@@ -143,7 +143,7 @@ class CheckContext:
             self._instances[task] = self.fresh(task)
         instance = self._instances[task]
         instance.prepare(batches)
-        instance.load_parameters((start or self.start(task)).astype(task.dtype))
+        instance.load_parameters((start or self.start(task)).astype(task.parameter_dtype))
         return instance
 
     def close(
@@ -247,7 +247,7 @@ def _course(
         if epoch.start is not None:
             before = epoch.start
             if index:
-                backend.load_parameters(before.astype(task.dtype))
+                backend.load_parameters(before.astype(task.parameter_dtype))
         if epoch.rate is not None:
             backend.set_learning_rate(epoch.rate)
         loss = check_loss(backend.train_epoch(epoch.batches), epoch.batches)

@@ -106,8 +106,8 @@ class _Records:
         proof = record.parity
         if proof and len(proof_dtypes(trial.dtype)) > 1 and proof.program is None:
             report.unvouch(
-                f"program of {file}: parity in {trial.dtype} shows gross mistakes only, and none in "
-                "float32 is there"
+                f"program of {file}: parity in {trial.dtype} shows gross mistakes only, there is "
+                "none in float32"
             )
         if trial.protocol.name not in known.protocols:
             report.unvouch(

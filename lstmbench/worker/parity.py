@@ -156,7 +156,7 @@ class Pass:
 
         Raises :class:`lstmbench.worker.answers.InvalidAnswer` for answers that are none.
         """
-        backend.load_parameters(self.start.astype(backend.task.dtype))
+        backend.load_parameters(self.start.astype(backend.task.parameter_dtype))
         if self.told_rate is not None:
             backend.set_learning_rate(self.told_rate)
         loss = check_loss(backend.train_epoch(self.batches), self.batches)
@@ -285,14 +285,14 @@ def rounding_errors(asked: Pass, training: TrainingConfig, dtype: str) -> Errors
 def rounded_epoch(
     asked: Pass, training: TrainingConfig, dtype: str
 ) -> tuple[EpochLoss, Parameters]:
-    """The reference in ``dtype``: 16 bits by float32 with parameters rounded at every step."""
+    """The reference in ``dtype``: 16 bits by float32 that computes with rounded parameters."""
     parameters, total = asked.start.astype(np.float32), 0.0
     state = reference.zero_state(parameters, asked.batches.inputs.shape[1], asked.cell)
     optimizer = reference.Optimizer(training)
     for inputs, targets in asked.batches:
         nats, gradient, state = reference.gradients(
-            parameters, inputs, targets, state, asked.cell, training.loss
+            rounded(parameters, dtype), inputs, targets, state, asked.cell, training.loss
         )
-        parameters = rounded(optimizer.step(parameters, gradient), dtype)
+        parameters = optimizer.step(parameters, gradient)
         total += nats
     return EpochLoss(total, asked.batches.tokens), parameters

@@ -10,7 +10,7 @@ from typing import Any
 from lstmbench.analysis import roofline, series
 from lstmbench.analysis.tables import Row
 from lstmbench.protocol import stated
-from lstmbench.records.record import Evaluation, Record, Status
+from lstmbench.records.record import Agreement, Evaluation, Record, Status
 from lstmbench.report.columns import DETAIL_FIGURES, FIGURES
 from lstmbench.report.numbers import scaled, significant
 from lstmbench.report.site import command
@@ -153,7 +153,8 @@ def errors(record: Record) -> list[tuple[str, str, str, bool]]:
     proof = record.parity
     if proof is None:
         return []
-    found = [(f"{name}", proof, error) for name, error in proof.errors.items()]
+    found: list[tuple[str, Agreement, float]]
+    found = [(name, proof, error) for name, error in proof.errors.items()]
     if proof.program is not None:
         found += [(f"float32: {n}", proof.program, e) for n, e in proof.program.errors.items()]
     cells = []
