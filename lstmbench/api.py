@@ -138,17 +138,15 @@ class Results(Sequence[Record]):
         return pandas.DataFrame(entries[of]())
 
     def only(self, backend: str) -> Results:
-        """The records of a backend, or of ``BACKEND:MODE``.
+        """The records of a backend, of ``BACKEND:MODE``, or of ``BACKEND:MODE@STACK``.
 
         Raises :class:`UserError` if there are none.
         """
         from lstmbench.plugin.manager import unknown
 
-        found = [r for r in self if backend in (r.trial.label, r.trial.backend)]
+        found = [r for r in self if backend in r.trial.names]
         if not found:
-            raise unknown(
-                "backend", backend, {n for r in self for n in (r.trial.label, r.trial.backend)}
-            )
+            raise unknown("backend", backend, {name for r in self for name in r.trial.names})
         return Results(found, self.paths)
 
     def compare(self, a: str, b: str) -> list[Comparison]:
@@ -310,6 +308,7 @@ def _identity(record: Record) -> dict[str, Any]:
     return {
         "backend": trial.backend,
         "mode": trial.mode,
+        **({"stack": trial.stack} if trial.stack else {}),
         "device": trial.device,
         "seed": trial.seed,
         "repeat": trial.repeat,
