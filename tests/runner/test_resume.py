@@ -272,7 +272,7 @@ def test_what_failed_by_an_accident_runs_again_only_with_retry(runs: Runs, reaso
     assert contents(run) == before
     runs.go_on(run, run.name, plan, stage, retry=True)
     assert statuses(run) == {"a0": "ok", "b0": "ok"}
-    check_groups(run.records())  # its companion too, for they are compared
+    check_groups(run.records())  # the other too, for they are compared
     assert {path.parent.name for path in contents(run)} == {"records", "1"}
 
 
@@ -287,7 +287,7 @@ def test_what_failed_by_itself_never_runs_again(runs: Runs, reason: str) -> None
 
 
 def test_the_seconds_of_earlier_groups_count(runs: Runs) -> None:
-    """A budget that is spent ends sampling, whoever spent it."""
+    """A budget that was spent by an earlier attempt ends sampling."""
     plan = runs.plan(8, StoppingRule(precision=0.5, seconds=1e6))
     run, _ = runs.begin(runs.plan(2), Steady())
     names = list(run.seconds())
