@@ -131,12 +131,19 @@ class Run:
         numbers = itertools.count(1)
         return next(f for n in numbers if not (f := self.folder / REPLACED / str(n)).exists())
 
+    def has_left(self, name: str) -> bool:
+        """Whether there is a record or a log of a trial."""
+        return any(path.exists() for path in self._left_by(name))
+
     def set_aside(self, name: str, folder: Path) -> None:
         """Move a trial's record and log to ``folder``: it is about to be run again."""
-        for path in (self.folder / "records" / f"{name}.json", self.log(name)):
+        for path in self._left_by(name):
             if path.exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 path.replace(folder / path.name)
+
+    def _left_by(self, name: str) -> tuple[Path, Path]:
+        return self.folder / "records" / f"{name}.json", self.log(name)
 
     def records(self) -> list[Record]:
         """All records, in order of file name. Raises :class:`UserError` for one it cannot read."""

@@ -133,13 +133,14 @@ class Conductor:
 
     def _set_aside(self, group: ToDo) -> None:
         """What earlier attempts have left of a group makes room, so that no two are mixed."""
-        if not group.replaced:
+        left = [name for name in group.names if self.run.has_left(name)]
+        if not left:
             return
         for trial in group.trials:  # who is killed from here on leaves the group interrupted
             self._known(self._states[trial.name])
         with deferred_interrupts():
             self._begun |= {trial.name for trial in group.trials}
-            for name in group.replaced:
+            for name in left:
                 self.run.set_aside(name, self._replaced)
                 self._seconds.pop(name, None)
 

@@ -65,11 +65,11 @@ class Earlier:
 
 
 class ToDo(NamedTuple):
-    """The trials of a group that are to be run together, and those of it that have a record of an
-    earlier attempt, by name: it is set aside."""
+    """The trials of a group that are to be run together, and the names of all of its trials: what
+    earlier attempts have left of them is set aside."""
 
     trials: list[Trial]
-    replaced: list[str]
+    names: list[str]
 
 
 class Schedule:
@@ -102,11 +102,11 @@ class Schedule:
             wanted = [[t for t in group if not self._is_given_up(t)] for group in groups]
             todo = []
             for group, own in zip(groups, wanted, strict=True):
-                there = [t.name for t in group if t.name in self.earlier.records]
+                names, known = [trial.name for trial in group], self.earlier.records
                 if self.earlier.is_done(group, own):
-                    self.records += [self.earlier.records[name] for name in there]
+                    self.records += [known[name] for name in names if name in known]
                 elif own:
-                    todo.append(ToDo(own, there))
+                    todo.append(ToDo(own, names))
             if todo:
                 yield todo
         if self.plan.groups:
