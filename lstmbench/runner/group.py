@@ -50,9 +50,6 @@ T = TypeVar("T")
 #: Epochs of the challenge at most, and so many even if they take more than a share of the time that
 #: was trained; it ends earlier for a trial that is as fast as it was.
 MAX_CHALLENGES, FEW_CHALLENGES, CHALLENGE_SHARE = 8, 6, 0.05
-#: Seconds of rest before the third epoch of the challenge, twice as many before the next, at most:
-#: what slows a machine down for a moment is over then.
-CHALLENGE_REST, MAX_CHALLENGE_REST = 0.1, 0.5
 #: Seconds from which on the load meanwhile is known well enough: a few hundredths would do.
 CHALLENGE_LOAD_SECONDS = 0.25
 #: How much longer than a timed epoch one of the challenge may take, to end it.
@@ -407,8 +404,6 @@ class Group:
             slow = [live for live in self._live if _may_be_faster(live.state)]
             if not slow:
                 break
-            if number >= 2:
-                time.sleep(min(CHALLENGE_REST * 2 ** (number - 2), MAX_CHALLENGE_REST))
             for live in interleave_order(slow, number):
                 with self._guarded(live.state):
                     self._challenge(live, number)
