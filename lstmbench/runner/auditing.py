@@ -36,12 +36,12 @@ from lstmbench.runner.trial_state import TrialState
 from lstmbench.worker.arrays import write_batches, write_parameters
 from lstmbench.worker.messages import A, Request
 
-#: Segments of a trial that are audited, at most, and those that are whatever they cost: the first,
-#: the last and the fastest.
+#: Segments of a trial that are audited, at most. The first, the last and the fastest are needed:
+#: they are audited even if that takes more than the share of time below.
 MAX_SEGMENTS, NEEDED_SEGMENTS = 6, 3
 #: Files of parameters that a trial may have before one more is kept for a validation.
 MAX_SHOWN = 8
-#: The share of a group's time so far that auditing more than the first segments may take.
+#: The share of a group's time so far that auditing may take, for more than that to be audited.
 SHARE = 0.06
 #: Seconds that any question may take without asking whether it is affordable.
 FREE_SECONDS = 0.2

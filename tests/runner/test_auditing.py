@@ -141,9 +141,7 @@ def test_what_the_reference_cannot_do_in_time_is_left_out_and_said(
     assert "the reference would take" in second.audit.left_out[0]
 
 
-def test_the_segment_with_the_fastest_epoch_is_audited_whatever_it_costs(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_the_segment_with_the_fastest_epoch_is_needed(tmp_path: Path, monkeypatch: Any) -> None:
     """Work left out in an epoch that chance does not draw would make a row fast for nothing."""
     for fast in range(1, EPOCHS + 1):
         seconds = [0.1 if epoch != fast else 0.001 for epoch in range(1, EPOCHS + 1)]
