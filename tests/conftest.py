@@ -47,6 +47,12 @@ TINY = ("--epochs", "4", "--hidden-size", "8", "--batch-size", "4", "--steps", "
 CLOSED = "http://127.0.0.1:9"
 
 
+def _default_signals() -> None:
+    """A shell's background job would leave SIGINT ignored, and ``nohup`` SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Cli:
     """``python -m lstmbench`` in ``folder``, seeing nothing of the user's.
@@ -120,8 +126,7 @@ class Cli:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # a shell's background job would leave SIGINT ignored
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_default_signals,
         )
 
     def __call__(

@@ -119,8 +119,10 @@ class Account:
         if active is not self and main is not None and known is not None and main != known:
             self._not_before = 0.0
         if time.monotonic() < self._not_before:
-            if active is self:
-                self._baseline = None  # its own doing is not that of others
+            if active is self and main is not None and self._baseline is not None:
+                # what it did to itself is not the doing of others; threads seldom do on their own
+                threads = {**self._baseline.threads, pid: main}
+                self._baseline = Baseline(threads, resource_limits(pid))
             return
         begin = time.monotonic()
         if active is self:

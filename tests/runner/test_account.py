@@ -88,6 +88,23 @@ def test_the_one_that_computed_is_blamed_and_the_change_undone(
     assert other.activity().remarks == []
 
 
+def test_what_others_do_is_found_though_the_own_turn_was_not_looked_at(
+    three: list[Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active, victim, other = three
+    monkeypatch.setattr(account, "LOOK_SHARE", 1e-9)
+    for each in (active, other, victim) * 2:
+        train(each, three)
+    pid = victim.tree.pid
+    before = Settings.of(pid)
+    os.setpriority(os.PRIO_PROCESS, pid, min(19, os.nice(0) + 3))
+    train(active, three)
+    assert Settings.of(pid) == before
+    assert len(active.activity().remarks) == 1
+    train(victim, three)
+    assert victim.activity().remarks == other.activity().remarks == []
+
+
 def test_a_user_who_changes_the_priority_of_the_run_changes_it(three: list[Account]) -> None:
     for each in three:
         train(each, three)
