@@ -59,7 +59,8 @@ def unaudited(record: Record) -> bool:
     if audit is None or record.status != Status.OK:
         return False
     judged = {part.what for part in audit.parts if part.allowed.keys() & {"parameters", "progress"}}
-    if any(impossible.slower_than_claimed(record)):
+    slower = impossible.slower_than_timed(record)
+    if slower is not None and slower.is_doubtful:
         return True
     return not {"segment", "challenge"} <= judged
 

@@ -2,6 +2,7 @@
 
 A process begins with nothing: no file of an earlier one, no compiled code. So the repeats of a row
 do the same work, and a first one that did much more than all later ones has left something to them.
+What may be a slow moment of the machine in one of them is none in all.
 """
 
 from __future__ import annotations
@@ -45,10 +46,19 @@ def _of_one_run(records: Sequence[Record]) -> Iterator[str]:
         yield "its first repeat took much longer for an epoch than all later ones"
     elif not busy and _stands_out(records, _rate, TIME_FACTOR, 0.0):
         yield "its first repeat took much less time for an epoch than all later ones"
+    if all(map(_challenged_slowly, records)):
+        yield "all of its repeats were slower in epochs that they had never seen"
     if not impossible.is_busy(records[0].system_load) and _stands_out(
         records, _prepared, PREPARE_FACTOR, PREPARE_SECONDS
     ):
         yield "its first repeat took much longer to get ready than all later ones"
+
+
+def _challenged_slowly(record: Record) -> bool:
+    """Slow moments of a machine make one repeat doubtful, hardly ever each of them."""
+    slower = impossible.slower_than_timed(record)
+    load = record.challenge.load if record.challenge else None
+    return slower is not None and slower.is_doubtful and not impossible.is_busy(load)
 
 
 def _stands_out(

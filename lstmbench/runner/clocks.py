@@ -22,8 +22,8 @@ from lstmbench.runner.trial_state import EpochResult
 REQUEST_FACTOR, SHARE, SECONDS = 5.0, 0.02, 2e-4
 #: The share of an epoch that may have been waited for a processor without being claimed.
 QUEUED_SHARE = 0.1
-#: Of the processor seconds that an epoch can hold, and seconds, that reading the epoch and writing
-#: the answer may take.
+#: Of the processor seconds that an epoch can hold, and seconds of each thread, that reading the
+#: epoch and writing the answer may take: threads spin for a while after their work.
 PROCESSOR_SHARE, PROCESSOR_SECONDS = 0.05, 2e-3
 
 
@@ -69,7 +69,7 @@ def _unclaimed_work(series: Sequence[EpochResult], threads: int) -> str | None:
     by_rest = sorted(faster, key=lambda epoch: epoch.processor_seconds - threads * epoch.seconds)
     epoch = by_rest[len(by_rest) // 2]
     can_hold = threads * epoch.seconds
-    if epoch.processor_seconds <= can_hold * (1 + PROCESSOR_SHARE) + PROCESSOR_SECONDS:
+    if epoch.processor_seconds <= can_hold * (1 + PROCESSOR_SHARE) + threads * PROCESSOR_SECONDS:
         return None
     return (
         f"claims {epoch.seconds:.3g} s for an epoch in which the host saw it compute for "

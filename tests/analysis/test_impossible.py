@@ -135,16 +135,19 @@ def test_an_answer_waits_longer_on_a_busy_machine(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "spent", "load", "named"),
+    ("seconds", "spent", "load", "named", "doubtful"),
     [
-        (0.11, 0.11, QUIET, ""),
-        (0.2, 0.11, QUIET, "never seen"),
-        (0.2, 0.11, BUSY, ""),
-        (0.2, 0.11, None, ""),
-        (0.1, 0.3, QUIET, "computed for"),
-        (0.3, 0.3, BUSY, ""),
-        (0.6, 0.6, BUSY, "computed less"),
-        (0.13, 0.1301, QUIET, ""),
+        (0.11, 0.11, QUIET, "", False),
+        (0.2, 0.11, QUIET, "", True),
+        (0.29, 0.29, QUIET, "", True),
+        (0.31, 0.11, QUIET, "never seen", True),
+        (0.31, 0.11, BUSY, "", True),
+        (0.31, 0.11, None, "", True),
+        (0.1, 0.3, QUIET, "computed for", True),
+        (0.3, 0.34, QUIET, "computed less", True),
+        (0.3, 0.3, BUSY, "", True),
+        (0.6, 0.6, BUSY, "computed less", True),
+        (0.13, 0.1301, QUIET, "", False),
     ],
 )
 def test_the_challenge_shows_what_the_work_takes(
@@ -153,6 +156,7 @@ def test_the_challenge_shows_what_the_work_takes(
     spent: float,
     load: SystemLoad | None,
     named: str,
+    doubtful: bool,
 ) -> None:
     """By the clock if the machine is not busy, by what was computed always."""
     challenge = Challenge(seconds=[seconds], processor_seconds=[spent], load=load)
@@ -160,6 +164,9 @@ def test_the_challenge_shows_what_the_work_takes(
     found = impossible.reasons(record)
     assert bool(found) == bool(named)
     assert named in "; ".join(found)
+    slower = impossible.slower_than_timed(record)
+    assert slower is not None
+    assert slower.is_doubtful is doubtful
 
 
 def test_what_a_device_computes_no_processor_spends(make_record: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lstmbench.analysis import repeats
 from lstmbench.analysis.tables import tables_from
-from lstmbench.records.record import Epochs, Flag, Phases, Record, SystemLoad
+from lstmbench.records.record import Challenge, Epochs, Flag, Phases, Record, SystemLoad
 from lstmbench.report.notes import notes
 from lstmbench.testing.records import make_record
 
@@ -81,6 +81,21 @@ def test_twice_the_work_counts_unless_the_machine_is_busy() -> None:
         later = [repeat(number, system_load=load) for number in (1, 2, 3)]
         first = repeat(0, system_load=load, processor_seconds=0.4)
         assert bool(repeats.reasons([first, *later])) is named
+
+
+@pytest.mark.parametrize(
+    ("seconds", "load", "named"), [(0.2, QUIET, False), (0.4, QUIET, True), (0.4, BUSY, False)]
+)
+def test_one_slow_challenge_may_be_the_machine_s_and_not_all(
+    seconds: float, load: SystemLoad, named: bool
+) -> None:
+    slow = Challenge(seconds=[0.4], processor_seconds=[0.2], load=load)
+    last = Challenge(seconds=[seconds], processor_seconds=[0.2], load=load)
+    row = [repeat(n, challenge=last if n == 2 else slow) for n in range(3)]
+    assert not any(Flag.SUSPECT in record.flags for record in row)
+    found = repeats.reasons(row)
+    assert any("never seen" in reason for reason in found) is named
+    assert not repeats.reasons(row[:2])
 
 
 def test_later_ones_that_differ_among_themselves_are_noise() -> None:

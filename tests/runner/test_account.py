@@ -88,7 +88,7 @@ def test_the_one_that_computed_is_blamed_and_the_change_undone(
     assert other.activity().remarks == []
 
 
-def test_what_others_do_is_found_though_the_own_turn_was_not_looked_at(
+def test_what_others_do_is_found_though_the_own_epoch_was_not_looked_at(
     three: list[Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     active, victim, other = three
