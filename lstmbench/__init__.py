@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from lstmbench.backend import TrainingConfig as TrainingConfig
     from lstmbench.batches import Batches as Batches
     from lstmbench.cells import Cell as Cell
-    from lstmbench.corpora.corpus import CorpusSpec as CorpusSpec
+    from lstmbench.corpora.spec import CorpusSpec as CorpusSpec
+    from lstmbench.corpora.spec import SplitFile as SplitFile
     from lstmbench.errors import Unavailable as Unavailable
     from lstmbench.errors import UserError as UserError
     from lstmbench.plugin.extensions import Format as Format

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,8 +17,6 @@ from lstmbench.records.record import Record
 from lstmbench.runner.options import Options
 
 if TYPE_CHECKING:
-    import os
-
     from pandas import DataFrame
 
     from lstmbench.analysis.compare import Comparison
@@ -201,6 +200,10 @@ def run(
     steps: int | Sequence[int] | None = None,
     learning_rate: float | Sequence[float] | None = None,
     layers: int | Sequence[int] | None = None,
+    embedding_size: int | Sequence[int] | None = None,
+    dropout: float | Sequence[float] | None = None,
+    optimizer: str | Sequence[str] | None = None,
+    tied: bool | Sequence[bool] | None = None,
     dtype: str = Options.dtype,
     seed: int = Options.seed,
     init: str = Options.init,
@@ -208,8 +211,13 @@ def run(
     precision: float | None = None,
     budget: float | None = None,
     yes: bool = False,
-    corpus: str | None = None,
-    corpus_file: str | os.PathLike[str] | None = None,
+    corpus: str | os.PathLike[str] | None = None,
+    tokens: str | None = None,
+    normalise: str | None = None,
+    vocabulary_size: int | None = None,
+    min_count: int | None = None,
+    prompt: str | Sequence[str] = (),
+    samples: bool = True,
     threads: int | Sequence[int] | None = None,
     env: Mapping[str, str] | Sequence[str] = (),
     interleave: bool = True,
@@ -221,9 +229,9 @@ def run(
     """Train each backend on each device and return what was recorded.
 
     The arguments are the options of ``lstmbench run`` with the same defaults; where several names
-    or numbers can be given, a sequence gives them. Records and logs are in a new folder of
-    ``store``, the result's ``path``. With ``progress``, warnings and what happens are shown on
-    standard error; nothing is printed otherwise.
+    or numbers can be given, a sequence gives them; ``samples=False`` is ``--no-samples``. Records
+    and logs are in a new folder of ``store``, the result's ``path``. With ``progress``, warnings
+    and what happens are shown on standard error; nothing is printed otherwise.
 
     A trial that fails is a record that says so, not an exception. Raises :class:`UserError` for
     what cannot be run at all, with the text of the command line, and :class:`Interrupted` (a
@@ -242,15 +250,24 @@ def run(
         steps=_whole("steps", steps),
         learning_rate=_numbers("learning_rate", learning_rate),
         layers=_whole("layers", layers),
+        embedding_size=_whole("embedding_size", embedding_size),
+        dropout=_numbers("dropout", dropout),
+        optimizer=None if optimizer is None else _several(optimizer),
+        tied=None if tied is None else _several(tied),
         dtype=dtype,
         seed=_one("seed", seed),
         init=init,
-        repeats=None if repeats is None else _one("repeats", repeats),
+        repeats=_one_or_none("repeats", repeats),
         precision=precision,
         budget=budget,
         yes=yes,
-        corpus=corpus,
-        corpus_file=None if corpus_file is None else Path(corpus_file),
+        corpus=None if corpus is None else os.fspath(corpus),
+        tokens=tokens,
+        normalise=normalise,
+        vocabulary_size=_one_or_none("vocabulary_size", vocabulary_size),
+        min_count=_one_or_none("min_count", min_count),
+        prompt=_several(prompt),
+        no_samples=not samples,
         threads=_whole("threads", threads),
         env=[f"{k}={v}" for k, v in env.items()] if isinstance(env, Mapping) else list(env),
         no_interleave=not interleave,
@@ -313,6 +330,10 @@ def _one(option: str, value: int) -> int:
         return operator.index(value)  # NumPy's integers too
     except TypeError:
         raise _wrong(option, value, "a whole number") from None
+
+
+def _one_or_none(option: str, value: int | None) -> int | None:
+    return None if value is None else _one(option, value)
 
 
 def _whole(option: str, value: int | Sequence[int] | None) -> list[int] | None:

@@ -7,6 +7,7 @@ A :class:`Backend` is constructed only inside a worker process.
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,33 @@ if TYPE_CHECKING:
 #: The model of every backend that brings none of its own.
 LSTM_MODEL = "lstm"
 #: Version of this interface. A plugin states the one it was written for.
-INTERFACE = 1
+INTERFACE = 2
+#: Versions that this host works with. Backends of version 1 have none of the features.
+INTERFACES = (1, 2)
+
+#: What a trial may need beyond one-hot input, SGD, clipping by the norm and the mean loss.
+FEATURES = {
+    "embedding": "input through an embedding, ``ModelConfig.embedding_size``",
+    "tied": "the embedding as output kernel, ``ModelConfig.tied``",
+    "dropout": "``TrainingConfig.dropout`` above zero",
+    "adam": "``TrainingConfig.optimizer``, with ``Backend.optimizer_state``",
+    "rmsprop": "``TrainingConfig.optimizer``, with ``Backend.optimizer_state``",
+    "schedule": "``TrainingConfig.scheduled``: calls of ``Backend.set_learning_rate``",
+    "clip-value": "a finite ``TrainingConfig.clip_value``",
+    "unclipped": "neither a finite ``clip_norm`` nor a finite ``clip_value``",
+    "sum-loss": "``TrainingConfig.loss`` as a sum over steps",
+}
+#: How many numbers each optimizer keeps beside every parameter, by name.
+MOMENTS: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "adam": ("first moment", "second moment"),
+    "rmsprop": ("mean square",),
+}
+#: What is differentiated: the mean over a window's tokens, or the sum over its steps of the mean
+#: over the batch.
+LOSSES = ("mean", "sum")
+#: From which distribution initial kernels are drawn.
+DISTRIBUTIONS = ("normal", "uniform")
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,8 @@ class BackendSpec:
 
     A backend of another model than this project's LSTM names it as ``model``, and as ``reference``
     the ``"module:attribute"`` of a :class:`lstmbench.Cell`, against which it is proven.
+    ``features`` are those of :data:`FEATURES` that the backend has; a trial that needs another is
+    not begun.
     """
 
     name: str
@@ -52,6 +81,7 @@ class BackendSpec:
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     model: str = LSTM_MODEL
     reference: str = ""
+    features: tuple[str, ...] = ()
 
     def modes_on(self, kind: str, asked: Sequence[str]) -> tuple[str, ...]:
         """Modes on a device kind that ``asked`` means: ``default``, ``all`` or names."""
@@ -67,35 +97,97 @@ class BackendSpec:
 
 
 @dataclass(frozen=True)
+class Initialisation:
+    """From what initial parameters are drawn.
+
+    Kernels and the embedding come from normal(0, ``scale``) or uniform(-``scale``, ``scale``),
+    biases alike with ``bias_scale``. ``forget_bias``, unless it is ``None``, is what the biases of
+    the LSTM's forget gates are set to (Gers, Schmidhuber & Cummins 2000; Jozefowicz et al. 2015).
+    """
+
+    distribution: str = "normal"
+    scale: float = 0.01
+    bias_scale: float = 0.0
+    forget_bias: float | None = None
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """Shape of the model: one-hot input, ``layers`` LSTM layers, linear output."""
+    """Shape of the model: input, ``layers`` LSTM layers, linear output.
+
+    The input is one-hot, or a row of an embedding ``[V, embedding_size]``. With ``tied`` the
+    embedding, transposed, is the output kernel too, and ``embedding_size`` equals ``hidden_size``
+    (Press & Wolf 2017; Inan, Khosravi & Socher 2017).
+    """
 
     vocabulary_size: int
     hidden_size: int
     layers: int
+    embedding_size: int | None = None
+    tied: bool = False
+    initialisation: Initialisation = Initialisation()
 
     def input_size(self, layer: int) -> int:
         """Width of what ``layer`` (counted from 0) reads."""
-        return self.vocabulary_size if layer == 0 else self.hidden_size
+        if layer:
+            return self.hidden_size
+        return self.vocabulary_size if self.embedding_size is None else self.embedding_size
 
     @property
     def parameter_count(self) -> int:
         """Trainable scalars with one bias per layer, from the shapes alone."""
-        hidden = self.hidden_size
+        hidden, vocabulary = self.hidden_size, self.vocabulary_size
         recurrent = sum(
             4 * hidden * (self.input_size(layer) + hidden + 1) for layer in range(self.layers)
         )
-        return recurrent + (hidden + 1) * self.vocabulary_size
+        output = vocabulary if self.tied else (hidden + 1) * vocabulary
+        return (self.embedding_size or 0) * vocabulary + recurrent + output
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """SGD with the gradients of all trained parameters clipped together to ``clip_norm``."""
+    """How parameters are updated after each window.
+
+    The gradient is that of the mean over the window's tokens, or, with ``loss="sum"``, of the sum
+    over its steps of the mean over the batch. The gradients of all trained parameters are clipped
+    together to ``clip_norm``, or each number to ``clip_value``; infinity does not clip, and at
+    most one of the two is finite. ``optimizer`` then moves the parameters, as
+    :mod:`lstmbench.optimizers` says. ``dropout`` is the probability with which a number is dropped
+    in training: of the embedding's output, between layers and before the output, never of what is
+    carried through time. With ``scheduled`` the learning rate is told before each epoch.
+    """
 
     learning_rate: float
     clip_norm: float
     batch_size: int
     steps: int
+    clip_value: float = math.inf
+    loss: str = "mean"
+    optimizer: str = "sgd"
+    dropout: float = 0.0
+    scheduled: bool = False
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Names of what the optimizer keeps beside each parameter."""
+        return MOMENTS[self.optimizer]
+
+
+def needed_features(model: ModelConfig, training: TrainingConfig) -> list[str]:
+    """Those of :data:`FEATURES` without which a backend cannot train this."""
+    unclipped = math.isinf(training.clip_norm) and math.isinf(training.clip_value)
+    needed = {
+        "embedding": model.embedding_size is not None,
+        "tied": model.tied,
+        "dropout": training.dropout > 0,
+        "adam": training.optimizer == "adam",
+        "rmsprop": training.optimizer == "rmsprop",
+        "schedule": training.scheduled,
+        "clip-value": math.isfinite(training.clip_value),
+        "unclipped": unclipped,
+        "sum-loss": training.loss == "sum",
+    }
+    return [name for name in FEATURES if needed[name]]
 
 
 @dataclass(frozen=True)
@@ -120,10 +212,11 @@ class Task:
 LAYER_TENSORS = ("input_kernel", "recurrent_kernel", "bias")
 
 
-def parameter_names(layers: int) -> list[str]:
-    """Names of all trainable tensors, layer by layer, output last."""
-    own = [f"layer{index}.{kind}" for index in range(layers) for kind in LAYER_TENSORS]
-    return [*own, "output_kernel", "output_bias"]
+def parameter_names(model: ModelConfig) -> list[str]:
+    """Names of all trainable tensors: embedding, layer by layer, output last."""
+    first = [] if model.embedding_size is None else ["embedding"]
+    own = [f"layer{index}.{kind}" for index in range(model.layers) for kind in LAYER_TENSORS]
+    return [*first, *own, *([] if model.tied else ["output_kernel"]), "output_bias"]
 
 
 @dataclass(frozen=True)
@@ -156,37 +249,62 @@ class LayerParameters:
 class Parameters:
     """All trainable parameters in canonical form, as NumPy arrays of one dtype.
 
-    ``output_kernel`` is ``[H, V]``, ``output_bias`` ``[V]``.
+    ``output_kernel`` is ``[H, V]``, ``output_bias`` ``[V]``, ``embedding``, where there is one,
+    ``[V, E]``. If ``tied``, the output kernel is the embedding transposed, and no tensor of its
+    own.
     """
 
     layers: tuple[LayerParameters, ...]
     output_kernel: np.ndarray
     output_bias: np.ndarray
+    embedding: np.ndarray | None = None
+    tied: bool = False
 
     def items(self) -> Iterator[tuple[str, np.ndarray]]:
-        """``(name, array)`` layer by layer, output last, e.g. ``"layer0.input_kernel"``."""
+        """``(name, array)``: embedding, layer by layer, output last, e.g.
+        ``"layer0.input_kernel"``."""
+        if self.embedding is not None:
+            yield "embedding", self.embedding
         for index, layer in enumerate(self.layers):
             for name, array in layer.tensors().items():
                 yield f"layer{index}.{name}", array
-        yield "output_kernel", self.output_kernel
+        if not self.tied:
+            yield "output_kernel", self.output_kernel
         yield "output_bias", self.output_bias
 
     @classmethod
-    def from_arrays(cls, arrays: Sequence[np.ndarray], extra: Sequence[str] = ()) -> Parameters:
+    def from_arrays(
+        cls,
+        arrays: Sequence[np.ndarray],
+        extra: Sequence[str] = (),
+        *,
+        embedding: bool = False,
+        tied: bool = False,
+    ) -> Parameters:
         """The inverse of the arrays of :meth:`items`, in the same order.
 
-        ``extra`` names what each layer has beside :data:`LAYER_TENSORS`.
+        ``extra`` names what each layer has beside :data:`LAYER_TENSORS`; ``embedding`` and
+        ``tied`` say whether the first array is an embedding, and the output kernel as well.
         """
         names = (*LAYER_TENSORS, *extra)
-        *layers, kernel, bias = arrays
+        *layers, bias = arrays
+        table = layers.pop(0) if embedding else None
+        kernel = table.T if tied and table is not None else layers.pop()
         cut = [layers[i : i + len(names)] for i in range(0, len(layers), len(names))]
         own = [LayerParameters.from_tensors(dict(zip(names, part, strict=True))) for part in cut]
-        return cls(tuple(own), kernel, bias)
+        return cls(tuple(own), kernel, bias, table, tied)
+
+    @classmethod
+    def of_model(cls, model: ModelConfig, arrays: Sequence[np.ndarray]) -> Parameters:
+        """The LSTM's parameters from the arrays of :meth:`items`."""
+        embedding = model.embedding_size is not None
+        return cls.from_arrays(arrays, embedding=embedding, tied=model.tied)
 
     def like(self, arrays: Sequence[np.ndarray]) -> Parameters:
         """Other arrays under the same names."""
-        extra = self.layers[0].extra if self.layers else ()
-        return self.from_arrays(arrays, tuple(extra))
+        extra = tuple(self.layers[0].extra) if self.layers else ()
+        embedding = self.embedding is not None
+        return self.from_arrays(arrays, extra, embedding=embedding, tied=self.tied)
 
     def astype(self, dtype: Any) -> Parameters:
         """A copy in another dtype."""
@@ -217,7 +335,8 @@ class Backend(ABC):
     normal(0, 0.01), biases 0). Raise :class:`lstmbench.Unavailable` in ``__init__`` when the
     device or mode cannot be had here. To be written are ``load_parameters``, ``parameters``,
     ``train_epoch``, ``evaluate``, ``generate`` and, since records state its facts, ``runtime``;
-    ``prepare``, ``matrix_product`` and ``device_memory`` are optional.
+    ``prepare``, ``matrix_product`` and ``device_memory`` are optional; a backend of some
+    :data:`FEATURES` needs ``set_learning_rate`` or ``optimizer_state`` too.
     """
 
     def __init__(self, task: Task) -> None:
@@ -225,7 +344,10 @@ class Backend(ABC):
 
     @abstractmethod
     def load_parameters(self, parameters: Parameters) -> None:
-        """Replace all parameters. A second bias, where there is one, is kept at zero, untrained."""
+        """Replace all parameters, and forget what the optimizer keeps.
+
+        A second bias, where there is one, is kept at zero, untrained.
+        """
 
     @abstractmethod
     def parameters(self) -> Parameters:
@@ -235,7 +357,8 @@ class Backend(ABC):
         """Stage, trace and compile for batches of this shape; changes no parameter.
 
         A phase of its own in the record, so that compilation never counts as training. Training
-        to warm up is allowed if the parameters are restored bit for bit. All epochs of a trial
+        to warm up is allowed if the parameters, and what the optimizer keeps, are restored bit for
+        bit. All epochs of a trial
         have the shape that was prepared last, number of windows included.
         """
 
@@ -244,10 +367,31 @@ class Backend(ABC):
         """Train on every window in turn: zero state first, then carried without gradient.
 
         Each window: loss is the mean over its ``batch * steps`` tokens; all gradients together
-        times ``min(1, clip_norm / norm)``, without an epsilon; one SGD step. The result sums each
-        window's loss as it was before that window's step. Returns only when the updated parameters
-        exist on the device.
+        times ``min(1, clip_norm / norm)``, without an epsilon; one SGD step. Other losses, ways to
+        clip and optimizers are those of ``task.training``; what an optimizer keeps is kept from
+        epoch to epoch. The result sums each window's loss in nats, over all tokens, as it was
+        before that window's step, with what was dropped where there is dropout. Returns only when
+        the updated parameters exist on the device.
         """
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Use this learning rate from the next window on.
+
+        Called before each epoch, inside the time that is measured, if ``task.training.scheduled``:
+        a compiled program takes the rate as an argument. A rate that follows the validation loss
+        is known to the host alone.
+        """
+        raise NotImplementedError
+
+    def optimizer_state(self) -> tuple[Parameters, ...]:
+        """What the optimizer keeps beside each parameter, copied to canonical arrays.
+
+        In the order of ``task.training.moments``, in shapes and names of the parameters: first and
+        second moment of ``adam`` before their correction, mean square of ``rmsprop``; zeros before
+        the first update. With two biases per layer, what belongs to one of them. Audits train again
+        from here.
+        """
+        return ()
 
     @abstractmethod
     def evaluate(self, batches: Batches) -> EpochLoss:

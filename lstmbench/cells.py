@@ -1,8 +1,9 @@
 """What one recurrent layer computes, in NumPy and generic in dtype: the LSTM, or a plugin's own.
 
 Everything around a cell is the same for all: the first layer reads one-hot symbols, so that the
-input's part of its sums is a row of ``input_kernel``; the last layer's outputs give logits through
-a linear layer; loss, clipping and SGD are in :mod:`lstmbench.reference`.
+input's part of its sums is a row of ``input_kernel``, or an embedding; the last layer's outputs
+give logits through a linear layer; the loss is in :mod:`lstmbench.reference`, clipping and updates
+in :mod:`lstmbench.optimizers`.
 Shapes: B batch, T steps, H hidden, V vocabulary, G what all gates of a cell have together.
 """
 
@@ -73,18 +74,19 @@ class Cell(ABC):
 
 
 def tensor_shapes(cell: Cell, model: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Every trained tensor of a model by its name, such as ``layer0.bias``, output last."""
+    """Every trained tensor of a model by its name, such as ``layer0.bias``: an embedding first, the
+    output last."""
+    vocabulary = model.vocabulary_size
     shapes: dict[str, tuple[int, ...]] = {}
+    if model.embedding_size is not None:
+        shapes["embedding"] = (vocabulary, model.embedding_size)
     for index in range(model.layers):
         own = cell.shapes(model.input_size(index), model.hidden_size)
         names = dict.fromkeys((*LAYER_TENSORS, *own))
         shapes |= {f"layer{index}.{name}": tuple(own[name]) for name in names}
-    vocabulary = model.vocabulary_size
-    return {
-        **shapes,
-        "output_kernel": (model.hidden_size, vocabulary),
-        "output_bias": (vocabulary,),
-    }
+    if not model.tied:
+        shapes["output_kernel"] = (model.hidden_size, vocabulary)
+    return {**shapes, "output_bias": (vocabulary,)}
 
 
 def count(shapes: Shapes) -> int:
@@ -95,17 +97,24 @@ def count(shapes: Shapes) -> int:
 def parameters_of(shapes: Shapes, arrays: Sequence[np.ndarray]) -> Parameters:
     """Arrays in the order of ``shapes``, under their names."""
     first = [name.removeprefix("layer0.") for name in shapes if name.startswith("layer0.")]
-    return Parameters.from_arrays(arrays, [name for name in first if name not in LAYER_TENSORS])
+    return Parameters.from_arrays(
+        arrays,
+        [name for name in first if name not in LAYER_TENSORS],
+        embedding="embedding" in shapes,
+        tied="output_kernel" not in shapes,
+    )
 
 
 def operations_per_token(cell: Cell, model: ModelConfig) -> float:
     """Multiplications and additions of a model's matmuls, forward.
 
-    The first layer's input is a look-up.
+    A look-up costs none: of an embedding, or else of the first layer's input.
     """
     hidden = model.hidden_size
-    first = cell.operations(model.vocabulary_size, hidden)
+    first = cell.operations(model.input_size(0), hidden)
     looked_up = 2.0 * math.prod(cell.shapes(model.vocabulary_size, hidden)["input_kernel"])
+    if model.embedding_size is not None:
+        looked_up = 0.0
     above = (model.layers - 1) * cell.operations(hidden, hidden)
     return first - looked_up + above + 2.0 * hidden * model.vocabulary_size
 

@@ -38,12 +38,20 @@ class Open(NumpyBackend):
         return state
 
     def step(self, gradient: Parameters) -> Parameters:
-        return reference.sgd_step(self._parameters, gradient, self.task.training)
+        return self._optimizer.step(self._parameters, gradient)
+
+    def slopes(
+        self, inputs: np.ndarray, targets: np.ndarray, state: reference.State
+    ) -> tuple[float, Parameters, reference.State]:
+        loss, dropout = self.task.training.loss, self._dropout
+        return reference.gradients(
+            self.arranged(), inputs, targets, state, loss=loss, dropout=dropout
+        )
 
     def train_epoch(self, batches: Batches) -> EpochLoss:
         total, state = 0.0, self.first_state(batches.inputs.shape[1])
         for inputs, targets in batches:
-            nats, gradient, state = reference.gradients(self.arranged(), inputs, targets, state)
+            nats, gradient, state = self.slopes(inputs, targets, state)
             self._parameters = self.step(gradient)
             state = self.next_state(state)
             total += nats

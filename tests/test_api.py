@@ -235,7 +235,9 @@ def test_a_value_of_the_wrong_type_names_its_option(wrong: dict[str, Any], words
 def test_the_arguments_are_the_options_of_the_command() -> None:
     arguments = set(inspect.signature(lstmbench.run).parameters)
     options = {field.name for field in fields(Options)}
-    assert arguments == options - {"no_interleave"} | {"interleave", "progress"}
+    assert arguments == options - {"no_interleave", "no_samples"} | {
+        *("interleave", "samples", "progress")
+    }
     defaults = inspect.signature(lstmbench.run).parameters
     for field in fields(Options):
         if field.name in arguments:

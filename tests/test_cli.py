@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lstmbench.corpora import named
+
 Call = Callable[..., Any]
 COMMANDS = (
     *("check", "compare", "list", "new", "noise", "plugins"),
@@ -99,6 +101,16 @@ def test_a_command_like_no_other_gets_the_list(call: Call, one_line: Any) -> Non
         (("--learning-rate", "-1"), ("--learning-rate", "positive")),
         (("--learning-rate", "nan"), ("--learning-rate", "positive")),
         (("--learning-rate", "inf"), ("--learning-rate", "positive")),
+        (("--dropout", "1"), ("--dropout 1", "below 1")),
+        (("--dropout", "-0.1"), ("--dropout -0.1", "at least 0")),
+        (("--embedding-size", "0"), ("--embedding-size 0", "at least 1")),
+        (("--optimizer", "adagrad"), ("--optimizer adagrad", "one of sgd, adam, rmsprop")),
+        (("--tied", "perhaps"), ("--tied", "'perhaps'", "yes or no")),
+        (("--tied", "yes"), ("tied weights", "got none and 256")),
+        (
+            ("--protocol", "word-lm", "--tied", "yes", "--embedding-size", "9"),
+            ("tied weights", "got 9 and 200"),
+        ),
         (("--batch-size", "20000"), ("too few", "--batch-size 20000")),
         (("--steps", "9999"), ("too few", "--steps 9999")),
         (("--protocol", "heldout", "--batch-size", "60"), ("validation", "too few")),
@@ -114,7 +126,16 @@ def test_a_command_like_no_other_gets_the_list(call: Call, one_line: Any) -> Non
         (("--env", "NOVALUE"), ("--env", "NAME=VALUE")),
         (("--env", "=x"), ("--env", "NAME=VALUE")),
         (("--env", "A B=x"), ("--env", "NAME=VALUE")),
-        (("--corpus-file", "none.txt"), ("--corpus-file", "bundled")),
+        (("--corpus-file", "none.txt"), ("--corpus-file", "--corpus none.txt")),
+        (("--corpus", "none.txt"), ("--corpus none.txt", "no such file")),
+        (("--tokens", "chars"), ("--tokens 'chars'", "'char'")),
+        (("--normalise", "letter"), ("'letter'", "letters, none")),
+        (("--vocabulary-size", "1"), ("--vocabulary-size 1", "must be 2")),
+        (("--min-count", "0"), ("--min-count 0", "must be 1")),
+        (("--min-count", "999999"), ("bundled", "one symbol only", "<unk>")),
+        (("--prompt", "why?"), ("--prompt 'why?'", "no '?'", "bundled")),
+        (("--prompt", ""), ("--prompt ''", "is empty")),
+        (("--prompt", "a", "--no-samples"), ("--no-samples", "--prompt")),
         (("--hidden-size", "8,x"), ("--hidden-size", "'8,x'")),
         (("--hidden-size", "8,0"), ("--hidden-size 0", "at least 1")),
         (("--threads", "1,100000"), ("--threads 100000",)),
@@ -143,17 +164,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     one_line(done, *words)
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "lstmbench-runs").exists()
-
-
-def test_a_corpus_file_that_is_another_text(call: Call, one_line: Any, tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.txt"
-    wrong.write_text("The Time Eater")
-    store = tmp_path / "runs"
-    named = ("run", "--backends", "numpy", "--store", store, "--corpus-file")
-    one_line(call(*named, wrong), "wrong.txt", "is not time-machine", "SHA-256")
-    one_line(call(*named, tmp_path / "none.txt"), "none.txt", "No such file")
-    one_line(call(*named, tmp_path), "directory")
-    assert not store.exists()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
@@ -235,8 +245,9 @@ def test_list_shows_all_there_is_to_choose(call: Call) -> None:
     for name in ("torch", "keras", "tf-scratch", "jax"):
         (line,) = [line for line in lines if line.startswith(f"{name} ")]
         assert f"not installed: it comes with lstmbench-{name} " in line
-    for name in ("cpu", "time-machine", "bundled", "markov", "d2l", "quick", "heldout"):
+    for name in ("cpu", "d2l", "quick", "heldout", *(spec.name for spec in named.SPECS)):
         assert any(line.startswith(f"{name} ") for line in lines)
+    assert any(line.startswith("penn-treebank your own files") for line in lines)
 
 
 MARKED = "before\n<!-- lstmbench:begin -->\nold\n<!-- lstmbench:end -->\nafter\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmbench.messages import one_line, storable, tell
+from lstmbench.messages import _as_written, one_line, storable, tell
 
 #: Lone surrogates and control characters among them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -35,6 +35,12 @@ def test_the_rest_is_escaped() -> None:
 @given(ANY_TEXT)
 def test_a_line_is_one_line_that_has_no_terminal_escapes(text: str) -> None:
     assert one_line(text).isprintable()
+    assert _as_written(text).isprintable()
+
+
+def test_blanks_of_a_text_that_is_quoted_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(["it begins 'def f():\\n    return'", " one \n  two\t three "], prefix="")
+    assert capsys.readouterr().err == "it begins 'def f():\\n    return'\none two three\n"
 
 
 def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmbench import reference
-from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
+from lstmbench.backend import LOSSES, Initialisation, ModelConfig, Parameters, TrainingConfig
 from lstmbench.batches import Batches, partition
-from lstmbench.corpora.vocabulary import Vocabulary, normalise
+from lstmbench.corpora.normalise import letters
+from lstmbench.corpora.vocabulary import Vocabulary
 
 MODELS = st.builds(
     ModelConfig,
@@ -22,6 +24,15 @@ MODELS = st.builds(
     layers=st.integers(1, 3),
 )
 SEEDS = st.integers(0, 2**16)
+
+
+@st.composite
+def models_with_embedding(draw: st.DrawFn) -> ModelConfig:
+    """With an embedding of any width, or tied weights."""
+    model = draw(MODELS)
+    if draw(st.booleans()):
+        return replace(model, embedding_size=model.hidden_size, tied=True)
+    return replace(model, embedding_size=draw(st.integers(1, 4)))
 
 
 def exact(model: ModelConfig, seed: int, scale: float = 0.5) -> Parameters:
@@ -46,18 +57,30 @@ def epoch(model: ModelConfig, windows: int, batch: int, steps: int, seed: int) -
     return Batches(inputs, targets)
 
 
-@settings(max_examples=25, deadline=None)
-@given(MODELS, st.integers(1, 3), st.integers(1, 4), SEEDS)
+@settings(max_examples=50, deadline=None)
+@given(
+    st.one_of(MODELS, models_with_embedding()),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    SEEDS,
+    st.sampled_from(LOSSES),
+    st.sampled_from([0.0, 0.4]),
+)
 def test_gradients_agree_with_finite_differences(
-    model: ModelConfig, batch: int, steps: int, seed: int
+    model: ModelConfig, batch: int, steps: int, seed: int, loss: str, dropped: float
 ) -> None:
     parameters = exact(model, seed)
     inputs, targets = window(model, batch, steps, seed)
     state = random_state(parameters, batch, seed)
-    _, gradient, _ = reference.gradients(parameters, inputs, targets, state)
+
+    def gradients() -> tuple[float, Parameters, reference.State]:
+        masks = reference.Dropout(dropped, seed)  # the same every time
+        return reference.gradients(parameters, inputs, targets, state, loss=loss, dropout=masks)
+
+    _, gradient, _ = gradients()
 
     def mean_loss() -> float:
-        return reference.gradients(parameters, inputs, targets, state)[0] / targets.size
+        return gradients()[0] / (targets.size if loss == "mean" else batch)
 
     for (name, value), (_, slope) in zip(parameters.items(), gradient.items(), strict=True):
         assert slope.shape == value.shape, name
@@ -193,7 +216,7 @@ def test_logits_too_large_for_exp_keep_the_loss_finite() -> None:
         assert math.isfinite(reference.evaluate(huge, batches).nats)
 
 
-@given(MODELS, SEEDS)
+@given(st.one_of(MODELS, models_with_embedding()), SEEDS)
 def test_shared_parameters_are_drawn_in_the_stated_order(model: ModelConfig, seed: int) -> None:
     drawn = reference.draw_parameters(model, seed)
     rng = np.random.default_rng(seed)
@@ -203,10 +226,63 @@ def test_shared_parameters_are_drawn_in_the_stated_order(model: ModelConfig, see
         np.testing.assert_array_equal(array, expected.astype(np.float32), err_msg=name)
 
 
-@given(MODELS)
+@given(st.one_of(MODELS, models_with_embedding()))
 def test_the_formula_counts_the_parameters_drawn(model: ModelConfig) -> None:
     drawn = reference.draw_parameters(model, 0)
     assert model.parameter_count == sum(array.size for _, array in drawn.items())
+
+
+def test_initial_parameters_are_drawn_as_asked() -> None:
+    wanted = Initialisation("uniform", 0.25, 0.25, forget_bias=1.0)
+    model = ModelConfig(40, 20, 2, embedding_size=30, initialisation=wanted)
+    drawn = reference.draw_parameters(model, 3)
+    assert [name for name, _ in drawn.items()][:2] == ["embedding", "layer0.input_kernel"]
+    for name, array in drawn.items():
+        if name.startswith("layer") and name.endswith("bias"):
+            input_gate, forget_gate, *_ = np.split(array, 4)
+            assert set(forget_gate) == {1.0}
+            array = input_gate
+        assert np.abs(array).max() <= 0.25, name
+        assert np.abs(array).max() > 0.15, name
+        assert abs(array.mean()) < 0.15, name
+
+
+@given(models_with_embedding(), SEEDS)
+def test_an_embedding_that_is_one_hot_changes_nothing(model: ModelConfig, seed: int) -> None:
+    size = model.vocabulary_size
+    plain = exact(replace(model, embedding_size=None, tied=False), seed)
+    batches = epoch(model, 2, 2, 3, seed)
+    with_one_hot = replace(plain, embedding=np.eye(size))
+    assert reference.evaluate(with_one_hot, batches).nats == pytest.approx(
+        reference.evaluate(plain, batches).nats, rel=1e-12
+    )
+
+
+@given(SEEDS, st.floats(0.05, 0.9))
+def test_a_mask_keeps_the_mean_and_is_new_every_time(seed: int, rate: float) -> None:
+    dropout, like = reference.Dropout(rate, seed), np.zeros((50, 60), np.float32)
+    first, second = dropout.mask(like), dropout.mask(like)
+    assert first is not None
+    assert second is not None
+    assert first.dtype == np.float32
+    assert set(np.unique(first)) == {np.float32(0), 1 / np.float32(1 - rate)}
+    share = float((first == 0).mean())
+    assert abs(share - rate) < 6 * math.sqrt(rate * (1 - rate) / first.size)
+    agree = float(((first == 0) == (second == 0)).mean())
+    expected = rate**2 + (1 - rate) ** 2
+    assert abs(agree - expected) < 6 * math.sqrt(expected * (1 - expected) / first.size)
+    assert reference.Dropout(0.0, seed).mask(like) is None
+
+
+def test_nothing_is_dropped_in_evaluation_and_generation() -> None:
+    model = ModelConfig(6, 4, 2, embedding_size=3)
+    start, batches = exact(model, 1), epoch(model, 2, 2, 3, seed=0)
+    training = TrainingConfig(1.0, 1.0, 2, 3, dropout=0.5)
+    before = reference.evaluate(start, batches).nats
+    after, loss = reference.train_epoch(start, batches, replace(training, learning_rate=0.0))
+    assert after.digest() == start.digest()
+    assert loss.nats != before
+    assert reference.evaluate(start, batches).nats == before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -220,7 +296,7 @@ def test_the_dtype_given_is_the_dtype_computed_in(dtype: str) -> None:
 
 
 def test_epoch_thirty_at_offset_zero_reads_as_in_the_frameworks(corpus_file: Path) -> None:
-    text = normalise(corpus_file.read_text())
+    text = letters(corpus_file.read_text())
     vocabulary = Vocabulary(text)
     batches = partition(vocabulary.encode(text)[:10_000], 32, 35)
     training = TrainingConfig(learning_rate=1.0, clip_norm=1.0, batch_size=32, steps=35)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 
-from lstmbench.protocol import OVERRIDABLE, Protocol, identity
+from lstmbench.protocol import OVERRIDES, SAMPLING, WORDING, Protocol
 from lstmbench.records.record import Record
 
 #: What a condition may be for all records of one side.
@@ -21,10 +21,13 @@ BACKEND = LABEL | {"backend environment"}
 WHERE = ("machine", "seed")
 #: Settings by which rows are called, those first that say most.
 IN_NAMES = (
-    *("model", "protocol", *OVERRIDABLE, "init", "dtype", "threads", "device", "corpus"),
-    *(f.name for f in fields(Protocol) if f.name not in ("name", *OVERRIDABLE)),
+    *("model", "protocol", *OVERRIDES, "init", "dtype", "threads", "device", "corpus"),
+    *(f.name for f in fields(Protocol) if f.name not in ("name", *OVERRIDES)),
     "environment",
 )
+
+#: Of the protocol, what decides what is trained and how it is evaluated.
+PROTOCOL = tuple(f.name for f in fields(Protocol) if f.name not in (*WORDING, *SAMPLING))
 
 _DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{32,56}\b")
 #: Values of one condition that are shown, and characters: a stranger's records may hold any number.
@@ -34,13 +37,13 @@ MAX_VALUES, MAX_CHARACTERS = 4, 120
 def settings(record: Record) -> dict[str, str]:
     """What decides what is trained and how, but seed and repeat, by the names of ``--only``."""
     trial = record.trial
-    protocol = {name: str(value) for name, value in identity(trial.protocol).items()}
+    protocol = {name: str(getattr(trial.protocol, name)) for name in PROTOCOL}
     return {
         "backend": trial.backend,
         "mode": trial.mode,
         "model": trial.model,
         "device": trial.device,
-        "corpus": f"{trial.corpus} ({trial.corpus_digest})",
+        "corpus": " ".join([f"{trial.corpus} ({trial.corpus_digest})", *trial.preparation.words]),
         "protocol": protocol.pop("name"),
         **protocol,
         "init": trial.init,

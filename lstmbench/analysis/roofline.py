@@ -47,16 +47,18 @@ def cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -
     """Operations and bytes per token, from the shapes alone.
 
     Matmuls only: the element-wise work of the gates is below one per cent of them at the default
-    size. The first layer's input is a look-up.
+    size. The first layer's input is a look-up, or its embedding is.
     """
     hidden, layers, vocabulary = model.hidden_size, model.layers, model.vocabulary_size
     window = training.batch_size * training.steps
     entries = layers * 4 * hidden**2 + (layers - 1) * 4 * hidden**2 + hidden * vocabulary
+    entries += 4 * hidden * (model.embedding_size or 0)
     parameters = model.parameter_count
     # forward: gates, cell and hidden of each layer are written; backward reads them again
-    activations = 2 * layers * 6 * hidden + 2 * vocabulary
-    # per window: parameters read forward and backward, gradient written and read, result written
-    weights = 5 * parameters / window
+    activations = 2 * layers * 6 * hidden + 2 * vocabulary + 2 * (model.embedding_size or 0)
+    # per window: parameters read forward and backward, gradient written and read, result written;
+    # what the optimizer keeps is read and written
+    weights = (5 + 2 * len(training.moments)) * parameters / window
     return Cost(
         forward=2 * entries,
         backward=4 * entries,

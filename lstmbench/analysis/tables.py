@@ -267,7 +267,7 @@ def _facts(record: Record) -> dict[str, Any]:
         **(own if trial.own_model else {}),
         "protocol": identity(trial.protocol),
         "init": trial.init,
-        "corpus": (trial.corpus, trial.corpus_digest),
+        "corpus": (trial.corpus, trial.corpus_digest, *trial.preparation.words),
         "dtype": trial.dtype,
         "seed": trial.seed,
         "threads": trial.threads,
@@ -296,7 +296,9 @@ def _own(alike: Sequence[Table], table: Table) -> tuple[str, ...]:
     names = sorted({n for v in versions for n in v if any(o.get(n) != v[n] for o in versions)})
     words = [f"{name} {mine[name]}" if name in mine else f"without {name}" for name in names]
     protocols, own = [other.facts["protocol"] for other in alike], table.facts["protocol"]
-    words += [f"{n} {own[n]}" for n in sorted(own) if any(p.get(n) != own[n] for p in protocols)]
+    every = sorted({name for protocol in protocols for name in protocol})
+    differing = [n for n in every if any(p.get(n) != own.get(n) for p in protocols)]
+    words += [f"{n} {own[n]}" if n in own else f"without {n}" for n in differing]
     if len({other.facts["machine"] for other in alike}) > 1:
         words.append(f"machine {table.facts['machine'][:8]}")
     return tuple(words)

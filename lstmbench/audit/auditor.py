@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lstmbench import reference
-from lstmbench.audit.comparison import Comparison, allowances, compare, rounding_dtype
-from lstmbench.audit.replay import Trained, train
+from lstmbench.audit.comparison import (
+    SAMPLES,
+    Comparison,
+    allowances,
+    compare,
+    compare_with_samples,
+    rounding_dtype,
+)
+from lstmbench.audit.replay import Course, Trained, train
 from lstmbench.backend import Parameters, TrainingConfig
 from lstmbench.batches import Batches
 from lstmbench.cells import LSTM, Cell
@@ -37,7 +44,7 @@ class Auditor:
         self.training = training
         self.dtype = dtype
         self.cell = cell
-        self._remembered: OrderedDict[tuple[object, ...], tuple[Trained, Trained]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[object, ...], list[Trained]] = OrderedDict()
 
     def segment(
         self,
@@ -45,6 +52,7 @@ class Auditor:
         epochs: Sequence[Batches],
         claimed: Trained,
         bias_copies: Sequence[int] = (1,),
+        course: Course = Course(),  # noqa: B008 - frozen
     ) -> Verdict:
         """Train ``epochs`` again and compare.
 
@@ -53,11 +61,19 @@ class Auditor:
         """
         verdicts = []
         for copies in bias_copies:
-            exact, rounded = self._train(start, epochs, copies)
-            verdicts.append(Verdict(compare(start, claimed, exact, rounded, self.dtype), copies))
+            again = self._train(start, epochs, copies, course)
+            verdicts.append(Verdict(self._compare(start, claimed, again), copies))
             if not verdicts[-1].comparison.beyond:
                 return verdicts[-1]
-        return min(verdicts, key=lambda v: v.comparison.errors["parameters"])
+        # with dropout only the progress is compared
+        what = "progress" if self.training.dropout else "parameters"
+        return min(verdicts, key=lambda v: v.comparison.errors[what])
+
+    def _compare(self, start: Parameters, claimed: Trained, again: Sequence[Trained]) -> Comparison:
+        if self.training.dropout:
+            return compare_with_samples(start, claimed, again)
+        exact, rounded = again
+        return compare(start, claimed, exact, rounded, self.dtype, self.training.moments)
 
     def evaluation(self, parameters: Parameters, batches: Batches, nats: float) -> Comparison:
         """The claimed loss of a pass that trains nothing."""
@@ -87,17 +103,26 @@ class Auditor:
         return logits[:, 0]
 
     def _train(
-        self, start: Parameters, epochs: Sequence[Batches], copies: int
-    ) -> tuple[Trained, Trained]:
-        """Exactly and rounded, at the same time: NumPy computes on one thread each."""
-        key = (start.digest(), copies, *(_digest(batches) for batches in epochs))
+        self, start: Parameters, epochs: Sequence[Batches], copies: int, course: Course
+    ) -> list[Trained]:
+        """Exactly and rounded, or with dropout several times with other masks, at the same time:
+        NumPy computes on one thread each."""
+        kept = (course.rates, course.updates, course.seed, *(m.digest() for m in course.moments))
+        key = (start.digest(), copies, kept, *(_digest(batches) for batches in epochs))
         if key not in self._remembered:
+            ways = [("float64", course), (rounding_dtype(self.dtype), course)]
+            if self.training.dropout:
+                seeds = (course.seed + number for number in range(SAMPLES))
+                ways = [("float32", replace(course, seed=seed)) for seed in seeds]
             with ThreadPoolExecutor(2) as pool:
-                exact, rounded = pool.map(
-                    lambda dtype: train(start, epochs, self.training, copies, dtype, self.cell),
-                    ("float64", rounding_dtype(self.dtype)),
+                self._remembered[key] = list(
+                    pool.map(
+                        lambda way: train(
+                            start, epochs, self.training, copies, way[0], self.cell, way[1]
+                        ),
+                        ways,
+                    )
                 )
-            self._remembered[key] = exact, rounded
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
         self._remembered.move_to_end(key)

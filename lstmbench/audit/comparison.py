@@ -6,12 +6,17 @@ parameters in float64 and in the trial's dtype, and what lies between the two is
 does to honest work there. An implementation that sums in another order is off by about as much
 (one training is one sample); :data:`MARGIN` times that is allowed. Where this would be more
 than :data:`MAX_ALLOWED`, rounding hides mistakes, and nothing is said of that quantity.
+
+With dropout every training has masks of its own, and no two agree. There the reference trains
+several times, and what is claimed may differ from their mean by some times their spread:
+how far parameters went in the direction in which the samples went (``progress``), how far they are
+from where the others are (``scatter``: of a training without dropout it is less), and each loss.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +33,11 @@ ROUNDING_BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 MARGIN = 10.0
 #: What can be allowed at most: skipping one of eight windows is off by a tenth.
 MAX_ALLOWED = {"float64": 1e-2, "float32": 1e-2, "float16": 0.3, "bfloat16": 0.3}
-
+#: Trainings with other masks, and how many times their spread is allowed: by Student's t, beyond it
+#: is one honest training in ten thousand.
+SAMPLES, SAMPLE_MARGIN = 12, 6.0
+#: What may be allowed with dropout, and the least that is: of a spread that is small by luck.
+MAX_ALLOWED_WITH_DROPOUT, MIN_ALLOWED_WITH_DROPOUT = 0.5, 0.005
 
 #: Spacings of numbers, over the size of the parameters, up to which float32 has only rounded them:
 #: beyond, rounding has grown on its way, and one training in float32 does not tell how far.
@@ -68,11 +77,82 @@ def compare(
     exact: Trained,
     rounded: Trained,
     dtype: str,
+    moments: Sequence[str] = (),
 ) -> Comparison:
     """``claimed`` against the reference's ``exact`` training of the same epochs from ``start``, for
-    a trial in ``dtype``; ``rounded`` is the reference's training in :func:`rounding_dtype`."""
-    errors = _errors(start, claimed, exact)
-    return Comparison(errors, allowances(_honest_errors(start, rounded, exact, dtype), dtype))
+    a trial in ``dtype``; ``rounded`` is the reference's training in :func:`rounding_dtype`.
+
+    ``moments`` names what the optimizer keeps, each compared as a whole.
+    """
+    errors = _errors(start, claimed, exact) | _moment_errors(moments, claimed, exact)
+    honest = _honest_errors(start, rounded, exact, dtype) | _moment_errors(moments, rounded, exact)
+    return Comparison(errors, allowances(honest, dtype))
+
+
+def most_allowed(dtype: str, dropout: float) -> float:
+    """The largest error of any quantity that may be allowed."""
+    return MAX_ALLOWED_WITH_DROPOUT if dropout else MAX_ALLOWED[dtype]
+
+
+def compare_with_samples(
+    start: Parameters, claimed: Trained, samples: Sequence[Trained]
+) -> Comparison:
+    """``claimed`` against trainings of the same epochs from ``start`` with other masks."""
+    origin = _flat(start)
+    changes = [_flat(sample.parameters) - origin for sample in samples]
+    change, total = _flat(claimed.parameters) - origin, sum(changes)
+    # every tensor counts alike, as far as masks move it
+    usual_distance = _by_tensor(start, np.std(changes, axis=0))
+    along: list[tuple[float, float]] = []
+    apart: list[tuple[float, float]] = []
+    for own in changes:
+        others = (total - own) / (len(changes) - 1)
+        size = float(others @ others)
+        along.append((_ratio(float(change @ others), size), _ratio(float(own @ others), size)))
+        claimed_off, own_off = (
+            float(np.linalg.norm((each - others) / usual_distance)) for each in (change, own)
+        )
+        apart.append((claimed_off, own_off))
+    found = {}
+    for name, pairs in {"progress": along, "scatter": apart}.items():
+        got, usual = zip(*pairs, strict=True)
+        found[name] = float(np.mean(got)), list(usual)
+    for index, nats in enumerate(claimed.nats):
+        found[f"loss {index + 1}"] = (nats, [sample.nats[index] for sample in samples])
+    errors, allowed = {}, {}
+    for name, (value, sampled) in found.items():
+        mean, spread = float(np.mean(sampled)), float(np.std(sampled, ddof=1))
+        errors[name] = _ratio(abs(value - mean), abs(mean))
+        explained = max(MIN_ALLOWED_WITH_DROPOUT, SAMPLE_MARGIN * _ratio(spread, abs(mean)))
+        if explained <= MAX_ALLOWED_WITH_DROPOUT:
+            allowed[name] = explained
+    return Comparison(errors, allowed)
+
+
+def _by_tensor(like: Parameters, flat: np.ndarray) -> np.ndarray:
+    """Each tensor's norm, in place of each of its numbers; infinite for one that is all zero."""
+    norms, begin = np.empty_like(flat), 0
+    for _, array in like.items():
+        part = slice(begin, begin + array.size)
+        norms[part] = float(np.linalg.norm(flat[part])) or math.inf
+        begin = part.stop
+    return norms
+
+
+def _flat(parameters: Parameters) -> np.ndarray:
+    return np.concatenate([array.astype(np.float64).ravel() for _, array in parameters.items()])
+
+
+def _moment_errors(names: Sequence[str], trained: Trained, exact: Trained) -> dict[str, float]:
+    """Of each thing that the optimizer keeps, relative to its size."""
+    if len(trained.moments) != len(names):
+        return dict.fromkeys(names, math.inf)
+    errors = {}
+    for name, got, wanted in zip(names, trained.moments, exact.moments, strict=True):
+        goal = _flat(wanted)
+        distance = float(np.linalg.norm(_flat(got) - goal))
+        errors[name] = _ratio(distance, float(np.linalg.norm(goal)))
+    return errors
 
 
 def rounding_dtype(dtype: str) -> str:

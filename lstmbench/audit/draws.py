@@ -86,7 +86,9 @@ def challenge(
     window are one symbol, so that clipping acts.
     """
     draw = _generator(nonce, "challenge", trial, number)
-    hidden, vocabulary = shapes["output_kernel"]
+    (vocabulary,) = shapes["output_bias"]
+    # of tied weights the output kernel is the embedding
+    hidden = shapes["output_kernel"][0] if "output_kernel" in shapes else shapes["embedding"][1]
     scale = 0.1 if hidden <= 256 else 1 / np.sqrt(hidden)
     seed = int(draw.integers(2**63))
     start = reference.draw_tensors(shapes, seed, scale=scale, bias_scale=scale)

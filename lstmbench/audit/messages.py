@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -51,11 +51,12 @@ class LoadAudit(Request[AuditLoaded], name="load_audit"):
 
 @dataclass(frozen=True)
 class ProofPass:
-    """One epoch that parity asks for: from these parameters, on these batches."""
+    """One epoch that parity asks for: from these parameters, on these batches, at this rate."""
 
     label: str
     parameters: File
     batches: File
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,10 @@ class Audited(Answer):
 class AuditSegment(Request[Audited], name="audit_segment"):
     """Train ``epochs`` again from ``start``; compare with the claimed losses and end.
 
-    ``bias_copies``: the numbers of trained biases per layer that may explain it.
+    ``bias_copies``: the numbers of trained biases per layer that may explain it. ``rates`` are the
+    epochs' learning rates, where these are not always the protocol's. ``updates`` were made before
+    ``start``, whose file says what the optimizer keeps, unless there were none; masks of dropout
+    are drawn from ``seed``.
     """
 
     start: File
@@ -131,6 +135,9 @@ class AuditSegment(Request[Audited], name="audit_segment"):
     nats: list[Nats]
     end: File
     bias_copies: list[int]
+    rates: list[float] = field(default_factory=list)
+    updates: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from lstmbench.audit.messages import (
     ProofMade,
     ProofPass,
 )
-from lstmbench.audit.replay import Trained
+from lstmbench.audit.replay import Course, Trained
 from lstmbench.backend import EpochLoss, ModelConfig, Parameters, Task
 from lstmbench.batches import Batches
 from lstmbench.cells import LSTM, Cell, load_cell, operations_per_token, tensor_shapes
 from lstmbench.worker import parity
-from lstmbench.worker.arrays import read_batches, read_parameters, write_batches, write_parameters
+from lstmbench.worker.arrays import read_batches, read_trained, write_batches, write_parameters
 from lstmbench.worker.loop import Handlers, OutOfOrder, Session
 from lstmbench.worker.messages import Finish, Finished, InvalidMessage
 
@@ -94,7 +94,8 @@ class AuditSession(Session):
             paths = [folder / f"{asked.label}-{what}.npy" for what in ("parameters", "batches")]
             write_parameters(paths[0], asked.start)
             write_batches(paths[1], asked.batches)
-            passes.append(ProofPass(asked.label, *map(File.of, paths)))
+            start, batches_of_pass = map(File.of, paths)
+            passes.append(ProofPass(asked.label, start, batches_of_pass, asked.told_rate))
         return ProofMade(self._probe.setting.task, passes, self._probe.setting.cut)
 
     def judge_proof(self, request: JudgeProof) -> Proof:
@@ -120,12 +121,17 @@ class AuditSession(Session):
 
     def segment(self, request: AuditSegment) -> Audited:
         """Some epochs of training."""
-        claimed = Trained(self._parameters(request.end), tuple(request.nats))
+        start, kept = self._trained(request.start)
+        end, moments = self._trained(request.end)
+        course = Course(
+            tuple(request.rates), kept if request.updates else (), request.updates, request.seed
+        )
         verdict = self.auditor.segment(
-            self._parameters(request.start),
+            start,
             [self._batches(file) for file in request.epochs],
-            claimed,
+            Trained(end, tuple(request.nats), moments),
             request.bias_copies,
+            course,
         )
         return _audited(verdict.comparison, verdict.bias_copies)
 
@@ -145,7 +151,12 @@ class AuditSession(Session):
         return Finished({}, {})
 
     def _parameters(self, file: File) -> Parameters:
-        return read_parameters(_unchanged(file), tensor_shapes(self._cell, self.task.model))
+        return self._trained(file)[0]
+
+    def _trained(self, file: File) -> tuple[Parameters, tuple[Parameters, ...]]:
+        """Parameters, and what the optimizer keeps if that is there too."""
+        shapes = tensor_shapes(self._cell, self.task.model)
+        return read_trained(_unchanged(file), shapes, len(self.task.training.moments))
 
     def _batches(self, file: File) -> Batches:
         return read_batches(_unchanged(file))

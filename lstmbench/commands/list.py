@@ -29,6 +29,7 @@ def _present(module: str) -> bool:
 
 @click.command("list", help="Show backends, modes, devices, corpora, protocols and formats.")
 def list_command() -> None:
+    from lstmbench.corpora.files import whereabouts
     from lstmbench.machine import facts
     from lstmbench.report.grid import grid
 
@@ -46,8 +47,8 @@ def list_command() -> None:
     click.echo(grid(("backend", "modes (the default first)", "state", "summary"), rows))
     found = [("cpu", facts.processor()), *facts.gpus().items()]
     click.echo("\n" + grid(("device", "model"), found))
-    corpora = [(c.name, c.summary) for c in host.corpora().values()]
-    click.echo("\n" + grid(("corpus", "text"), corpora))
+    corpora = [(c.name, whereabouts(c), c.summary) for c in host.corpora().values()]
+    click.echo("\n" + grid(("corpus", "where", "text"), corpora))
     protocols = [(p.name, p.summary) for p in host.protocols().values()]
     click.echo("\n" + grid(("protocol", "what it does"), protocols))
     formats = [(f.name, f"*{f.suffix}") for f in host.formats().values()]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lstmbench.commands.options import corpus_options, override_options, store_option
 from lstmbench.plugin.hookspecs import hookimpl
+from lstmbench.runner.text_options import TextOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,11 +51,9 @@ def noise(
     threads: int | None,
     minutes: float,
     repeats: int | None,
-    corpus: str | None,
-    corpus_file: Path | None,
     earlier: Path | None,
     store: Path,
-    **overrides: list[float] | None,
+    **more: Any,
 ) -> None:
     if earlier is not None:
         _show_earlier(earlier, repeats)
@@ -64,13 +63,13 @@ def noise(
     from lstmbench.runner.run import conduct
 
     seconds = 60 * selection.positive_seconds(minutes, "--minutes")
+    text = TextOptions(**{option.name: more.pop(option.name) for option in fields(TextOptions)})
     work = aa_test.check(
         backend=backend,
         device=device,
         threads=threads,
-        overrides=overrides,
-        corpus=corpus,
-        corpus_file=corpus_file,
+        overrides=more,
+        text=text,
         command=["lstmbench", *sys.argv[1:]],
     )
     before = load.LoadSampler()

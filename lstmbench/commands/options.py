@@ -9,26 +9,43 @@ from typing import Any
 
 import click
 
+from lstmbench.errors import UserError
 from lstmbench.runner.options import Options
 
 Command = Callable[..., Any]
 
 
-class Several(click.ParamType[Any]):
-    """One number, or several separated by commas; each must be of ``kind``."""
+def _truth(text: str) -> bool:
+    """As click reads it. Raises ``ValueError``."""
+    try:
+        return bool(click.BOOL.convert(text, None, None))
+    except click.BadParameter:
+        raise ValueError(text) from None
 
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self.kind = kind
-        self.name = f"{kind.__name__}[,...]"
+
+#: The kinds of values that an option takes: how one is read, and what it is called.
+KINDS: dict[type[Any], tuple[Callable[[str], Any], str, str]] = {
+    int: (int, "int", "a whole number"),
+    float: (float, "float", "a number"),
+    str: (str.strip, "name", "a name"),
+    bool: (_truth, "yes|no", "yes or no"),
+}
+
+
+class Several(click.ParamType[Any]):
+    """One value, or several separated by commas; each must be of ``kind``."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.read, name, self.expected = KINDS[kind]
+        self.name = f"{name}[,...]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return [self.kind(part) for part in value.split(",")]
+            return [self.read(part) for part in value.split(",")]
         except ValueError:
-            number = "a whole number" if self.kind is int else "a number"
-            self.fail(f"{value!r} is not {number}, nor several with commas", param, ctx)
+            self.fail(f"{value!r} is not {self.expected}, nor several with commas", param, ctx)
 
 
 class Share(click.ParamType[Any]):
@@ -48,13 +65,17 @@ class Share(click.ParamType[Any]):
             self.fail(f"{value!r} is no share such as {self.example}", param, ctx)
 
 
-OVERRIDES: tuple[tuple[str, type[int] | type[float]], ...] = (
+OVERRIDES: tuple[tuple[str, type[Any]], ...] = (
     ("epochs", int),
     ("hidden_size", int),
     ("batch_size", int),
     ("steps", int),
     ("learning_rate", float),
     ("layers", int),
+    ("embedding_size", int),
+    ("dropout", float),
+    ("optimizer", str),
+    ("tied", bool),
 )
 
 
@@ -71,13 +92,52 @@ def override_options(command: Command) -> Command:
     return command
 
 
+def _no_longer(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """``--corpus-file`` named the file of a named text."""
+    if value is not None:
+        raise UserError(f"--corpus-file is gone: say --corpus {value}")
+
+
+_CORPUS = (
+    click.option(
+        "--corpus",
+        metavar="NAME|FILE|FOLDER",
+        help="A text by name, or your own: a file, or a folder with train.txt, valid.txt and "
+        "test.txt [default: time-machine, else bundled].",
+    ),
+    click.option(
+        "--tokens",
+        metavar="char|word|byte",
+        help="What the text is split into [default: the corpus's, for your own char].",
+    ),
+    click.option(
+        "--normalise",
+        metavar="letters|none|exact|...",
+        help="What is done to the text before: the course's letters and blanks; line ends and "
+        "accents are written alike; nothing; or what a plugin brings [default: the corpus's, for "
+        "your own none].",
+    ),
+    click.option(
+        "--vocabulary-size",
+        type=int,
+        metavar="SYMBOLS",
+        help="The most frequent symbols; the others are <unk> [default: all].",
+    ),
+    click.option(
+        "--min-count",
+        type=int,
+        metavar="COUNT",
+        help="Symbols that occur less often are <unk> [default: 1].",
+    ),
+    click.option("--corpus-file", hidden=True, expose_value=False, callback=_no_longer),
+)
+
+
 def corpus_options(command: Command) -> Command:
     """Which text is trained on."""
-    file = click.option(
-        "--corpus-file", type=click.Path(path_type=Path), help="Where the corpus's file is."
-    )
-    name = click.option("--corpus", help="A text by name [default: time-machine, else bundled].")
-    return name(file(command))
+    for option in reversed(_CORPUS):
+        command = option(command)
+    return command
 
 
 def store_option(command: Command) -> Command:

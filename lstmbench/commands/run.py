@@ -74,6 +74,13 @@ from lstmbench.runner.options import Options
 @click.option("--yes", is_flag=True, help="Run a sweep of any size.")
 @corpus_options
 @click.option(
+    "--prompt",
+    multiple=True,
+    metavar="TEXT",
+    help="What the trained model continues; several may be given [default: from the text].",
+)
+@click.option("--no-samples", is_flag=True, help="Let no model write: records hold no text.")
+@click.option(
     "--threads",
     type=Several(int),
     help="For every framework [default: the physical cores, within a container's limit]; "
@@ -103,10 +110,10 @@ def run(**options: Any) -> None:
     from lstmbench.messages import tell
     from lstmbench.runner.show import exit_code, show
 
-    interleave = not options.pop("no_interleave")
     finished = True
+    interleave, samples = (not options.pop(name) for name in ("no_interleave", "no_samples"))
     try:
-        results = api.run(**options, interleave=interleave, progress=True)
+        results = api.run(**options, interleave=interleave, samples=samples, progress=True)
     except api.Interrupted as interrupted:
         finished, results = False, interrupted.results
     problems = [*results.problems, *show(results.records, results.path, results.stopped)]

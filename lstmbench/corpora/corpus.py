@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import platformdirs
-
+from lstmbench.corpora import files, normalise
+from lstmbench.corpora.decode import decode
+from lstmbench.corpora.files import CorpusMissing as CorpusMissing
+from lstmbench.corpora.named import BUNDLED as BUNDLED
+from lstmbench.corpora.named import DEFAULT as DEFAULT
+from lstmbench.corpora.named import FALLBACK as FALLBACK
+from lstmbench.corpora.named import MARKOV as MARKOV
+from lstmbench.corpora.named import TIME_MACHINE as TIME_MACHINE
+from lstmbench.corpora.spec import FOLDER, SPLITS
+from lstmbench.corpora.spec import CorpusSpec as CorpusSpec
 from lstmbench.errors import UserError
-from lstmbench.machine.interpreter import search_paths
+from lstmbench.preparation import Preparation
+from lstmbench.protocol import Protocol
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lstmbench.corpora.vocabulary import Vocabulary
 
-#: A folder that may hold the corpus files, looked into before the cache.
-DATA_DIR = "LSTMBENCH_DATA_DIR"
-#: Seconds for all download attempts together.
-DOWNLOAD_SECONDS = 10.0
-#: Characters that are told of why it failed.
-MAX_REASON = 300
-
-
-@dataclass(frozen=True)
-class CorpusSpec:
-    """A text by name.
-
-    Either a file that is found or downloaded, ``filename``, ``urls`` and ``sha256`` of its bytes;
-    or a text that ``make`` returns. Both are normalised to letters and blanks. ``surprisal``,
-    where the source of the text is known, gives the nats it spends on each symbol of the text.
-    """
-
-    name: str
-    summary: str
-    filename: str = ""
-    urls: tuple[str, ...] = ()
-    sha256: str = ""
-    make: Callable[[], str] | None = None
-    surprisal: Callable[[str], Sequence[float]] | None = None
+NO_SPECS: Mapping[str, CorpusSpec] = MappingProxyType({})
+#: Characters that are shown of a text's beginning, and bytes that one of them may be.
+MAX_SHOWN, BYTES_OF_A_CHARACTER = 60, 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +38,10 @@ class Corpus:
     """A resolved text.
 
     ``digest`` is the SHA-256 of the raw bytes; ``ids`` is 1-D int32; ``surprisal`` the nats of the
-    text's own source for each token, float64, where that is known.
+    text's own source for each token, float64, where that is known. ``parts`` are the splits that
+    the text brings itself. ``kept`` is the share of its characters, blanks apart, that normalising
+    left. ``own`` is said of a user's text, which no installation knows by its name. ``place`` is
+    where a named text was found, for the user's eyes only.
     """
 
     name: str
@@ -61,6 +49,60 @@ class Corpus:
     vocabulary: Vocabulary
     ids: np.ndarray
     surprisal: np.ndarray | None = None
+    preparation: Preparation = field(default_factory=Preparation)
+    parts: Mapping[str, slice] = field(default_factory=dict)
+    kept: float = 1.0
+    own: bool = False
+    place: str = ""
+
+    def splits(self, protocol: Protocol) -> dict[str, slice]:
+        """``train`` and, where the protocol has them, ``validation`` and ``test``.
+
+        Those that the text brings itself, or else the protocol's shares of the whole. Raises
+        :class:`UserError` where the text has splits, but not one that the protocol needs.
+        """
+        return splits(protocol, len(self.ids), self.parts)
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens that a protocol may train on."""
+        return self.parts["train"].stop if self.parts else len(self.ids)
+
+    @property
+    def description(self) -> str:
+        """What the text became, in one line: its beginning is quoted as the model sees it."""
+        unit = {"char": "characters", "word": "words", "byte": "bytes"}[self.preparation.tokens]
+        unknown = float((self.ids == 0).mean())
+        parts = [
+            f"{len(self.ids):,} tokens ({unit}), {len(self.vocabulary):,} symbols",
+            f"{unknown:.2%} <unk>" if unknown else "no <unk>",
+        ]
+        if self.parts:
+            sizes = (f"{name} {part.stop - part.start:,}" for name, part in self.parts.items())
+            parts.append(" + ".join(sizes))
+        if self.kept < 1:
+            parts.append(f"'{self.preparation.normalise}' left {self.kept:.0%} of its characters")
+        enough = self.ids[: MAX_SHOWN * BYTES_OF_A_CHARACTER].tolist()
+        begin = self.vocabulary.decode(enough)[:MAX_SHOWN]
+        where = f" in {self.place}" if self.place else ""
+        return f"text {self.name}{where}: {', '.join(parts)}; it begins {begin!r}"
+
+
+def splits(protocol: Protocol, tokens: int, parts: Mapping[str, slice]) -> dict[str, slice]:
+    """The splits of so many tokens, of which ``parts`` are the text's own, if it has any."""
+    shares = protocol.splits(tokens)
+    if not parts:
+        return shares
+    train = parts["train"]
+    if protocol.train_tokens is not None:
+        return {"train": slice(train.start, min(train.stop, protocol.train_tokens))}
+    for name in shares:
+        if name not in parts:
+            raise UserError(
+                f"protocol {protocol.name!r} needs {name} text, and the corpus has none: add "
+                f"{FOLDER[name]} to its folder, or take another --protocol"
+            )
+    return {name: parts[name] for name in shares}
 
 
 def source_nats(surprisal: np.ndarray, split: slice, batch_size: int, steps: int) -> float:
@@ -76,168 +118,142 @@ def source_nats(surprisal: np.ndarray, split: slice, batch_size: int, steps: int
     return float(surprisal[predicted].sum())
 
 
-TIME_MACHINE = CorpusSpec(
-    name="time-machine",
-    summary="H. G. Wells, The Time Machine (1895), as the d2l course ships it",
-    filename="timemachine.txt",
-    urls=(
-        "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
-        "https://raw.githubusercontent.com/d2l-ai/d2l-zh/"
-        "592fbef84a684e752393edbf267c07dbc53e082b/data/timemachine.txt",
-    ),
-    sha256="8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
-)
+def resolve(
+    spec: CorpusSpec,
+    preparation: Preparation | None = None,
+    specs: Mapping[str, CorpusSpec] = NO_SPECS,
+    path: Path | None = None,
+) -> Corpus:
+    """Find, verify and encode a text, prepared as its spec says if ``preparation`` does not.
 
-
-def _bundled_text() -> str:
-    return resources.files("lstmbench").joinpath("data/bundled.txt").read_text("ascii")
-
-
-BUNDLED = CorpusSpec(
-    name="bundled",
-    summary="an original story that comes with lstmbench: same alphabet, no network needed",
-    make=_bundled_text,
-)
-
-
-def _markov_text() -> str:
-    from lstmbench.corpora.markov import Source
-
-    return Source().text()
-
-
-def _markov_surprisal(text: str) -> list[float]:
-    from lstmbench.corpora.markov import Source
-
-    return Source().surprisal(text)
-
-
-MARKOV = CorpusSpec(
-    name="markov",
-    summary="text from a known random source: the best possible perplexity is known",
-    make=_markov_text,
-    surprisal=_markov_surprisal,
-)
-DEFAULT = TIME_MACHINE
-FALLBACK = BUNDLED
-
-
-class CorpusMissing(UserError):
-    """The text cannot be had here, for ``reason``."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def cache_folder() -> Path | None:
-    """Where downloads are kept: the user's cache; ``None`` for a user without a home."""
-    try:
-        return platformdirs.user_cache_path("lstmbench")
-    except RuntimeError:
-        return None
-
-
-def read_verified(path: Path, spec: CorpusSpec) -> bytes:
-    """The bytes of ``path``; a :class:`UserError` if they are not the corpus."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"corpus file {path}: {error.strerror or error}") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != spec.sha256.lower():
-        raise UserError(
-            f"corpus file {path} is not {spec.name}: its SHA-256 is {digest[:12]}..., expected "
-            f"{spec.sha256[:12]}...; remove or replace it"
-        )
-    return content
-
-
-def _download(spec: CorpusSpec, folder: Path) -> str | None:
-    """Fetch into ``folder`` in a process that ends with the time allowed for it.
-
-    Returns why that failed, or ``None``.
+    ``specs`` are all that there are, for their normalisations; ``path`` is where the text's file
+    is, if the user says so. Raises :class:`CorpusMissing` if the text is not here and cannot be
+    downloaded, :class:`UserError` if it is not the right one.
     """
-    command = [sys.executable, "-P", "-m", "lstmbench.corpora.download", str(folder)]
-    command += [spec.filename, spec.sha256, *spec.urls]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=DOWNLOAD_SECONDS,
-            check=False,
-            env={**os.environ, **search_paths()},
-        )
-    except subprocess.TimeoutExpired:
-        return f"no answer within {DOWNLOAD_SECONDS:g} s"
-    if done.returncode == 0:
-        return None
-    return next(iter(done.stderr.splitlines()[-1:]), "no reason given")[:MAX_REASON]
-
-
-def _raw(spec: CorpusSpec, corpus_file: Path | None) -> bytes:
-    if spec.make is not None:
-        if corpus_file is not None:
-            raise UserError(f"--corpus-file: corpus {spec.name!r} is not read from a file")
-        try:
-            return spec.make().encode()
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise UserError(f"corpus {spec.name!r} cannot be made: {what}") from error
-    if corpus_file is not None:
-        return read_verified(corpus_file, spec)
-    cache, named = cache_folder(), os.environ.get(DATA_DIR)
-    folders = [Path(named)] if named else []
-    for folder in [*folders, cache] if cache else folders:
-        if (folder / spec.filename).exists():
-            return read_verified(folder / spec.filename, spec)
-    if not spec.urls:
-        raise UserError(
-            f"corpus {spec.name!r} is not here and nowhere to be downloaded from: give its path "
-            "with --corpus-file"
-        )
-    reason = "there is no home folder to keep it in"
-    if cache:
-        failed = _download(spec, cache)
-        if failed is None:
-            return read_verified(cache / spec.filename, spec)
-        reason = failed
-    raise CorpusMissing(
-        f"corpus {spec.name!r} is not here and cannot be downloaded ({reason}): get {spec.urls[0]} "
-        f"and give its path with --corpus-file, or put it as {spec.filename} into a folder named "
-        f"by {DATA_DIR}{f' or into {cache}' if cache else ''}",
-        reason,
-    )
-
-
-def resolve(spec: CorpusSpec, corpus_file: Path | None = None) -> Corpus:
-    """Find, verify and encode a text.
-
-    Looked for in ``corpus_file``, the folder ``LSTMBENCH_DATA_DIR``, the user's cache, then
-    downloaded. Raises :class:`CorpusMissing` if there is none, :class:`UserError` if a file found
-    is not the right one.
-    """
+    own, place = spec.preparation, ""
+    chosen = own if preparation is None else preparation
+    if spec.make is None:
+        places = files.find(spec, path)
+        place = str(next(iter(places.values())).parent if spec.splits else places[""])
+        contents = files.read_all(spec, places)
+        texts = {split: decode(raw, f"corpus {spec.name!r}") for split, raw in contents.items()}
+    else:
+        texts = _made(spec)
+        contents = {split: text.encode() for split, text in texts.items()}
+    prepared = _prepare(texts, chosen, {**specs, spec.name: spec})
+    found = _encode(spec.name, files.digest(contents), texts, prepared, chosen)
+    found = replace(found, place=place)
+    if spec.surprisal is None or chosen != own:
+        return found
     import numpy as np
 
-    from lstmbench.corpora.vocabulary import (
-        Vocabulary,
-        normalise,  # listing corpora needs no NumPy
+    surprisal = np.array(spec.surprisal("".join(prepared.values())))
+    if surprisal.shape != found.ids.shape:
+        raise UserError(
+            f"corpus {spec.name!r}: surprisal gives {len(surprisal)} values for {len(found.ids)} "
+            "tokens"
+        )
+    return replace(found, surprisal=surprisal)
+
+
+def own_text(
+    path: Path, name: str, preparation: Preparation, specs: Mapping[str, CorpusSpec] = NO_SPECS
+) -> Corpus:
+    """A user's file, or folder with ``train.txt``, under a name without the path.
+
+    Raises :class:`UserError` for what is no text.
+    """
+    contents = files.read_own(path)
+    texts = {
+        split: decode(raw, str(path / FOLDER[split] if split else path))
+        for split, raw in contents.items()
+    }
+    prepared = _prepare(texts, preparation, specs)
+    found = _encode(name, files.digest(contents), texts, prepared, preparation)
+    return replace(found, own=True)
+
+
+def _prepare(
+    texts: Mapping[str, str], preparation: Preparation, specs: Mapping[str, CorpusSpec]
+) -> dict[str, str]:
+    """The texts as they are split into tokens."""
+    function = normalise.normaliser(preparation.normalise, preparation.tokens, specs)
+    if function is None:
+        known = ", ".join(normalise.names(specs))
+        raise UserError(f"unknown normalisation {preparation.normalise!r}: there are: {known}")
+    prepared = {split: function(text) for split, text in texts.items()}
+    if preparation.tokens != "word":
+        return prepared
+    return {  # the last line ends too
+        split: text if text.endswith("\n") else f"{text}\n"
+        for split, text in prepared.items()
+        if text.strip()
+    }
+
+
+def _made(spec: CorpusSpec) -> dict[str, str]:
+    """What a spec's ``make`` returns, by split."""
+    assert spec.make is not None
+    try:
+        made = spec.make()
+        texts = {"": made} if isinstance(made, str) else {s: made[s] for s in SPLITS if s in made}
+        if not isinstance(made, str) and ("train" not in made or set(made) - set(SPLITS)):
+            raise ValueError(f"splits {', '.join(map(str, made))}: expected {', '.join(SPLITS)}")
+        for text in texts.values():
+            text.encode()
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"corpus {spec.name!r} cannot be made: {what}") from error
+    return texts
+
+
+def _encode(
+    name: str,
+    digest: str,
+    texts: Mapping[str, str],
+    prepared: Mapping[str, str],
+    preparation: Preparation,
+) -> Corpus:
+    """The corpus of texts by split; its vocabulary counts the whole text, or the training split."""
+    import numpy as np
+
+    from lstmbench.corpora.vocabulary import Vocabulary  # listing corpora needs no NumPy
+
+    counted = prepared.get("train", prepared.get("", ""))
+    if not counted.strip():
+        raise UserError(_nothing(name, texts, preparation))
+    limits = (preparation.tokens, preparation.vocabulary_size, preparation.min_count)
+    vocabulary = Vocabulary(counted, *limits)
+    encoded = [vocabulary.encode(text) for text in prepared.values()]
+    ids = np.concatenate(encoded)
+    if (ids == ids[0]).all():
+        raise UserError(
+            f"corpus {name!r} has one symbol only, {vocabulary.decode(ids[:1].tolist())!r}: "
+            "there is nothing to learn"
+        )
+    bounds = pairwise([0, *accumulate(map(len, encoded))])
+    return Corpus(
+        name,
+        digest,
+        vocabulary,
+        ids,
+        preparation=preparation,
+        parts={s: slice(*ends) for s, ends in zip(prepared, bounds, strict=True) if s},
+        kept=_kept(texts, prepared) if preparation.normalise != normalise.NONE else 1.0,
     )
 
-    raw = _raw(spec, corpus_file)
-    try:
-        text = normalise(raw.decode())
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"corpus {spec.name!r} is no UTF-8 text: {error.reason} at byte {error.start:,}"
-        ) from error
-    vocabulary = Vocabulary(text)
-    return Corpus(
-        spec.name,
-        hashlib.sha256(raw).hexdigest(),
-        vocabulary,
-        vocabulary.encode(text),
-        np.array(spec.surprisal(text)) if spec.surprisal else None,
+
+def _nothing(name: str, texts: Mapping[str, str], preparation: Preparation) -> str:
+    if any(text.strip() for split, text in texts.items() if split in ("", "train")):
+        return (
+            f"corpus {name!r}: normalising by {preparation.normalise!r} leaves nothing of it: take "
+            "--normalise none"
+        )
+    return f"corpus {name!r} is empty"
+
+
+def _kept(texts: Mapping[str, str], prepared: Mapping[str, str]) -> float:
+    before, after = (
+        sum(len("".join(text.split())) for text in some.values()) for some in (texts, prepared)
     )
+    return after / before if before else 1.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lstmbench.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.corpora.spec import CorpusSpec
     from lstmbench.protocol import Protocol
 
 
@@ -20,6 +20,6 @@ def lstmbench_protocols() -> list[Protocol]:
 
 @hookimpl
 def lstmbench_corpora() -> list[CorpusSpec]:
-    from lstmbench.corpora.corpus import BUNDLED, MARKOV, TIME_MACHINE
+    from lstmbench.corpora.named import SPECS
 
-    return [TIME_MACHINE, BUNDLED, MARKOV]
+    return list(SPECS)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import click
 
     from lstmbench.backend import BackendSpec
-    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.corpora.spec import CorpusSpec
     from lstmbench.plugin.extensions import Format
     from lstmbench.protocol import Protocol
 
@@ -65,6 +65,9 @@ def lstmbench_corpora() -> Iterable[CorpusSpec]:  # type: ignore[empty-body]
         @hookimpl
         def lstmbench_corpora():
             return [CorpusSpec(name="abc", summary="the alphabet", make=lambda: "abc " * 9999)]
+
+    A text is split into characters, and normalised to letters and blanks, unless its spec has
+    other ``tokens`` or another ``normalise``. See :class:`lstmbench.CorpusSpec`.
     """
 
 

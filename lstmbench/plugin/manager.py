@@ -20,7 +20,7 @@ from lstmbench.plugin.registered import Plugin
 if TYPE_CHECKING:
     import click
 
-    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.corpora.spec import CorpusSpec
     from lstmbench.protocol import Protocol
 
 BUILTINS = (
@@ -65,7 +65,7 @@ class Host:
 
     def corpora(self) -> dict[str, CorpusSpec]:
         """Texts by name."""
-        from lstmbench.corpora.corpus import CorpusSpec
+        from lstmbench.corpora.spec import CorpusSpec
 
         return self._collect("lstmbench_corpora", CorpusSpec, offers.corpus_faults)
 

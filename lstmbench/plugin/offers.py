@@ -9,14 +9,26 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lstmbench.backend import INTERFACE, LSTM_MODEL, BackendSpec
+from lstmbench.backend import (
+    DISTRIBUTIONS,
+    FEATURES,
+    INTERFACES,
+    LOSSES,
+    LSTM_MODEL,
+    MOMENTS,
+    BackendSpec,
+)
 from lstmbench.plugin.extensions import SUFFIX, Format
+from lstmbench.preparation import MAX_SYMBOLS, MIN_SYMBOLS, TOKENS
 
 if TYPE_CHECKING:
     import click
 
-    from lstmbench.corpora.corpus import CorpusSpec
+    from lstmbench.corpora.spec import CorpusSpec
     from lstmbench.protocol import Protocol
+
+#: Of a file: which function, and its digits.
+_DIGEST = re.compile("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|git:[0-9a-f]{40}")
 
 T = TypeVar("T")
 Check = Callable[[T], Iterator[str]]
@@ -28,7 +40,7 @@ MAX_VARIABLE = 2**16
 #: Characters that are shown of a value that is not as expected.
 MAX_SHOWN = 80
 #: Of a protocol's counts, the least that makes sense.
-_COUNTS = {"validate_every": 0, "continuation": 0, "repeats": 1}
+_COUNTS = {"validate_every": 0, "continuation": 0, "repeats": 1, "decay_after": 0}
 _SHARES = ("train_fraction", "validation_fraction", "test_fraction")
 #: Counts up to here are exact in every program that reads JSON.
 _MAX_COUNT = 2**53
@@ -67,10 +79,10 @@ def usable(name: object) -> bool:
 
 
 def backend_faults(spec: BackendSpec) -> Iterator[str]:
-    if spec.interface != INTERFACE:
+    if spec.interface not in INTERFACES:
         yield (
-            f"for interface {_shown(spec.interface)}, this lstmbench has {INTERFACE}: install "
-            "matching versions"
+            f"for interface {_shown(spec.interface)}, this lstmbench has "
+            f"{INTERFACES[0]} to {INTERFACES[-1]}: install matching versions"
         )
     yield from _expect(
         spec,
@@ -87,18 +99,29 @@ def backend_faults(spec: BackendSpec) -> Iterator[str]:
             _text(spec.reference) and (":" in spec.reference) == (spec.model != LSTM_MODEL),
             f"'module:attribute' with a model of its own, and none with {LSTM_MODEL!r}",
         ),
+        features=(
+            _texts(spec.features, tuple)
+            and set(spec.features) <= (set(FEATURES) if spec.interface > 1 else set()),
+            f"(name, ...) of {', '.join(FEATURES)}, and none with interface 1",
+        ),
         out_of_all=(spec.out_of_all is None or _text(spec.out_of_all), "the reason, or None"),
     )
 
 
 def protocol_faults(offered: Protocol) -> Iterator[str]:
-    from lstmbench.protocol import OVERRIDABLE
+    from lstmbench.protocol import OVERRIDABLE, SCHEDULES
 
     for name, (least, most) in OVERRIDABLE.items():
         value = getattr(offered, name)
         if name == "learning_rate":
             right = _number(value, least, most) and value > 0
             expected = f"a positive number, at most {most}"
+        elif name == "dropout":
+            right = _number(value, least, most) and value < most
+            expected = "a share from 0 to below 1"
+        elif name == "embedding_size":
+            right = value is None or _count(value, least, most)
+            expected = f"a whole number from {least} to {most}, or None"
         else:
             right = _count(value, least, most)
             expected = f"a whole number from {least} to {most}"
@@ -120,7 +143,23 @@ def protocol_faults(offered: Protocol) -> Iterator[str]:
             offered.train_tokens is not None or shares < 1 + 1e-9,
             "no more than the train and validation fractions leave",
         ),
-        clip_norm=(_number(offered.clip_norm) and offered.clip_norm > 0, "a positive number"),
+        clip_norm=(_positive_or_none(offered.clip_norm), "a positive number, or None"),
+        clip_value=(_positive_or_none(offered.clip_value), "a positive number, or None"),
+        tied=(type(offered.tied) is bool, "True or False"),
+        optimizer=(offered.optimizer in MOMENTS, f"one of {', '.join(MOMENTS)}"),
+        loss=(offered.loss in LOSSES, f"one of {', '.join(LOSSES)}"),
+        schedule=(offered.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+        decay=(_number(offered.decay, 0, 1) and offered.decay > 0, "a share above 0"),
+        initialisation=(
+            offered.initialisation in DISTRIBUTIONS,
+            f"one of {', '.join(DISTRIBUTIONS)}",
+        ),
+        initial_scale=(_number(offered.initial_scale, 0, 1e6), "a number from 0"),
+        initial_bias_scale=(_number(offered.initial_bias_scale, 0, 1e6), "a number from 0"),
+        forget_bias=(
+            offered.forget_bias is None or _number(offered.forget_bias, -1e6, 1e6),
+            "a number, or None",
+        ),
         precision=(
             offered.precision is None or _number(offered.precision, 0, 1),
             "a share such as 0.02, or None",
@@ -130,6 +169,7 @@ def protocol_faults(offered: Protocol) -> Iterator[str]:
         summary=(_text(offered.summary), "text"),
         note=(_text(offered.note), "text"),
     )
+    yield from (f"that cannot be: {fault}" for fault in offered.contradictions())
 
 
 def corpus_faults(spec: CorpusSpec) -> Iterator[str]:
@@ -138,16 +178,52 @@ def corpus_faults(spec: CorpusSpec) -> Iterator[str]:
         summary=(_text(spec.summary), "text"),
         make=(spec.make is None or callable(spec.make), "a function that returns the text"),
         surprisal=(spec.surprisal is None or callable(spec.surprisal), "a function, or None"),
-        filename=(_text(spec.filename) and not set(spec.filename) & set("/\\"), "a file's name"),
+        filename=(_file_name(spec.filename), "a file's name"),
         urls=(_texts(spec.urls, tuple), "(address, ...)"),
+        source=(_text(spec.source), "text"),
+        splits=(
+            isinstance(spec.splits, tuple) and all(map(_split_file, spec.splits)),
+            "(SplitFile, ...)",
+        ),
+        tokens=(spec.tokens in TOKENS, " or ".join(TOKENS)),
+        normalise=(
+            spec.normalise in ("letters", "none", "exact") or callable(spec.normalise),
+            "letters, none, exact, or a function from text to text",
+        ),
+        vocabulary_size=(
+            spec.vocabulary_size is None or _count(spec.vocabulary_size, MIN_SYMBOLS, MAX_SYMBOLS),
+            f"a whole number from {MIN_SYMBOLS}, or None",
+        ),
+        min_count=(_count(spec.min_count, 1, MAX_SYMBOLS), "a whole number from 1"),
     )
-    if spec.make is None:
+    names = [part.split for part in spec.splits]
+    if names and (len(set(names)) < len(names) or "train" not in names):
+        yield f"with splits {', '.join(names)}, expected each once, and train"
+    if spec.make is None and not spec.splits:
         digest = isinstance(spec.sha256, str) and re.fullmatch("[0-9a-f]{64}", spec.sha256)
         yield from _expect(
             spec,
             filename=(bool(spec.filename), "a file's name, as there is no make"),
             sha256=(bool(digest), "64 digits of 0-9a-f"),
         )
+
+
+def _split_file(part: Any) -> bool:
+    from lstmbench.corpora.spec import SPLITS, SplitFile
+
+    return (
+        type(part) is SplitFile
+        and part.split in SPLITS
+        and _file_name(part.filename)
+        and bool(part.filename)
+        and isinstance(part.digest, str)
+        and bool(_DIGEST.fullmatch(part.digest))
+        and _texts(part.urls, tuple)
+    )
+
+
+def _file_name(value: Any) -> bool:
+    return _text(value) and not set(value) & set("/\\")
 
 
 def command_faults(offered: click.Command) -> Iterator[str]:
@@ -209,6 +285,10 @@ def _lists(table: Any) -> bool:
 
 def _count(value: object, least: float = 0, most: float = _MAX_COUNT) -> bool:
     return type(value) is int and least <= value <= most
+
+
+def _positive_or_none(value: Any) -> bool:
+    return value is None or (_number(value) and value > 0)
 
 
 def _number(value: Any, least: float = -_MAX_COUNT, most: float = _MAX_COUNT) -> bool:

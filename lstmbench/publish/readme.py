@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from lstmbench.analysis.tables import Table
-from lstmbench.corpora.corpus import DEFAULT
+from lstmbench.corpora.named import DEFAULT
 from lstmbench.messages import one_line
 from lstmbench.publish import tables as published_tables
 from lstmbench.publish.gather import Entries, unclean

@@ -33,8 +33,11 @@ def ordered(tables: Iterable[Table]) -> list[Table]:
 
     def key(table: Table) -> tuple[object, ...]:
         trial = table.first.trial
-        numbers = [(k, float(v)) for k, v in sorted(trial.overrides.items())]
-        facts = (trial.protocol.name, numbers, trial.init, trial.corpus, trial.dtype)
+        changed = [
+            (k, 0.0, v) if isinstance(v, str) else (k, float(v), "")
+            for k, v in sorted(trial.overrides.items())
+        ]
+        facts = (trial.protocol.name, changed, trial.init, trial.corpus, trial.dtype)
         return (*facts, trial.seed, trial.threads, table.title, name(table))
 
     return sorted(tables, key=key)

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lstmbench.records.trial import digest_of_facts
+
 #: ``NAME-DIGEST.json``; nothing else is ever a published record's name.
 FILE = re.compile(r"[A-Za-z0-9_.-]+-(?P<digest>[0-9a-f]{12})\.json", re.ASCII)
 #: Characters of a trial's name that a file's name keeps.
@@ -33,14 +35,14 @@ def digest(data: bytes) -> str:
 
 
 def trial_name(raw: Mapping[str, Any]) -> str:
-    """What :attr:`lstmbench.runner.plan.Trial.name` was when the record was written.
+    """What :attr:`lstmbench.records.trial.Trial.name` was when the record was written.
 
     From the JSON itself, so that fields which a later version adds to trials change no name.
     """
     trial = raw["trial"]
     facts = [trial[key] for key in ("backend", "mode", "device", "dtype", "init")]
     readable = [re.sub(r"[^\w.]+", "_", fact) for fact in (*facts, f"r{trial.get('repeat', 0)}")]
-    unique = digest(json.dumps(trial, sort_keys=True).encode())[:8]
+    unique = digest_of_facts(trial)[:8]
     return "-".join([*readable, unique])
 
 

@@ -378,7 +378,7 @@ class Record(_Part):
     trials of the same group.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     trial: Trial
     source: Source
     machine: Machine
@@ -425,6 +425,6 @@ class Record(_Part):
         if self.status == Status.OK and self.trial.own_model and not self.own_model:
             raise ValueError("own_model: expected one, as status is ok")
         for name, value in self.trial.overrides.items():
-            if not abs(value) <= MAX_COUNT:
+            if not isinstance(value, str) and not abs(value) <= MAX_COUNT:
                 raise ValueError(f"trial.overrides.{name}: expected at most {MAX_COUNT}")
         return self

@@ -7,10 +7,18 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lstmbench.backend import LSTM_MODEL, Task
-from lstmbench.protocol import MAX_COUNT, OVERRIDABLE, Protocol, identity
+from lstmbench.preparation import Preparation
+from lstmbench.protocol import (
+    MAX_COUNT,
+    OVERRIDES,
+    Protocol,
+    Value,
+    identity,
+    later_defaults,
+)
 
 INITS = ("shared", "native")
 
@@ -27,7 +35,8 @@ class Trial:
     """One process, one record: everything that decides what is trained and how.
 
     ``environment`` is what the user set for all workers, ``backend_environment`` what this
-    backend's spec asks for. ``model`` is the LSTM, or one that the backend's plugin brings.
+    backend's spec asks for. ``preparation`` is how the text became tokens. ``model`` is the LSTM,
+    or one that the backend's plugin brings.
     """
 
     backend: str
@@ -35,7 +44,7 @@ class Trial:
     device: str
     dtype: Dtype
     protocol: Protocol
-    overrides: Mapping[str, int | float]
+    overrides: Mapping[str, Value]
     init: str
     corpus: str
     corpus_digest: str
@@ -44,6 +53,7 @@ class Trial:
     environment: Mapping[str, str] = field(default_factory=dict)
     backend_environment: Mapping[str, str] = field(default_factory=dict)
     repeat: int = field(default=0, metadata={"ge": 0, "le": MAX_SEED})
+    preparation: Preparation = field(default_factory=Preparation)
     model: str = LSTM_MODEL
 
     @property
@@ -74,8 +84,17 @@ class Trial:
 
     @property
     def corpus_title(self) -> str:
-        """The text with the first digits of its digest: ``corpus time-machine (8424dbd9)``."""
-        return f"corpus {self.corpus} ({self.corpus_digest[:8]})"
+        """The text with the first digits of its digest: ``corpus time-machine (8424dbd9)``.
+
+        And how it was prepared, unless as The Time Machine is.
+        """
+        return f"corpus {self.corpus_words}"
+
+    @property
+    def corpus_words(self) -> str:
+        """As :attr:`corpus_title`, without the first word."""
+        known = f"{self.corpus} ({self.corpus_digest[:8]})"
+        return " ".join([known, *self.preparation.words])
 
     @property
     def device_kind(self) -> str:
@@ -99,7 +118,8 @@ class Trial:
     def _key(self, *more: object) -> str:
         """Everything but backend, mode and repeat, and ``more``; made for thousands of records."""
         mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
-        what = (self.model, self.device, self.dtype, self.init, self.corpus, self.corpus_digest)
+        text = (self.corpus, self.corpus_digest, self.preparation)
+        what = (self.model, self.device, self.dtype, self.init, *text)
         return repr((identity(self.protocol), *what, *mappings, self.seed, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:
@@ -128,7 +148,7 @@ def own_seed(seed: int) -> int:
 def differences(trials: Sequence[Trial]) -> list[str]:
     """Of each of some trials, in words, the settings in which they are not all alike."""
     sizes = [
-        {**{name: getattr(t.protocol, name) for name in OVERRIDABLE}, "threads": t.threads}
+        {**{name: getattr(t.protocol, name) for name in OVERRIDES}, "threads": t.threads}
         for t in trials
     ]
     varying = (
@@ -147,5 +167,23 @@ def differences(trials: Sequence[Trial]) -> list[str]:
 
 
 def digest(trial: Trial) -> str:
-    """SHA-256 of the trial's canonical JSON."""
-    return hashlib.sha256(json.dumps(asdict(trial), sort_keys=True).encode()).hexdigest()
+    """SHA-256 of what decides the trial."""
+    return digest_of_facts(asdict(trial))
+
+
+def digest_of_facts(trial: Mapping[str, Any]) -> str:
+    """The same from a trial's JSON.
+
+    Fields that a later version has added count only if they are not as they were before there was a
+    choice: a trial keeps its name.
+    """
+    facts = dict(trial)
+    if facts.get("preparation") == asdict(Preparation()):
+        del facts["preparation"]
+    later = later_defaults()
+    facts["protocol"] = {
+        name: value
+        for name, value in facts["protocol"].items()
+        if name not in later or value != later[name]
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -12,14 +12,14 @@ from lstmbench.analysis.metrics import TOKENS_PER_SECOND, Metric
 from lstmbench.analysis.pairs import Pairing
 from lstmbench.analysis.tables import Row
 from lstmbench.backend import LSTM_MODEL
-from lstmbench.protocol import OVERRIDABLE
+from lstmbench.protocol import OVERRIDES, later_defaults
 from lstmbench.records.record import Status
 from lstmbench.report.layout import Section, TextTable
 from lstmbench.report.numbers import interval_digits, ratio_text, significant
 
 #: Conditions that are told where all records share them.
 COMMON = (
-    *("run", "date", "commit", "machine", "model", "device", "corpus", "protocol", *OVERRIDABLE),
+    *("run", "date", "commit", "machine", "model", "device", "corpus", "protocol", *OVERRIDES),
     *("init", "dtype", "threads", "environment", "seed"),
 )
 #: Conditions in which sides differ that are listed: a stranger's records may have any number.
@@ -78,10 +78,14 @@ def _sides(places: Mapping[str, str], pairing: Pairing) -> Iterator[TextTable | 
         yield f"They differ in {len(differing) - MAX_LISTED} more conditions."
     first = next(iter(known.values()))
     hidden = {*differing, *pairing.free, *(["model"] if first["model"] == {LSTM_MODEL} else [])}
+    usual = {name: {str(default)} for name, default in later_defaults().items()}
     shared = [
         f"{name} {_words(name, first[name])}"
         for name in COMMON
-        if name in first and name not in hidden and any(first[name])
+        if name in first
+        and name not in hidden
+        and any(first[name])
+        and first[name] != usual.get(name)
     ]
     yield f"In common: {', '.join(shared)}."
 

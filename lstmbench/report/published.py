@@ -10,6 +10,7 @@ from typing import Any
 
 from lstmbench.analysis.tables import Table
 from lstmbench.errors import UserError
+from lstmbench.protocol import later_defaults
 from lstmbench.report.layout import Section, TextTable
 
 COLUMNS = (
@@ -30,9 +31,11 @@ def publications() -> list[dict[str, Any]]:
 
 
 def comparable(publication: Mapping[str, Any], table: Table) -> bool:
-    """Whether the table has the publication's corpus and every hyper-parameter that it states."""
-    protocol = table.facts["protocol"]
-    same = all(protocol[name] == value for name, value in publication["protocol"].items())
+    """Whether the table has the publication's corpus and every hyper-parameter that it states, and
+    none of the later ones that it does not."""
+    protocol, stated = table.facts["protocol"], publication["protocol"]
+    same = all(protocol.get(name) == value for name, value in stated.items())
+    same = same and not protocol.keys() & later_defaults().keys() - stated.keys()
     return same and table.first.trial.corpus == publication["corpus"]
 
 

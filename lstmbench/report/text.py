@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from lstmbench.analysis.intervals import Interval
 from lstmbench.analysis.tables import Table
+from lstmbench.preparation import Preparation
 from lstmbench.report.layout import section
 from lstmbench.report.notes import notes
 from lstmbench.report.numbers import rounded, rounded_tree
@@ -75,6 +76,8 @@ def _csv_cell(value: object) -> object:
 def _to_csv(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer: csv.DictWriter[str] | None = None
+    usual = Preparation()
+    any_prepared = any(table.first.trial.preparation != usual for table in tables)
     for table in tables:
         trial = table.first.trial
         facts = {
@@ -83,6 +86,7 @@ def _to_csv(tables: Sequence[Table]) -> str:
             "init": trial.init,
             "corpus": trial.corpus,
             "corpus_digest": trial.corpus_digest,
+            **(trial.preparation.columns if any_prepared else {}),
             "dtype": trial.dtype,
             "seed": trial.seed,
             "threads": trial.threads,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from lstmbench.analysis.noise import MIN_SETS, PROCESSES_PER_SET
 from lstmbench.errors import UserError
 from lstmbench.plugin import manager
-from lstmbench.protocol import SPEED
+from lstmbench.protocol import SPEED, Value
 from lstmbench.records.record import Record
 from lstmbench.records.trial import Trial
-from lstmbench.runner import selection
+from lstmbench.runner import selection, texts
 from lstmbench.runner.plan import Plan, Selection, make_plan
 from lstmbench.runner.run import Work
+from lstmbench.runner.text_options import TextOptions
 
 #: The backend that is measured if none is named: the first of these that is installed.
 PREFERRED = ("torch", "jax", "tf-scratch", "keras", "numpy")
@@ -28,9 +28,8 @@ def check(
     backend: str | None,
     device: str,
     threads: int | None,
-    overrides: Mapping[str, Sequence[float] | None],
-    corpus: str | None,
-    corpus_file: Path | None,
+    overrides: Mapping[str, Sequence[Value] | None],
+    text: TextOptions,
     command: Sequence[str],
 ) -> Work:
     """The work of an A/A test; raises :class:`UserError` as a run's check does."""
@@ -44,8 +43,8 @@ def check(
         raise UserError("noise is that of one trial: give each size once")
     devices = selection.choose_devices(device)
     counts = selection.choose_threads(None if threads is None else [threads])
-    text, note = selection.choose_corpus(host, corpus, corpus_file)
-    selection.check_fits(protocols[0][0], text)
+    corpus, note = texts.choose_corpus(host, text)
+    texts.check_fits(protocols[0][0], corpus)
     plan = make_plan(
         Selection(
             backends=[(spec, mode)],
@@ -54,8 +53,9 @@ def check(
             dtype="float32",
             protocols=protocols,
             init="shared",
-            corpus=text.name,
-            corpus_digest=text.digest,
+            corpus=corpus.name,
+            corpus_digest=corpus.digest,
+            preparation=corpus.preparation,
             seed=0,
             threads=counts,
             environment={},
@@ -66,10 +66,11 @@ def check(
     return Work(
         plan=plan_pairs(plan.trials[0], MAX_PAIRS),
         specs=host.backends(),
-        corpus=text,
+        corpus=corpus,
         command=command,
         words=selection.words(host),
         warnings=[note] if note else [],
+        notes=[corpus.description],
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lstmbench import reference
+from lstmbench.audit.comparison import SAMPLES
 from lstmbench.audit.draws import Segment, challenge, order, segments
 from lstmbench.audit.messages import (
     Audited,
@@ -240,7 +241,7 @@ class GroupAudit:
         key = trial.name, number
         if self._challenge is None or self._challenge[0] != key:
             protocol = trial.protocol
-            ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))["train"]]
+            ids = self._corpus.ids[self._corpus.splits(protocol)["train"]]
             drawn = challenge(
                 self.nonce,
                 trial.name,
@@ -321,6 +322,8 @@ class GroupAudit:
         done = len(state.series)
         operations = 6 * count(self._auditor.shapes) / OPERATIONS_PER_SECOND
         epoch_seconds = operations * (state.series[0].tokens if state.series else 0)
+        if trial.protocol.dropout:  # in float32, which takes half as long
+            epoch_seconds *= SAMPLES / 2
         if evidence.challenge is not None:
             number, nats, end = evidence.challenge
             start, batches = self.challenge(trial, number)
@@ -330,6 +333,7 @@ class GroupAudit:
                 [nats],
                 self._snapshot("challenge-end", end),
                 [1],
+                seed=number,
             )
             yield Question("challenge", None, done, again, epoch_seconds)
         final = evidence.after(done)
@@ -361,6 +365,9 @@ class GroupAudit:
                 [state.series[e].nats for e in epochs],
                 self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
+                [state.rates[e] for e in epochs] if trial.protocol.training.scheduled else [],
+                updates=epochs[0] * self.batches(trial, "train", 0).windows,
+                seed=epochs[0],
             )
             needed = index < NEEDED_SEGMENTS
             yield Question("segment", segment.first, segment.last, request, seconds, needed)
@@ -368,12 +375,13 @@ class GroupAudit:
     def batches(self, trial: Trial, split: str, offset: int) -> Batches:
         """Windows of a split of the text."""
         protocol = trial.protocol
-        ids = self._corpus.ids[protocol.splits(len(self._corpus.ids))[split]]
+        ids = self._corpus.ids[self._corpus.splits(protocol)[split]]
         return partition(ids, protocol.batch_size, protocol.steps, offset)
 
     def initial_parameters(self, trial: Trial) -> Parameters:
         """The shared ones, as the trial's dtype holds them."""
-        return _in(trial.dtype, reference.draw_tensors(self._auditor.shapes, trial.seed))
+        wanted = trial.protocol.model(1).initialisation
+        return _in(trial.dtype, reference.draw_initial(self._auditor.shapes, trial.seed, wanted))
 
     def _prefixes(self, trial: Trial) -> list[list[int]]:
         return [self._corpus.vocabulary.encode(p).tolist() for p in trial.protocol.prefixes]

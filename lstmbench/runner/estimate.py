@@ -35,7 +35,7 @@ def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
     return START_UP_SECONDS + tokens * operations / rate
 
 
-def check_sweep(overrides: Mapping[str, Sequence[float] | None]) -> None:
+def check_sweep(overrides: Mapping[str, Sequence[object] | None]) -> None:
     """Raise :class:`UserError` if the options alone cross to too many trials, before they do."""
     _check_planned(math.prod(len(set(values)) for values in overrides.values() if values))
 

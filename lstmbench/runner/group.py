@@ -225,19 +225,20 @@ class Group:
         context.observer.phase(trial, "ready")
 
     def _epoch(self, live: LiveTrial, batches: Batches) -> None:
-        state, trial = live.state, live.trial
+        state, trial, protocol = live.state, live.trial, live.trial.protocol
         live.account.begin()
         if live.account.between.is_work:
             spent = live.account.between.spent
             raise WorkerLost(INTERFACE, f"computed for {spent:.1f} s while others trained")
         # before the arrays are there: nothing can be trained that is not timed
         request_seconds = live.request_seconds()
+        rate = protocol.rate(len(state.series) + 1, state.validation_losses)
         path = live.give(batches)
         counter = self._counter(trial.device)
         before = counter() if counter else None
         spent, queued = live.account.lap(), live.queued_seconds()
         begin = time.perf_counter()
-        answer = live.ask(TrainEpoch(path))
+        answer = live.ask(TrainEpoch(path, rate if protocol.training.scheduled else None))
         host_seconds = time.perf_counter() - begin
         spent, queued = live.account.lap() - spent, live.queued_seconds() - queued
         after = counter() if counter else None
@@ -256,8 +257,9 @@ class Group:
             queued,
         )
         state.series.append(epoch)
+        state.rates.append(rate)
         self.context.journal.epoch(trial.name, epoch)
-        done, every = len(state.series), trial.protocol.validate_every
+        done, every = len(state.series), protocol.validate_every
         self.context.observer.epoch(
             trial,
             done,
@@ -331,7 +333,7 @@ class Group:
         corpus, protocol = self.context.corpus, trial.protocol
         if corpus.surprisal is None:
             return None
-        part = protocol.splits(len(corpus.ids))[split]
+        part = corpus.splits(protocol)[split]
         return source_nats(corpus.surprisal, part, protocol.batch_size, protocol.steps)
 
     def _end_all(self) -> None:
@@ -394,7 +396,7 @@ class Group:
         live.state.phases["generate"] = answer.seconds
         self._audit.evidence(live.trial).ids = answer.continuations
         for prefix, ids in zip(protocol.prefixes, answer.continuations, strict=True):
-            text = vocabulary.decode(ids)
+            text = vocabulary.continuation(ids)
             live.state.continuations.append(Continuation(prefix=prefix, text=text))
 
     def _challenge_all(self) -> None:
@@ -415,9 +417,11 @@ class Group:
         start, batches = self._audit.challenge(live.trial, number)
         live.ask(LoadParameters(live.give_parameters(start)))
         path = live.give(batches)
+        protocol = live.trial.protocol
+        rate = protocol.learning_rate if protocol.training.scheduled else None
         live.account.begin()
         begin = time.perf_counter()
-        answer = live.ask(TrainEpoch(path))
+        answer = live.ask(TrainEpoch(path, rate))
         answered, computed = time.perf_counter(), live.account.lap()
         saved = live.save()
         trained, spent = time.perf_counter(), live.account.lap()

@@ -18,7 +18,7 @@ from lstmbench.runner.account import Account
 from lstmbench.runner.channel import Channel, WorkerLost
 from lstmbench.runner.exchange import place, take
 from lstmbench.runner.trial_state import TrialState
-from lstmbench.worker.arrays import read_parameters, write_batches, write_parameters
+from lstmbench.worker.arrays import read_trained, write_batches, write_parameters
 from lstmbench.worker.messages import INTERFACE, A, Finish, Ping, Request, SaveParameters
 
 #: What a file of arrays holds besides them, at most.
@@ -115,15 +115,17 @@ class LiveTrial:
 
     def saved(self, saved: Path) -> bytes:
         """What :meth:`save` has left."""
-        content = take(saved, 8 * count(self.shapes) + HEADER_BYTES)
+        size = count(self.shapes) * (1 + len(self.trial.protocol.training.moments))
+        content = take(saved, 8 * size + HEADER_BYTES)
         try:
             vector = np.load(content, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise WorkerLost(INTERFACE, f"no parameters were written: {error}") from None
-        if vector.shape != (count(self.shapes),) or vector.dtype.kind != "f":
+        if vector.shape != (size,) or vector.dtype.kind != "f":
             raise WorkerLost(INTERFACE, "what was written are no parameters of the model")
         return content.getvalue()
 
     def digest(self, content: bytes) -> str:
         """Of parameters that were shown."""
-        return read_parameters(io.BytesIO(content), self.shapes).digest()
+        moments = len(self.trial.protocol.training.moments)
+        return read_trained(io.BytesIO(content), self.shapes, moments)[0].digest()

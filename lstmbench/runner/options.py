@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from lstmbench.runner.text_options import TextOptions
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -25,6 +27,10 @@ class Options:
     steps: Sequence[int] | None = None
     learning_rate: Sequence[float] | None = None
     layers: Sequence[int] | None = None
+    embedding_size: Sequence[int] | None = None
+    dropout: Sequence[float] | None = None
+    optimizer: Sequence[str] | None = None
+    tied: Sequence[bool] | None = None
     dtype: str = "float32"
     seed: int = 0
     init: str = "shared"
@@ -33,13 +39,29 @@ class Options:
     budget: float | None = None
     yes: bool = False
     corpus: str | None = None
-    corpus_file: Path | None = None
+    tokens: str | None = None
+    normalise: str | None = None
+    vocabulary_size: int | None = None
+    min_count: int | None = None
+    prompt: Sequence[str] = ()
+    no_samples: bool = False
     threads: Sequence[int] | None = None
     env: Sequence[str] = ()
     no_interleave: bool = False
     timeout: float = 300.0
     prepare_timeout: float = 900.0
     store: Path = Path("lstmbench-runs")
+
+    @property
+    def text(self) -> TextOptions:
+        """Which text, and how it is prepared."""
+        return TextOptions(
+            corpus=self.corpus,
+            tokens=self.tokens,
+            normalise=self.normalise,
+            vocabulary_size=self.vocabulary_size,
+            min_count=self.min_count,
+        )
 
     def command(self) -> list[str]:
         """The command line that asks for the same; defaults are left out."""
@@ -51,8 +73,8 @@ class Options:
             flag = f"--{option.name.replace('_', '-')}"
             if value is True:
                 words.append(flag)
-            elif option.name == "env":
-                words += [word for assignment in value for word in (flag, assignment)]
+            elif option.name in ("env", "prompt"):
+                words += [word for each in value for word in (flag, each)]
             elif isinstance(value, (str, Path, int, float)):
                 words += [flag, str(value)]
             else:

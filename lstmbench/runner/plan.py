@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
-from lstmbench.backend import BackendSpec
+from lstmbench.backend import LSTM_MODEL, BackendSpec, needed_features
 from lstmbench.errors import UserError
 from lstmbench.machine.redact import scrub
 from lstmbench.messages import storable
-from lstmbench.protocol import Protocol
+from lstmbench.preparation import Preparation
+from lstmbench.protocol import Protocol, Value
 from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import Dtype, Trial
 
@@ -27,7 +28,7 @@ class Combination:
     """What all backends of a group share, apart from what the whole selection does."""
 
     protocol: Protocol
-    overrides: Mapping[str, float]
+    overrides: Mapping[str, Value]
     threads: int
     device: str
 
@@ -45,13 +46,14 @@ class Selection:
     devices: Sequence[str]
     modes: Sequence[str]
     dtype: Dtype
-    protocols: Sequence[tuple[Protocol, Mapping[str, float]]]
+    protocols: Sequence[tuple[Protocol, Mapping[str, Value]]]
     init: str
     corpus: str
     corpus_digest: str
     seed: int
     threads: Sequence[int]
     environment: Mapping[str, str]
+    preparation: Preparation = field(default_factory=Preparation)
     repeats: int = 1
     interleave: bool = True
     stopping_rule: StoppingRule | None = None
@@ -97,7 +99,9 @@ class Plan:
         }
 
 
-def _obstacle(spec: BackendSpec, mode: str, kind: str, dtype: str) -> str | None:
+def _obstacle(
+    spec: BackendSpec, mode: str, kind: str, dtype: str, protocol: Protocol
+) -> str | None:
     """Why the spec rules a combination out, or ``None``."""
     if kind not in spec.modes:
         return f"{spec.name} does not run on {kind}, only on {', '.join(spec.modes)}"
@@ -105,6 +109,13 @@ def _obstacle(spec: BackendSpec, mode: str, kind: str, dtype: str) -> str | None
         return f"{spec.name} has no mode {mode!r} on {kind}, only {', '.join(spec.modes[kind])}"
     if dtype not in spec.dtypes_on(kind):
         return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
+    # sizes decide no feature, so that of the vocabulary need not be known
+    needed = needed_features(protocol.model(1), protocol.training)
+    missing = [name for name in needed if name not in spec.features]
+    if missing:
+        return f"{spec.name} has no {' and no '.join(missing)}"
+    if protocol.forget_bias is not None and spec.model != LSTM_MODEL:
+        return f"{spec.name} has no forget gate that initial biases could be set of"
     return None
 
 
@@ -129,7 +140,7 @@ def make_plan(selection: Selection) -> Plan:
                 if trial.name in seen:
                     continue
                 seen.add(trial.name)
-                reason = _obstacle(spec, mode, kind, selection.dtype)
+                reason = _obstacle(spec, mode, kind, selection.dtype, combination.protocol)
                 if reason and not repeat:
                     unavailable.append((trial, reason))
                 elif not reason:
@@ -161,6 +172,7 @@ def _trial(
         init=selection.init,
         corpus=selection.corpus,
         corpus_digest=selection.corpus_digest,
+        preparation=selection.preparation,
         seed=selection.seed,
         threads=combination.threads,
         environment=selection.environment,

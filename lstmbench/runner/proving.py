@@ -94,7 +94,7 @@ class Prover:
             if made.cut and index == 0:
                 live.channel.ask(Prepare(batches), self._timeout)
             live.channel.ask(LoadParameters(start), self._timeout)
-            answer = live.channel.ask(TrainEpoch(batches), self._timeout)
+            answer = live.channel.ask(TrainEpoch(batches, asked.learning_rate), self._timeout)
             shown = Snapshot.of(live.show())
             claims.append(Claim(shown.written(self._folder / f"claim-{index}.npy"), answer.nats))
         return claims

@@ -17,11 +17,11 @@ from lstmbench.errors import UserError
 from lstmbench.machine import load, provenance, redact
 from lstmbench.messages import storable, tell
 from lstmbench.plugin import manager
-from lstmbench.protocol import OVERRIDABLE
+from lstmbench.protocol import OVERRIDES
 from lstmbench.records.parse import first_fault, unreadable
 from lstmbench.records.record import Machine, PluginCode, Record, Source, Status
 from lstmbench.records.store import Run
-from lstmbench.runner import advice, estimate, selection
+from lstmbench.runner import advice, estimate, selection, texts
 from lstmbench.runner.conductor import Conductor, Sampler
 from lstmbench.runner.context import Limits
 from lstmbench.runner.journal import recover
@@ -45,7 +45,8 @@ class Work:
     """What is to be done, all of it checked.
 
     ``command`` is the command line that asked for it, of which ``words`` are not private;
-    ``raw_environment`` is what workers get, paths and all. ``warnings`` are lines for the user.
+    ``raw_environment`` is what workers get, paths and all. ``warnings`` and ``notes`` are lines for
+    the user.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class Work:
     limits: Limits = field(default_factory=Limits)
     raw_environment: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ def check(options: Options) -> Work:
     devices = selection.choose_devices(options.devices)
     dtype = selection.choose_dtype(options.dtype)
     modes = selection.choose_modes(options.modes, [spec for spec, _ in backends])
-    overrides = {name: getattr(options, name) for name in OVERRIDABLE}
+    overrides = {name: getattr(options, name) for name in OVERRIDES}
     if not options.yes:
         estimate.check_sweep(overrides)
     protocols = selection.choose_protocols(host, options.protocol, overrides)
@@ -99,9 +101,13 @@ def check(options: Options) -> Work:
         prepare=selection.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
     )
     environment = selection.parse_environment(options.env)
-    corpus, note = selection.choose_corpus(host, options.corpus, options.corpus_file)
+    corpus, note = texts.choose_corpus(host, options.text)
     for protocol, _ in protocols:
-        selection.check_fits(protocol, corpus)
+        texts.check_fits(protocol, corpus)
+    protocols = [
+        (texts.choose_prompts(protocol, corpus, options.prompt, not options.no_samples), overrides)
+        for protocol, overrides in protocols
+    ]
     selected = Selection(
         backends=backends,
         devices=devices,
@@ -111,6 +117,7 @@ def check(options: Options) -> Work:
         init=selection.choose_init(options.init),
         corpus=corpus.name,
         corpus_digest=corpus.digest,
+        preparation=corpus.preparation,
         seed=selection.choose_seed(options.seed),
         threads=threads,
         environment=recorded_environment(environment),
@@ -119,7 +126,7 @@ def check(options: Options) -> Work:
         stopping_rule=rule,
     )
     if not options.yes:
-        estimate.check_size(selected, len(corpus.ids), len(corpus.vocabulary))
+        estimate.check_size(selected, corpus.train_tokens, len(corpus.vocabulary))
     for spec, _ in backends:
         selection.check_environment(spec.environment, f"backend {spec.name!r}")
     plan = make_plan(selected)
@@ -135,6 +142,7 @@ def check(options: Options) -> Work:
         limits=limits,
         raw_environment=environment,
         warnings=[warning for warning in warnings if warning],
+        notes=[corpus.description],
     )
 
 
@@ -204,7 +212,7 @@ def conduct(
     run = Run.create(store, plan.protocol)
     run.write_plan(plan.to_json())
     if progress:
-        tell(warnings)
+        tell([*work.notes, *warnings])
     commit, dirty = provenance.commit()
     source = Source(
         run=run.name,

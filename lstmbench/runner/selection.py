@@ -6,16 +6,12 @@ import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from lstmbench.backend import BackendSpec
-from lstmbench.batches import window_count
-from lstmbench.corpora import corpus as corpora
-from lstmbench.corpora.corpus import Corpus, CorpusMissing
 from lstmbench.errors import UserError
 from lstmbench.machine import facts
 from lstmbench.plugin import catalogue, manager
-from lstmbench.protocol import Protocol
+from lstmbench.protocol import Protocol, Value
 from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import DTYPES, INITS, Dtype
 
@@ -98,8 +94,8 @@ def choose_repeats(repeats: int | None) -> int | None:
 
 
 def choose_protocols(
-    host: manager.Host, name: str, given: Mapping[str, Sequence[float] | None]
-) -> list[tuple[Protocol, Mapping[str, float]]]:
+    host: manager.Host, name: str, given: Mapping[str, Sequence[Value] | None]
+) -> list[tuple[Protocol, Mapping[str, Value]]]:
     """The named preset with the command line's overrides crossed, and what they really change."""
     presets = host.protocols()
     if name not in presets:
@@ -166,39 +162,6 @@ def positive_seconds(value: float, option: str) -> float:
     if not 0 < value < float("inf"):
         raise UserError(f"{option} {value:g}: must be a positive number")
     return value
-
-
-def choose_corpus(
-    host: manager.Host, name: str | None, file: Path | None
-) -> tuple[Corpus, str | None]:
-    """The named text; without a name The Time Machine, or the bundled text and a note on that."""
-    specs = host.corpora()
-    if name is not None and name not in specs:
-        raise host.unknown("corpus", name, specs)
-    try:
-        return corpora.resolve(specs[name] if name else corpora.DEFAULT, file), None
-    except CorpusMissing as missing:
-        if name is not None:
-            raise
-        note = (
-            f"{corpora.DEFAULT.name} is not here and cannot be downloaded ({missing.reason}): "
-            f"training on {corpora.FALLBACK.name!r} instead (same shapes and speed, other "
-            "perplexities)"
-        )
-        return corpora.resolve(corpora.FALLBACK), note
-
-
-def check_fits(protocol: Protocol, corpus: Corpus) -> None:
-    """Every split must give at least one window."""
-    batch, steps = protocol.batch_size, protocol.steps
-    for name, part in protocol.splits(len(corpus.ids)).items():
-        tokens = part.stop - part.start
-        if window_count(tokens, batch, steps) < 1:
-            raise UserError(
-                f"the {name} part of corpus {corpus.name!r} has {tokens} tokens, too few for one "
-                f"window of --batch-size {batch} x --steps {steps}: lower them, "
-                "or take a longer text (--corpus)"
-            )
 
 
 def parse_environment(assignments: Sequence[str]) -> dict[str, str]:

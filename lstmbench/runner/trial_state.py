@@ -62,6 +62,7 @@ class TrialState:
     trial: Trial
     log: Path
     series: list[EpochResult] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     continuations: list[Continuation] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
@@ -77,6 +78,11 @@ class TrialState:
     challenges: list[tuple[float, float]] = field(default_factory=list)
     challenge_load: SystemLoad | None = None
     audit: Audit | None = None
+
+    @property
+    def validation_losses(self) -> list[float]:
+        """Nats per token of each validation so far."""
+        return [e.nats / e.tokens for e in self.evaluations if e.split == "validation"]
 
     def loaded(self, answer: TrialLoaded, resident: int | None) -> None:
         """``resident``: what the system says, where it does."""

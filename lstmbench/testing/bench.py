@@ -29,10 +29,9 @@ TIMEOUT = 900.0
 
 def bundled(protocol: Protocol, offset: int = 0) -> Batches:
     """One epoch of a protocol on the bundled text."""
-    ids = corpus.resolve(corpus.BUNDLED).ids
-    return partition(
-        ids[protocol.splits(len(ids))["train"]], protocol.batch_size, protocol.steps, offset
-    )
+    text = corpus.resolve(corpus.BUNDLED)
+    ids = text.ids[text.splits(protocol)["train"]]
+    return partition(ids, protocol.batch_size, protocol.steps, offset)
 
 
 def _trial(spec: BackendSpec, mode: str, device: str, protocol: Protocol) -> tuple[Trial, Task]:

@@ -16,7 +16,7 @@ from lstmbench.testing.lab import VOCABULARY, CheckContext, random_batches
 from lstmbench.testing.messages import Examine, Quantity, Step
 from lstmbench.worker import parity
 from lstmbench.worker.answers import check_loss, check_parameters
-from lstmbench.worker.parity_setting import Setting, first_gradient_norm, rarest_targets
+from lstmbench.worker.parity_setting import Setting, first_gradient_size, rarest_targets
 
 
 def examine(context: CheckContext, request: Examine) -> Iterator[Step]:
@@ -77,7 +77,7 @@ class _Bench:
 
     def gradient_norm(self, batches: Batches) -> float:
         """Of the first window's gradient."""
-        return first_gradient_norm(self._exact, batches, self._cell)
+        return first_gradient_size(self._exact, batches, self._cell)
 
     def _load(self, batches: Batches) -> None:
         self._backend.prepare(batches)

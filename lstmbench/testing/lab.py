@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from lstmbench.batches import Batches
 from lstmbench.cells import LSTM, Cell
 from lstmbench.testing.differences import Difference, Mismatch, difference
 from lstmbench.worker import parity
-from lstmbench.worker.parity_setting import first_gradient_norm, rarest_targets
+from lstmbench.worker.answers import check_loss, check_moments, check_parameters
+from lstmbench.worker.parity_setting import first_gradient_size, rarest_targets
 
 VOCABULARY, HIDDEN, BATCH, STEPS, WINDOWS = 11, 16, 4, 6, 3
 #: How often an epoch is timed where the least of several counts.
@@ -42,6 +44,15 @@ def random_batches(windows: int, batch: int, steps: int, vocabulary: int = VOCAB
         return np.ascontiguousarray(part.transpose(1, 0, 2))
 
     return Batches(cut(0), cut(1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One epoch of several: before it, parameters may be loaded and a learning rate be told."""
+
+    batches: Batches
+    rate: float | None = None
+    start: Parameters | None = None
 
 
 class CheckContext:
@@ -75,22 +86,34 @@ class CheckContext:
         self.tolerance = parity.TOLERANCE[dtype]
         self._instances: dict[Task, Backend] = {}
 
-    def task(self, layers: int = 1, batch: int = BATCH, steps: int = STEPS) -> Task:
-        """The base task at another size, with its clip norm between the two gradients'."""
+    def task(
+        self,
+        layers: int = 1,
+        batch: int = BATCH,
+        steps: int = STEPS,
+        embedding_size: int | None = None,
+        tied: bool = False,
+        **training: Any,
+    ) -> Task:
+        """The base task at another size and with other features, with its clip norm, or its clip
+        value if one is given, between the two gradients'; an infinite clip norm stays."""
         base = dataclasses.replace(
             self.base,
-            model=ModelConfig(VOCABULARY, HIDDEN, layers),
-            training=dataclasses.replace(self.base.training, batch_size=batch, steps=steps),
+            model=ModelConfig(VOCABULARY, HIDDEN, layers, embedding_size, tied),
+            training=dataclasses.replace(
+                self.base.training, batch_size=batch, steps=steps, **training
+            ),
         )
-        start, plain = self.start(base), random_batches(1, batch, steps)
-        norms = [self._gradient_norm(start, data) for data in (plain, self.rare(plain))]
-        clip = math.sqrt(norms[0] * norms[1])
-        return dataclasses.replace(
-            base, training=dataclasses.replace(base.training, clip_norm=clip)
-        )
-
-    def _gradient_norm(self, start: Parameters, batches: Batches) -> float:
-        return first_gradient_norm(start.astype(np.float64), batches, self.cell)
+        exact, plain = self.start(base).astype(np.float64), random_batches(1, batch, steps)
+        sizes = [
+            first_gradient_size(exact, data, self.cell, base.training)
+            for data in (plain, self.rare(plain))
+        ]
+        clip = "clip_value" if "clip_value" in training else "clip_norm"
+        changes: dict[str, Any] = {clip: math.sqrt(sizes[0] * sizes[1])}
+        if math.isinf(training.get(clip, 0.0)):
+            return base
+        return dataclasses.replace(base, training=dataclasses.replace(base.training, **changes))
 
     @cached_property
     def plain(self) -> Task:
@@ -148,6 +171,27 @@ class CheckContext:
                 map(str, wrong),
             )
 
+    def agrees_over(self, task: Task, epochs: Sequence[Epoch], what: str) -> None:
+        """Train some epochs, and compare losses, every tensor's change and what the optimizer keeps
+        with the reference. As much is allowed as rounding does, which adam and rmsprop enlarge."""
+        start = self.start(task)
+        exact = _reference_course(start, task, epochs, np.float64, self.cell)
+        rounded = _reference_course(start, task, epochs, np.float32, self.cell)
+        backend = self.backend(task, epochs[0].batches, epochs[0].start or start)
+        got = _course(backend, start, task, epochs)
+        finer = 2.0**-29 if task.dtype == "float64" else 1.0
+        drift = max(difference(n, rounded[n], exact[n]).error for n in exact)
+        allowed = max(self.tolerance, min(parity.ALLOWANCE * finer * drift, parity.MAX_ALLOWED))
+        found = [difference(name, got[name], exact[name]) for name in exact]
+        wrong = [each for each in found if not each.error <= allowed]
+        if wrong:
+            worst = max(wrong, key=lambda each: each.error)
+            raise Mismatch(
+                f"{what}: {len(wrong)} of {len(found)} quantities differ from the reference's by "
+                f"more than {allowed:.0e}, most of all {worst}",
+                map(str, wrong),
+            )
+
     def finished(self, batch: int, steps: int, hidden: int, most: float) -> None:
         """Assert that work left behind by ``train_epoch`` on one window is no such share of it.
 
@@ -168,6 +212,63 @@ class CheckContext:
             f"reading the parameters took {min(shares):.0%} of the epoch, less than {most:.0%} is "
             "expected: the work was not done"
         )
+
+
+def _reference_course(
+    start: Parameters,
+    task: Task,
+    epochs: Sequence[Epoch],
+    dtype: type[np.floating[Any]],
+    cell: Cell,
+) -> dict[str, np.ndarray]:
+    """What :func:`_course` gets, of the reference."""
+    before = parameters = start.astype(dtype)
+    optimizer, losses = reference.Optimizer(task.training), []
+    for epoch in epochs:
+        if epoch.start is not None:
+            before = parameters = epoch.start.astype(dtype)
+            optimizer.moments, optimizer.updates = (), 0
+        if epoch.rate is not None:
+            optimizer.learning_rate = epoch.rate
+        parameters, loss = reference.train_epoch(
+            parameters, epoch.batches, task.training, cell, optimizer
+        )
+        losses.append(loss.nats / loss.tokens)
+    return _quantities(losses, before, parameters, task, optimizer.moments)
+
+
+def _course(
+    backend: Backend, start: Parameters, task: Task, epochs: Sequence[Epoch]
+) -> dict[str, np.ndarray]:
+    """Loss of each epoch, change of each tensor since parameters were last loaded, and what the
+    optimizer keeps."""
+    before, losses = start, []
+    for index, epoch in enumerate(epochs):
+        if epoch.start is not None:
+            before = epoch.start
+            if index:
+                backend.load_parameters(before.astype(task.dtype))
+        if epoch.rate is not None:
+            backend.set_learning_rate(epoch.rate)
+        loss = check_loss(backend.train_epoch(epoch.batches), epoch.batches)
+        losses.append(loss.nats / loss.tokens)
+    names = task.training.moments
+    moments = check_moments(backend, names) if names else ()
+    return _quantities(losses, before, check_parameters(backend.parameters()), task, moments)
+
+
+def _quantities(
+    losses: Sequence[float],
+    before: Parameters,
+    after: Parameters,
+    task: Task,
+    moments: Sequence[Parameters],
+) -> dict[str, np.ndarray]:
+    found = {f"loss of epoch {i + 1}": np.array(loss) for i, loss in enumerate(losses)}
+    found |= dict(parity.difference(after, before).items())
+    for name, kept in zip(task.training.moments, moments, strict=True):
+        found |= {f"{name} of {tensor}": array for tensor, array in kept.items()}
+    return found
 
 
 def _share_left(backend: Backend, batches: Batches) -> float:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lstmbench.backend import INTERFACE, BackendSpec
+from lstmbench.backend import INTERFACE, INTERFACES, BackendSpec
 from lstmbench.machine import facts
 from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.local import LocalChannel
@@ -206,8 +206,8 @@ class _Run:
         except WorkerLost as lost:
             self._importable = lost.reason == "unavailable"
             return self._lost(SPEC_CHECK, lost, IMPORT_ADVICE)
-        if spec.interface != INTERFACE:
-            got = f"expected interface {INTERFACE}, got {spec.interface}"
+        if spec.interface not in INTERFACES:
+            got = f"expected interface {INTERFACE} or an earlier one, got {spec.interface}"
             return Outcome(SPEC_CHECK, FAILED, got, "Write for the interface of this lstmbench.")
         if fault := _no_such_check(spec):
             advice = f"Name CHECK or MODE:CHECK; the checks are: {', '.join(NAMES)}."
@@ -226,6 +226,9 @@ class _Run:
         if not self._importable:
             return Outcome(name, BLOCKED, f"builds on {SPEC_CHECK}")
         check = CHECKS[name]
+        absent = [feature for feature in check.features if feature not in self._spec.features]
+        if absent:
+            return Outcome(name, NOT_CHECKED, f"{self._spec.name} has no {' and no '.join(absent)}")
         blockers = [need for need in check.needs if need in self._unusable]
         if blockers:
             expected = all(self._unusable[need] for need in blockers)

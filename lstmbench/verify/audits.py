@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from lstmbench.audit.comparison import MAX_ALLOWED
+from lstmbench.audit.comparison import most_allowed
 from lstmbench.audit.draws import segments
 from lstmbench.records.parse import Stored
 from lstmbench.records.record import AuditPart, Record, Status
@@ -51,10 +51,11 @@ def _part(record: Record, part: AuditPart) -> Iterator[tuple[str, str]]:
         drawn = segments(record.audit.nonce, record.trial.name, record.trial.protocol.epochs)
         if (part.first, part.last) not in [(segment.first, segment.last) for segment in drawn]:
             yield "first", f"the nonce draws no segment from {part.first} to {part.last}"
+    most = most_allowed(record.trial.dtype, record.trial.protocol.dropout)
     for quantity, allowed in part.allowed.items():
         if quantity not in part.errors:
             yield f"allowed.{quantity}", "there is no such error"
-        elif not 0 < allowed <= MAX_ALLOWED[record.trial.dtype]:
+        elif not 0 < allowed <= most:
             yield f"allowed.{quantity}", f"{allowed} may not be allowed"
     for quantity, error in part.errors.items():
         if math.isnan(error) or error < 0:

@@ -16,7 +16,8 @@ from lstmbench import __version__
 from lstmbench.analysis import flags, impossible, roofline
 from lstmbench.backend import parameter_names
 from lstmbench.machine.facts import digest_of
-from lstmbench.protocol import OVERRIDABLE, WORDING
+from lstmbench.preparation import Tokens
+from lstmbench.protocol import OVERRIDES, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
 from lstmbench.records.record import Flag, Parity, Record, Status
@@ -98,13 +99,14 @@ def _protocol(record: Record, known: ReferenceData) -> Iterator[Fault]:
     """A record that claims a preset differs from it only where it says so."""
     protocol, overrides = record.trial.protocol, record.trial.overrides
     for name in overrides:
-        if name not in OVERRIDABLE:
+        if name not in OVERRIDES:
             yield f"trial.overrides.{name}", "cannot be overridden"
     preset = known.protocols.get(protocol.name)
     if preset is None:
         return
     for field in fields(preset):
-        if field.name in ("name", *WORDING):
+        # what models continue is the user's choice; whether they did is checked with the status
+        if field.name in ("name", "prefixes", *WORDING):
             continue
         value = getattr(protocol, field.name)
         expected = overrides.get(field.name, getattr(preset, field.name))
@@ -114,7 +116,7 @@ def _protocol(record: Record, known: ReferenceData) -> Iterator[Fault]:
 
 
 def _corpus(record: Record, known: ReferenceData) -> Iterator[Fault]:
-    text = known.text(record.trial.corpus)
+    text = known.text(record.trial)
     if not _DIGEST.fullmatch(record.trial.corpus_digest):
         yield "trial.corpus_digest", "is no SHA-256"
     if text is None:
@@ -156,7 +158,7 @@ def _series(record: Record, known: ReferenceData) -> Iterator[Fault]:
     count = len(epochs.seconds)
     if record.status == Status.OK and count != protocol.epochs:
         yield "epochs.seconds", f"{count} epochs, the protocol has {protocol.epochs}"
-    expected = known.tokens(protocol, record.trial.corpus, "train")
+    expected = known.tokens(record.trial, "train")
     if expected is None and epochs.tokens:
         expected = epochs.tokens[0]
         if expected % (protocol.batch_size * protocol.steps):
@@ -183,7 +185,11 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
         if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
             yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
     own = record.own_model
-    tensors = list(own.tensors) if own else parameter_names(record.trial.protocol.layers)
+    tensors = (
+        list(own.tensors)
+        if own
+        else parameter_names(record.trial.protocol.model(record.vocabulary_size))
+    )
     quantities = ["loss", *tensors]
     names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
     for name in sorted(names ^ proof.errors.keys()):
@@ -199,7 +205,7 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
 def _shape(record: Record, proof: Parity, known: ReferenceData) -> Iterator[Fault]:
     protocol = record.trial.protocol
     batch, steps = protocol.batch_size, protocol.steps
-    tokens = known.tokens(protocol, record.trial.corpus, "train")
+    tokens = known.tokens(record.trial, "train")
     tokens = next(iter(record.epochs.tokens), None) if tokens is None else tokens
     windows = proof.shape[0] if tokens is None else tokens // (batch * steps)
     own = (windows, batch, steps)
@@ -210,26 +216,27 @@ def _shape(record: Record, proof: Parity, known: ReferenceData) -> Iterator[Faul
 
 
 def _evaluations(record: Record, known: ReferenceData) -> Iterator[Fault]:
-    protocol, corpus = record.trial.protocol, record.trial.corpus
+    trial, protocol = record.trial, record.trial.protocol
     every, done = protocol.validate_every, len(record.epochs.seconds)
     expected = [("validation", e) for e in range(every, done + 1, every)] if every else []
     if record.status == Status.OK and protocol.test_fraction and protocol.train_tokens is None:
         expected.append(("test", done))
     if record.status == Status.OK and [(e.split, e.epoch) for e in record.evaluations] != expected:
         yield "evaluations", f"the protocol asks for {expected}"
-    text = known.text(corpus)
+    text = known.text(trial)
     for index, evaluation in enumerate(record.evaluations):
-        tokens = known.tokens(protocol, corpus, evaluation.split)
+        tokens = known.tokens(trial, evaluation.split)
         if tokens is not None and evaluation.tokens != tokens:
             yield f"evaluations.{index}.tokens", f"{evaluation.tokens}, the split gives {tokens}"
         if text is None or text.tokens is None:
             continue
-        part = protocol.splits(text.tokens).get(evaluation.split)
+        part = text.splits(protocol).get(evaluation.split)
         if part is None:
             yield f"evaluations.{index}.split", f"the protocol has no {evaluation.split!r}"
             continue
         place = (part.start, part.stop, protocol.batch_size, protocol.steps)
-        bound, stated = known.source_nats(corpus, *place), evaluation.source_nats
+        bound = known.source_nats(trial.corpus, trial.preparation, *place)
+        stated = evaluation.source_nats
         same = bound == stated or (
             bound is not None and stated is not None and math.isclose(bound, stated)
         )
@@ -261,9 +268,19 @@ def _status(record: Record, known: ReferenceData) -> Iterator[Fault]:
     if record.status == Status.OK and written != list(protocol.prefixes):
         yield "continuations", f"after {written}, the protocol asks for {list(protocol.prefixes)}"
     for index, continuation in enumerate(record.continuations):
-        length = len(continuation.text.replace("<unk>", "?"))
-        if length != protocol.continuation:
-            yield f"continuations.{index}.text", f"{length} symbols, not {protocol.continuation}"
+        least, most = _written(continuation.text, record.trial.preparation.tokens)
+        if not least <= protocol.continuation <= most:
+            yield f"continuations.{index}.text", f"{least} symbols, not {protocol.continuation}"
+
+
+def _written(text: str, tokens: Tokens) -> tuple[int, int]:
+    """The least and the most tokens that a written text may be."""
+    if tokens == "word":
+        return len(text.split()), len(text.split())
+    shortest = len(text.replace("<unk>", "?"))  # one symbol, or those that a text spells it with
+    if tokens == "byte":  # what is no UTF-8 becomes one character
+        return shortest, 4 * len(text.encode())
+    return shortest, len(text)
 
 
 def _source(record: Record, known: ReferenceData) -> Iterator[Fault]:

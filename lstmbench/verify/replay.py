@@ -11,8 +11,9 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,12 @@ from lstmbench.audit.replay import train, train_epoch
 from lstmbench.backend import ModelConfig, Parameters, TrainingConfig
 from lstmbench.batches import draw_offsets, partition, window_count
 from lstmbench.corpora import corpus as corpora
-from lstmbench.corpora.corpus import Corpus, CorpusSpec
+from lstmbench.corpora.corpus import Corpus
+from lstmbench.corpora.spec import CorpusSpec
 from lstmbench.errors import UserError
+from lstmbench.optimizers import Optimizer
+from lstmbench.preparation import Preparation
+from lstmbench.protocol import SAMPLING, WORDING, Protocol
 from lstmbench.records.record import Record
 
 #: Epochs that are trained again of records that hold no audit.
@@ -49,13 +54,18 @@ class Start:
     """
 
     spec: CorpusSpec
+    preparation: Preparation
     splits: tuple[tuple[str, int, int], ...]
     every: int
     last: int
     model: ModelConfig
-    training: TrainingConfig
+    protocol: Protocol
     seed: int
     dtype: str
+
+    @property
+    def training(self) -> TrainingConfig:
+        return self.protocol.training
 
     def __str__(self) -> str:
         return (
@@ -111,21 +121,24 @@ class Path:
         return self.done[:epochs]
 
     def _walked(self) -> Iterator[Epoch]:
-        start, text = self.start, _text(self.start.spec)
+        start, text = self.start, _text(self.start.spec, self.start.preparation)
         assert text is not None
         ids = {name: text.ids[first:stop] for name, first, stop in start.splits}
         rounding = rounding_dtype(start.dtype)
         steps = start.training.steps
         drawn = reference.draw_parameters(start.model, start.seed)
+        dtypes = ("float64", rounding)
         exact, rounded = (
-            train(drawn, (), start.training, dtype=dtype).parameters
-            for dtype in ("float64", rounding)
+            train(drawn, (), start.training, dtype=dtype).parameters for dtype in dtypes
         )
+        optimizers = Optimizer(start.training), Optimizer(start.training)
         for index in itertools.count():
             offset = draw_offsets(start.seed, index + 1, steps)[index]
             batches = partition(ids["train"], start.training.batch_size, steps, offset)
-            exact, nats = train_epoch(exact, batches, start.training)
-            rounded, other = train_epoch(rounded, batches, start.training, 1, rounding)
+            for optimizer in optimizers:
+                optimizer.learning_rate = start.protocol.rate(index + 1)
+            exact, nats = train_epoch(exact, batches, optimizers[0])
+            rounded, other = train_epoch(rounded, batches, optimizers[1], rounding)
             far = _distance(rounded, exact)
             evaluated = {}
             for name in self._due(index + 1):
@@ -210,21 +223,38 @@ def _start(record: Record, spec: CorpusSpec | None) -> Start:
         raise NotReplayed(f"model {trial.model!r} is its plugin's own")
     if trial.init != "shared":
         raise NotReplayed(f"{trial.init} initial parameters are not in the record")
-    text = _text(spec)
+    if protocol.dropout:
+        raise NotReplayed("which numbers were dropped is not in the record")
+    if protocol.schedule == "validation":
+        raise NotReplayed("its learning rate followed its own validation")
+    text = _text(spec, trial.preparation)
     if spec is None or text is None or text.digest != trial.corpus_digest:
         raise NotReplayed(f"corpus {trial.corpus!r} is not at hand")
     model = protocol.model(record.vocabulary_size)
-    splits = protocol.splits(len(text.ids))
+    try:
+        splits = text.splits(protocol)
+    except UserError as error:
+        raise NotReplayed(str(error)) from error
     return Start(
         spec=spec,
+        preparation=trial.preparation,
         splits=tuple((name, part.start, part.stop) for name, part in splits.items()),
         every=protocol.validate_every,
         last=protocol.epochs if "test" in splits else 0,
         model=model,
-        training=protocol.training,
+        protocol=replace(protocol, **_WITHOUT_PART),
         seed=trial.seed,
         dtype=trial.dtype,
     )
+
+
+#: Of a protocol, what has no part in how the reference trains: records that differ in nothing else
+#: share a path.
+_WITHOUT_PART: dict[str, Any] = {
+    f.name: f.default
+    for f in fields(Protocol)
+    if f.name in (*WORDING, *SAMPLING, "epochs", "prefixes", "continuation")
+} | {"summary": "", "name": ""}
 
 
 def _wanted(record: Record) -> int:
@@ -244,8 +274,8 @@ def _distance(one: Parameters, other: Parameters) -> float:
 
 
 @lru_cache(maxsize=8)
-def _text(spec: CorpusSpec | None) -> Corpus | None:
+def _text(spec: CorpusSpec | None, preparation: Preparation) -> Corpus | None:
     try:
-        return corpora.resolve(spec) if spec else None
+        return corpora.resolve(spec, preparation) if spec else None
     except UserError:
         return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lstmbench.backend import EpochLoss, Parameters
+from lstmbench.backend import Backend, EpochLoss, Parameters
 from lstmbench.batches import Batches
 from lstmbench.cells import Shapes
 from lstmbench.worker.messages import INTERFACE, WorkerReason
@@ -50,6 +51,17 @@ def check_parameters(parameters: Any, expected: Shapes | None = None) -> Paramet
             shapes = f"expected shape {expected.get(name)}, got {got.get(name)}"
             raise InvalidAnswer(INTERFACE, f"parameters: {name}: {shapes}")
     return parameters
+
+
+def check_moments(
+    backend: Backend, names: Sequence[str], expected: Shapes | None = None
+) -> tuple[Parameters, ...]:
+    """What the optimizer keeps, under ``names``; :class:`InvalidAnswer` if it is anything else."""
+    state = backend.optimizer_state()
+    if not isinstance(state, tuple) or len(state) != len(names):
+        wanted = f"({', '.join(names)}) from optimizer_state"
+        raise InvalidAnswer(INTERFACE, f"expected {wanted}, got {state!r:.80}")
+    return tuple(check_parameters(each, expected) for each in state)
 
 
 def check_ids(ids: Any, length: int, vocabulary_size: int) -> list[int]:

@@ -1,11 +1,13 @@
 """Arrays that processes hand to each other as ``.npy`` files.
 
-Parameters are one vector, tensor after tensor in the order of ``Parameters.items``; batches are one
-array ``[2, windows, batch, steps]`` of int32, inputs and then targets. Nothing is pickled.
+Parameters are one vector, tensor after tensor in the order of ``Parameters.items``, and what the
+optimizer keeps follows in the same order; batches are one array ``[2, windows, batch, steps]`` of
+int32, inputs and then targets. Nothing is pickled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,20 +18,39 @@ from lstmbench.batches import Batches
 from lstmbench.cells import Shapes, count, parameters_of
 
 
-def write_parameters(path: Path | str | IO[bytes], parameters: Parameters) -> None:
+def write_parameters(
+    path: Path | str | IO[bytes], parameters: Parameters, moments: Sequence[Parameters] = ()
+) -> None:
     """A dtype that NumPy has no name for, such as bfloat16, is written as float32."""
-    vector = np.concatenate([np.ravel(array) for _, array in parameters.items()])
+    written = [array for each in (parameters, *moments) for _, array in each.items()]
+    vector = np.concatenate([np.ravel(array) for array in written])
     if vector.dtype.kind != "f" or vector.dtype.name not in ("float16", "float32", "float64"):
         vector = vector.astype(np.float32)
     np.save(path, vector, allow_pickle=False)
 
 
 def read_parameters(path: Path | str | IO[bytes], shapes: Shapes) -> Parameters:
-    """Raises ``ValueError`` if the file does not hold parameters of those shapes."""
+    """Raises ``ValueError`` if the file does not hold parameters of those shapes, and no more."""
+    return read_trained(path, shapes, 0)[0]
+
+
+def read_trained(
+    path: Path | str | IO[bytes], shapes: Shapes, moments: int
+) -> tuple[Parameters, tuple[Parameters, ...]]:
+    """Parameters and so many of the same shapes that the optimizer keeps; none, if none follow.
+
+    Raises ``ValueError`` if the file holds anything else.
+    """
     vector = np.load(path, allow_pickle=False)
-    if vector.shape != (count(shapes),) or vector.dtype.kind != "f":
-        expected = f"{count(shapes)} floating-point numbers"
+    size = count(shapes)
+    if vector.shape not in ((size,), ((1 + moments) * size,)) or vector.dtype.kind != "f":
+        expected = f"{(1 + moments) * size} floating-point numbers"
         raise ValueError(f"expected {expected}, got shape {vector.shape} of {vector.dtype}")
+    first, *more = (_parameters(part, shapes) for part in vector.reshape(-1, size))
+    return first, tuple(more)
+
+
+def _parameters(vector: np.ndarray, shapes: Shapes) -> Parameters:
     arrays, begin = [], 0
     for shape in shapes.values():
         size = int(np.prod(shape))

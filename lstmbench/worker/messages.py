@@ -171,14 +171,14 @@ class Prepare(Request[Done], name="prepare"):
 
 @dataclass(frozen=True)
 class LoadParameters(Request[Done], name="load_parameters"):
-    """Replace the instance's parameters by those of a file."""
+    """Replace the instance's parameters by those of a file, and begin with a new optimizer."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class SaveParameters(Request[Done], name="save_parameters"):
-    """Write the instance's parameters to a file."""
+    """Write the instance's parameters to a file, and what its optimizer keeps."""
 
     path: str
 
@@ -194,9 +194,10 @@ class EpochTrained(Answer):
 
 @dataclass(frozen=True)
 class TrainEpoch(Request[EpochTrained], name="epoch"):
-    """Train one epoch on ``batches``."""
+    """Train one epoch on ``batches``, at ``learning_rate`` where the protocol schedules it."""
 
     batches: str
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -102,7 +102,8 @@ def relative_error(change: np.ndarray, expected: np.ndarray) -> float:
 class Pass:
     """One epoch over ``batches`` from ``start``, and what the float64 reference makes of it.
 
-    ``loss`` is in nats per token, ``change`` what is added to each parameter, in float64.
+    ``loss`` is in nats per token, ``change`` what is added to each parameter, in float64. The
+    optimizer begins anew; a scheduled learning rate is told.
     """
 
     label: str
@@ -110,6 +111,7 @@ class Pass:
     start: Parameters
     loss: float
     change: Parameters
+    training: TrainingConfig
     cell: Cell = LSTM
 
     @classmethod
@@ -124,7 +126,12 @@ class Pass:
         exact = start.astype(np.float64)
         after, loss = reference.train_epoch(exact, batches, training, cell)
         mean = loss.nats / loss.tokens
-        return cls(label, batches, start, mean, difference(after, exact), cell)
+        return cls(label, batches, start, mean, difference(after, exact), training, cell)
+
+    @property
+    def told_rate(self) -> float | None:
+        """The learning rate that the backend is told, where there is a schedule."""
+        return self.training.learning_rate if self.training.scheduled else None
 
     def errors(self, loss: EpochLoss, after: Parameters) -> Errors:
         """Relative errors of a loss and of every tensor's change."""
@@ -141,6 +148,8 @@ class Pass:
         Raises :class:`lstmbench.worker.answers.InvalidAnswer` for answers that are none.
         """
         backend.load_parameters(self.start.astype(backend.task.dtype))
+        if self.told_rate is not None:
+            backend.set_learning_rate(self.told_rate)
         loss = check_loss(backend.train_epoch(self.batches), self.batches)
         return loss, check_parameters(backend.parameters())
 
@@ -187,15 +196,18 @@ def make_probe(setting: Setting) -> Probe:
     """
     task, training = setting.task, setting.task.training
     rare = rarest_targets(setting.batches, task.model.vocabulary_size)
+    later = training
+    if training.scheduled:  # another rate than the one that the instance was built with
+        later = replace(training, learning_rate=training.learning_rate / 2)
     passes = (
         Pass.compute("text", setting.batches, setting.start, training, setting.cell),
-        Pass.compute("clipped", rare, setting.start, training, setting.cell),
+        Pass.compute("clipped", rare, setting.start, later, setting.cell),
     )
     tolerance = TOLERANCE[task.dtype]
     most = max(tolerance, MAX_ALLOWED)
     rounding: Errors = {}
     for each in passes:
-        rounding |= rounding_errors(each, training, task.dtype)
+        rounding |= rounding_errors(each, each.training, task.dtype)
     worst = max(rounding.values())
     if MIN_ALLOWANCE * worst <= most:
         explained = {name: min(ALLOWANCE * error, most) for name, error in rounding.items()}
@@ -267,8 +279,11 @@ def rounded_epoch(
     """The reference in ``dtype``: 16 bits by float32 with parameters rounded at every step."""
     parameters, total = asked.start.astype(np.float32), 0.0
     state = reference.zero_state(parameters, asked.batches.inputs.shape[1], asked.cell)
+    optimizer = reference.Optimizer(training)
     for inputs, targets in asked.batches:
-        nats, gradient, state = reference.gradients(parameters, inputs, targets, state, asked.cell)
-        parameters = rounded(reference.sgd_step(parameters, gradient, training), dtype)
+        nats, gradient, state = reference.gradients(
+            parameters, inputs, targets, state, asked.cell, training.loss
+        )
+        parameters = rounded(optimizer.step(parameters, gradient), dtype)
         total += nats
     return EpochLoss(total, asked.batches.tokens), parameters

@@ -3,8 +3,9 @@
 A learning rate of 1e-4 changes parameters by less than float32 rounds them, one of 100 makes
 rounding grow until nothing can be compared, and through five small layers hardly a gradient passes.
 None of this is a backend's mistake. The shapes are therefore a trial's own, and its learning rate
-and clip norm are too where they allow a proof; elsewhere only these two scalars are replaced. The
-parameters are drawn so that signals and gradients keep their size through every layer.
+and clip norm (or clip value) are too where they allow a proof; elsewhere only these two scalars are
+replaced. Nothing is dropped, for masks are each framework's own. The parameters are drawn so that
+signals and gradients keep their size through every layer.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from lstmbench import reference
 from lstmbench.backend import ModelConfig, Parameters, Task, TrainingConfig
 from lstmbench.batches import Batches
 from lstmbench.cells import LSTM, Cell, tensor_shapes
+from lstmbench.optimizers import largest
 
 SEED = 20220519
 #: Learning rates at which changes are measurable and rounding does not grow.
 MIN_RATE, MAX_RATE = 0.125, 2.0
 #: In 16 bits only larger changes are measurable.
 MIN_RATE_16_BITS, MAX_RATE_16_BITS = 4.0, 8.0
+#: The same of adam and rmsprop, which move every parameter by about the learning rate.
+MIN_ADAPTIVE_RATE, MAX_ADAPTIVE_RATE = 2.0**-10, 2.0**-8
+MIN_ADAPTIVE_RATE_16_BITS, MAX_ADAPTIVE_RATE_16_BITS = 2.0**-5, 2.0**-4
 #: Norms of the two passes' gradients that lie further apart leave room for a clip norm between.
 CLIP_MARGIN = 1.1
 #: Seconds that the reference's Python takes per step and layer, and per window, beside arithmetic.
@@ -37,7 +42,8 @@ UPDATE_OPERATIONS = 30
 class Setting:
     """Where parity is proven: build an instance for ``task``, train from ``start``.
 
-    ``task`` is a trial's own but for the learning rate and the clip norm. ``batches`` are the
+    ``task`` is a trial's own but for the learning rate, the clip norm or value, and dropout, of
+    which it has none. ``batches`` are the
     trial's own, or, if ``cut``, as many of them as the reference can afford. ``start`` are float32
     numbers that the task's dtype holds exactly. ``cell`` is what the reference computes.
     """
@@ -109,29 +115,54 @@ def probe_training(
 
     A learning rate out of range is multiplied by a power of two, so that it stays no round number
     that a backend might have fixed. A clip norm has to lie between the gradient norms of the two
-    passes' first windows, so that clipping is idle in one and acts in the other; an infinite one
-    is a wish not to clip, and stays.
+    passes' first windows, so that clipping is idle in one and acts in the other, and a clip value
+    between the largest numbers of the two; an infinite one is a wish not to clip, and stays.
     """
-    coarse = task.dtype in ("float16", "bfloat16")
-    rate = task.training.learning_rate
-    low, high = (MIN_RATE_16_BITS, MAX_RATE_16_BITS) if coarse else (MIN_RATE, MAX_RATE)
+    training = replace(task.training, dropout=0.0)
+    rate = training.learning_rate
+    low, high = _rates(training, task.dtype in ("float16", "bfloat16"))
     if not low <= rate <= high:
         significand, _ = math.frexp(rate)  # from 0.5 to below 1
         rate = significand * high
     exact = start.astype(np.float64)
     rare = rarest_targets(batches, task.model.vocabulary_size)
-    smaller, larger = sorted(first_gradient_norm(exact, data, cell) for data in (batches, rare))
-    clip = task.training.clip_norm
+    by_value = math.isfinite(training.clip_value)
+    clip = training.clip_value if by_value else training.clip_norm
+    smaller, larger = sorted(
+        first_gradient_size(exact, data, cell, training) for data in (batches, rare)
+    )
     if math.isfinite(clip) and not smaller * CLIP_MARGIN < clip < larger / CLIP_MARGIN:
         apart = larger > smaller * CLIP_MARGIN**2
         clip = math.sqrt(smaller * larger) if apart else smaller / CLIP_MARGIN
-    return replace(task.training, learning_rate=rate, clip_norm=clip)
+    if by_value:
+        return replace(training, learning_rate=rate, clip_value=clip)
+    return replace(training, learning_rate=rate, clip_norm=clip)
 
 
-def first_gradient_norm(start: Parameters, batches: Batches, cell: Cell = LSTM) -> float:
-    """The norm of all tensors' gradient together on the first window, from zero state."""
+def _rates(training: TrainingConfig, coarse: bool) -> tuple[float, float]:
+    """The lowest and the highest learning rate of a proof."""
+    if training.optimizer != "sgd":
+        if coarse:
+            return MIN_ADAPTIVE_RATE_16_BITS, MAX_ADAPTIVE_RATE_16_BITS
+        return MIN_ADAPTIVE_RATE, MAX_ADAPTIVE_RATE
+    low, high = (MIN_RATE_16_BITS, MAX_RATE_16_BITS) if coarse else (MIN_RATE, MAX_RATE)
+    # a sum over steps has a gradient so many times larger
+    times = training.steps if training.loss == "sum" else 1
+    return low / times, high / times
+
+
+def first_gradient_size(
+    start: Parameters, batches: Batches, cell: Cell = LSTM, training: TrainingConfig | None = None
+) -> float:
+    """Of the gradient on the first window, from zero state, what is clipped: the norm of all
+    tensors together, or the largest number. Without ``training`` the norm, of the mean loss."""
     state = reference.zero_state(start, batches.inputs.shape[1], cell)
-    _, gradient, _ = reference.gradients(start, batches.inputs[0], batches.targets[0], state, cell)
+    loss = training.loss if training else "mean"
+    _, gradient, _ = reference.gradients(
+        start, batches.inputs[0], batches.targets[0], state, cell, loss
+    )
+    if training and math.isfinite(training.clip_value):
+        return largest(gradient)
     return reference.global_norm(gradient)
 
 

@@ -14,10 +14,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lstmbench.backend import Backend, Task
+from lstmbench.backend import Backend, Parameters, Task
 from lstmbench.cells import LSTM, Cell, Shapes, load_cell, tensor_shapes
 from lstmbench.errors import Unavailable
-from lstmbench.worker.answers import InvalidAnswer, check_ids, check_loss, check_parameters
+from lstmbench.worker.answers import (
+    InvalidAnswer,
+    check_ids,
+    check_loss,
+    check_moments,
+    check_parameters,
+)
 from lstmbench.worker.arrays import read_batches, read_parameters, write_parameters
 from lstmbench.worker.idle import when_idle
 from lstmbench.worker.loop import Handlers, OutOfOrder, Session, set_cpus
@@ -164,7 +170,7 @@ class TrialSession(Session):
         """Show what was trained so far."""
         instance = self.instance
         parameters = check_parameters(instance.backend.parameters(), instance.shapes)
-        write_parameters(request.path, parameters)
+        write_parameters(request.path, parameters, optimizer_state(instance))
         return Done()
 
     def epoch(self, request: TrainEpoch) -> EpochTrained:
@@ -172,6 +178,8 @@ class TrialSession(Session):
         backend = self.instance.backend
         batches = read_batches(request.batches)
         begin = time.perf_counter()
+        if request.learning_rate is not None:
+            backend.set_learning_rate(request.learning_rate)
         loss = backend.train_epoch(batches)
         seconds = time.perf_counter() - begin
         checked = check_loss(loss, batches)
@@ -219,6 +227,12 @@ class TrialSession(Session):
         """Facts about the trial that only this process knows."""
         facts = {str(k): str(v) for k, v in self.instance.backend.runtime().items()}
         return Finished(facts, self.instance.memory())
+
+
+def optimizer_state(instance: Instance) -> tuple[Parameters, ...]:
+    """What the optimizer keeps; :class:`InvalidAnswer` if it is not what the task says."""
+    names = instance.task.training.moments
+    return check_moments(instance.backend, names, instance.shapes) if names else ()
 
 
 def import_factory(name: str, imports: Sequence[str], install: str) -> Factory:

@@ -69,7 +69,7 @@ def invoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
         patch.setenv("LSTMBENCH_DISABLE_PLUGINS", "")
         patch.setattr(running, "conduct", refuse)
         patch.setattr("lstmbench.testing.runner.run_checks", refuse)
-        patch.setattr("lstmbench.corpora.corpus._download", lambda *_: "no network")
+        patch.setattr("lstmbench.corpora.files._download", lambda *_: "no network")
         patch.setattr(plots, "MAX_PLOTS", 0)
         patch.setattr(plots, "MAX_PLOTS_OF_LONG", 0)
         patch.setattr("lstmbench.streams.prepare", lambda: None)

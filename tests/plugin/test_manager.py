@@ -79,7 +79,7 @@ def lstmbench_backends(): return [replace(SPEC, modes=Odd(cpu=('eager',)))]
     "an environment with a NUL": hook("return [replace(SPEC, environment={'A': '\\0'})]"),
     "an environment without end": hook("return [replace(SPEC, environment={'A': 'x' * 9**7})]"),
     "the name all": hook("return [replace(SPEC, name='all')]"),
-    "another interface": hook("return [replace(SPEC, interface=2)]"),
+    "another interface": hook("return [replace(SPEC, interface=3)]"),
     "no mode": hook("return [replace(SPEC, modes={})]"),
     "a device without a mode": hook("return [replace(SPEC, modes={'cpu': ()})]"),
     "modes in a list": hook("return [replace(SPEC, modes=['eager'])]"),
@@ -120,7 +120,7 @@ SAYS = {
     "a spec whose property raises": "returned a Odd, a subclass of BackendSpec",
     "a table that raises": "lstmbench_backends failed: RuntimeError: no luck",
     "modes in a list": "offers 'mine' with modes=['eager'], expected {device: (mode, ...)}",
-    "another interface": "offers 'mine' for interface 2, this lstmbench has 1",
+    "another interface": "offers 'mine' for interface 3, this lstmbench has 1 to 2",
 }
 
 
@@ -278,7 +278,7 @@ def test_a_backend_of_a_broken_plugin_says_why_it_is_not_there(
     here: Any, call: Call, one_line: Callable[..., None]
 ) -> None:
     here.plugin("broken", BROKEN["another interface"])
-    one_line(call(*here.tiny_run, "--backends", "mine"), "'mine'", "interface 2", "has 1")
+    one_line(call(*here.tiny_run, "--backends", "mine"), "'mine'", "interface 3", "has 1 to 2")
     assert not here.runs()
 
 

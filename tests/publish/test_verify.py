@@ -416,7 +416,7 @@ def test_infinite_errors_can_be_verified(make_true: Any, known: ReferenceData) -
 
 
 def test_the_counts_of_the_time_machine(corpus_file: Path) -> None:
-    made = corpus.resolve(corpus.TIME_MACHINE, corpus_file)
+    made = corpus.resolve(corpus.TIME_MACHINE, path=corpus_file)
     assert COUNTED[made.digest] == (len(made.ids), len(made.vocabulary))
 
 

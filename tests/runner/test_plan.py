@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
-from lstmbench.protocol import D2L
+from lstmbench.protocol import D2L, later_defaults
 from lstmbench.records.trial import Trial
 from lstmbench.runner.plan import Selection, make_plan
 
@@ -208,3 +209,34 @@ def test_records_show_a_backend_s_environment_without_folders() -> None:
     spec = replace(A, environment={"CACHE": "/srv/of/me/cache", "\udce9": "\x00"})
     (trial,) = make_plan(selection(backends=[(spec, None)])).trials
     assert trial.backend_environment == {"CACHE": ".../cache", "\\udce9": "\\x00"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dropout": 0.5}, "b has no dropout"),
+        ({"embedding_size": 8, "optimizer": "adam"}, "b has no embedding and no adam"),
+        ({"schedule": "epoch", "clip_norm": None}, "b has no schedule and no unclipped"),
+    ],
+)
+def test_a_backend_that_lacks_a_feature_is_a_row_that_says_so(changes: Any, reason: str) -> None:
+    able = spec("a", features=("dropout", "embedding", "adam", "schedule", "unclipped"))
+    protocols: Any = [(replace(D2L, **changes), {})]
+    plan = make_plan(selection(backends=[(able, None), (B, None)], protocols=protocols))
+    assert labels(plan) == [["a:eager cpu"]]
+    assert [(trial.backend, why) for trial, why in plan.unavailable] == [("b", reason)]
+
+
+def test_what_is_as_before_there_was_a_choice_has_no_part_in_a_trial_s_name() -> None:
+    (group,) = make_plan(selection()).groups
+    trial = group[0]
+    facts = asdict(trial)
+    for name in later_defaults():
+        del facts["protocol"][name]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    assert trial.name.endswith(digest[:8])
+    changes: dict[str, Any] = {"dropout": 0.5, "tied": True, "forget_bias": 1.0, "loss": "sum"}
+    for name, value in changes.items():
+        changed = replace(trial, protocol=replace(trial.protocol, **{name: value}))
+        assert changed.name != trial.name
+        assert changed.group_key() != trial.group_key()

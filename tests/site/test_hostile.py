@@ -17,7 +17,7 @@ from lstmbench.records.record import Record
 from lstmbench.report import site
 
 #: Whose values are no free text.
-FIXED = {"status", "reason", "flags", "schema_version", "dtype"}
+FIXED = {"status", "reason", "flags", "schema_version", "dtype", "tokens"}
 #: Whose keys a plugin or a machine may choose.
 OPEN = {"environment", "backend_environment", "facts", "versions", "runtime", "errors"}
 SCRIPT = re.compile(

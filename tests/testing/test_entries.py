@@ -194,8 +194,8 @@ def test_an_unknown_backend_is_told_the_ways_to_one(cli: Any, one_line: Any) -> 
 
 def test_check_of_another_interface_is_refused(cli: Any, one_line: Any) -> None:
     source = PLUGIN.format(factory="x:y", modes={"cpu": ("eager",)}, expected={}, imports=())
-    cli.plugin("mine", source.replace("imports=", "interface=2, imports="))
-    one_line(cli("check", "mine"), "mine", "interface 2", "has 1")
+    cli.plugin("mine", source.replace("imports=", "interface=3, imports="))
+    one_line(cli("check", "mine"), "mine", "interface 3", "has 1 to 2")
 
 
 def test_the_repository_s_own_backend_passes(cli: Any) -> None:

@@ -180,7 +180,8 @@ def test_the_gru_is_the_one_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_kit_proves_a_model_against_its_own_reference(own: Any) -> None:
     done = own("check", "numpy-gru")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(" passed ") == len(CHECKS) + 1
+    basic = [check for check in CHECKS.values() if not check.features]
+    assert done.stdout.count(" passed ") == len(basic) + 1
     shown = own("debug", "numpy-peephole")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "gradient of layer0.peepholes" in shown.stdout

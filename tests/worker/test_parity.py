@@ -28,7 +28,7 @@ from lstmbench.worker import parity
 from lstmbench.worker.answers import InvalidAnswer
 from lstmbench.worker.parity_setting import (
     affordable,
-    first_gradient_norm,
+    first_gradient_size,
     probe_parameters,
     rarest_targets,
     rounded,
@@ -277,7 +277,7 @@ def test_clipping_acts_in_one_pass_only(clip: float, kept: bool, batches: Batche
     assert (chosen == clip) == kept
     rare = rarest_targets(batches, VOCABULARY)
     exact = setting.start.astype(np.float64)
-    norms = [first_gradient_norm(exact, passed) for passed in (batches, rare)]
+    norms = [first_gradient_size(exact, passed) for passed in (batches, rare)]
     assert norms[0] < chosen
     assert chosen < norms[1] or clip == math.inf
 

@@ -20,6 +20,7 @@ def command(trial: Trial) -> list[str]:
         ("--dtype", trial.dtype),
         ("--init", trial.init),
         ("--corpus", trial.corpus),
+        *trial.preparation.options,
         ("--seed", trial.seed),
         ("--threads", trial.threads),
         ("--repeats", 1),

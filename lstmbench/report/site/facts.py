@@ -72,7 +72,7 @@ FACETS = (
     Facet("protocol", lambda r: r.trial.protocol.name),
     Facet("changed", changed),
     Facet("init", lambda r: r.trial.init),
-    Facet("corpus", lambda r: f"{r.trial.corpus} ({r.trial.corpus_digest[:8]})"),
+    Facet("corpus", lambda r: r.trial.corpus_words),
     Facet("dtype", lambda r: r.trial.dtype),
     Facet("seed", lambda r: str(r.trial.seed)),
     Facet("threads", lambda r: str(r.trial.threads)),

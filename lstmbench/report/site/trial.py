@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lstmbench.analysis import roofline, series
 from lstmbench.analysis.tables import Row
+from lstmbench.protocol import stated
 from lstmbench.records.record import Evaluation, Record, Status
 from lstmbench.report.columns import DETAIL_FIGURES, FIGURES
 from lstmbench.report.numbers import scaled, significant
@@ -39,8 +40,8 @@ def figures(row: Row) -> Pairs:
 def fact_groups(record: Record) -> list[FactGroup]:
     """Everything that was asked and in force, as text."""
     trial, source, machine = record.trial, record.source, record.machine
-    protocol = trial.protocol
-    sizes = [(f.name, getattr(protocol, f.name)) for f in fields(protocol)]
+    protocol, prepared = trial.protocol, trial.preparation.words
+    sizes = [(name, getattr(protocol, name)) for name in stated(protocol)]
     found = [
         FactGroup(
             "setting",
@@ -55,6 +56,7 @@ def fact_groups(record: Record) -> list[FactGroup]:
                 ("initial parameters", trial.init),
                 ("corpus", trial.corpus),
                 ("corpus digest", trial.corpus_digest),
+                *([("preparation", ", ".join(prepared))] if prepared else []),
                 ("seed", str(trial.seed)),
                 ("repeat", str(trial.repeat)),
                 ("environment", plain(dict(trial.environment))),

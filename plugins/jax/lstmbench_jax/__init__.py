@@ -14,6 +14,17 @@ def lstmbench_backends() -> list[BackendSpec]:
             install="pip install ./plugins/jax",
             modes={"cpu": ("jit", "autodiff"), "cuda": ("jit", "autodiff")},
             dtypes={"cpu": ("float32", "float64"), "cuda": ("float32", "float64")},
+            features=(
+                "embedding",
+                "tied",
+                "dropout",
+                "adam",
+                "rmsprop",
+                "schedule",
+                "clip-value",
+                "unclipped",
+                "sum-loss",
+            ),
             # workers on one GPU live at the same time: none may take most of its memory at once
             environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         )

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable, reference
 from lstmbench_jax import model
+from lstmbench_jax.updates import nothing_kept
 
 #: How arrays lie on the mesh: parameters everywhere, ids ``[W, T, B]`` cut along the batch.
 _WHOLE = PartitionSpec()
@@ -38,8 +39,9 @@ class JaxBackend(Backend):
             raise Unavailable(f"jax has no mode {task.mode}: it has {', '.join(OPERATIONS)}")
         self._devices = _devices(task)
         self._programs: dict[tuple[int, ...], tuple[Any, Mesh]] = {}
-        self._evaluate = jax.jit(model.evaluate)
-        self._advance = jax.jit(model.advance)
+        self._evaluate = jax.jit(partial(model.evaluate, task.model))
+        self._advance = jax.jit(partial(model.advance, task.model))
+        self._rate, self._epochs = task.training.learning_rate, 0
         self._multiply = jax.jit(jnp.matmul)
         self._factors: dict[int, tuple[jax.Array, ...]] = {}
         self.load_parameters(reference.draw_parameters(task.model, task.seed))
@@ -49,19 +51,35 @@ class JaxBackend(Backend):
         # a copy: the first epoch overwrites what it is given
         copies = [np.array(array, self.task.dtype) for _, array in parameters.items()]
         self._weights = jax.device_put(copies, NamedSharding(mesh, _WHOLE))
+        self._kept = nothing_kept(self.task.training, self._weights)
 
     def parameters(self) -> Parameters:
+        return self._canonical(self._weights)
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._rate = rate
+
+    def optimizer_state(self) -> tuple[Parameters, ...]:
+        moments = self._kept[: len(self.task.training.moments)]
+        return tuple(self._canonical(values) for values in moments)
+
+    def _canonical(self, values: model.Weights) -> Parameters:
         # a copy: the next epoch overwrites these buffers
-        return Parameters.from_arrays([np.array(value) for value in self._weights])
+        return Parameters.of_model(self.task.model, [np.array(value) for value in values])
 
     def prepare(self, batches: Batches) -> None:
         self._program(batches.inputs.shape)
 
     def train_epoch(self, batches: Batches) -> EpochLoss:
         program, mesh = self._program(batches.inputs.shape)
-        weights = jax.device_put(self._weights, NamedSharding(mesh, _WHOLE))
+        self._epochs += 1
+        seed = np.uint32((self.task.seed + self._epochs) % 2**32)
+        rate = np.asarray(self._rate, self.task.dtype)
+        trained = (self._weights, self._kept, rate, seed)
+        trained = jax.device_put(trained, NamedSharding(mesh, _WHOLE))
         ids = jax.device_put(_time_major(batches), NamedSharding(mesh, _BY_ROW))
-        self._weights, nats = jax.block_until_ready(program(weights, *ids))
+        done = jax.block_until_ready(program(*trained, *ids))
+        self._weights, self._kept, nats = done
         return _total(nats, batches)
 
     def evaluate(self, batches: Batches) -> EpochLoss:
@@ -69,7 +87,7 @@ class JaxBackend(Backend):
 
     def generate(self, prefix: Sequence[int], length: int) -> list[int]:
         weights = self._local()
-        state = model.zero_state(weights, 1)
+        state = model.zero_state(self.task.model, self.task.dtype, 1)
         ids = list(prefix)
         for position in range(len(prefix) + length - 1):
             symbol, state = self._advance(weights, state, np.int32(ids[position]))
@@ -114,20 +132,28 @@ class JaxBackend(Backend):
             windows, batch, steps = shape
             mesh = self._mesh(batch)
             epoch = jax.shard_map(
-                partial(model.train_epoch, OPERATIONS[self.task.mode], self.task.training),
+                partial(
+                    model.train_epoch,
+                    OPERATIONS[self.task.mode],
+                    self.task.model,
+                    self.task.training,
+                ),
                 mesh=mesh,
-                in_specs=(_WHOLE, _BY_ROW, _BY_ROW),
+                in_specs=(*(_WHOLE,) * 4, _BY_ROW, _BY_ROW),
                 out_specs=_WHOLE,
                 check_vma=False,
             )
-            weights = [
-                jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=NamedSharding(mesh, _WHOLE))
-                for value in self._weights
-            ]
+            rate, seed = np.zeros((), self.task.dtype), np.uint32(0)
+            given = jax.tree.map(
+                lambda value: jax.ShapeDtypeStruct(
+                    value.shape, value.dtype, sharding=NamedSharding(mesh, _WHOLE)
+                ),
+                (self._weights, self._kept, rate, seed),
+            )
             ids = jax.ShapeDtypeStruct(
                 (windows, steps, batch), jnp.int32, sharding=NamedSharding(mesh, _BY_ROW)
             )
-            compiled = jax.jit(epoch, donate_argnums=0).lower(weights, ids, ids).compile()
+            compiled = jax.jit(epoch, donate_argnums=(0, 1)).lower(*given, ids, ids).compile()
             self._programs[shape] = compiled, mesh
         return self._programs[shape]
 

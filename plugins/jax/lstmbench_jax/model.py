@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lstmbench import TrainingConfig
+from lstmbench import ModelConfig, TrainingConfig
+from lstmbench_jax.updates import Kept, Rate, divisor, update
 
 #: All parameters, or a gradient for each, flat, in the order of ``Parameters.items``.
 Weights = list[Array]
@@ -29,14 +30,28 @@ State = list[tuple[Array, Array]]
 BATCH = "batch"
 
 
-def layers_of(weights: Weights) -> list[Weights]:
-    """(input kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]``, bias ``[4H]``) of every layer."""
-    return [weights[i : i + 3] for i in range(0, len(weights) - 2, 3)]
+class Parts(NamedTuple):
+    """The parameters by what they are for.
+
+    ``layers``: (input kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]``, bias ``[4H]``) of each.
+    """
+
+    embedding: Array | None
+    layers: list[Weights]
+    output_kernel: Array
+    output_bias: Array
 
 
-def zero_state(weights: Weights, batch: int) -> State:
-    zeros = jnp.zeros((batch, weights[-2].shape[0]), weights[-2].dtype)
-    return [(zeros, zeros) for _ in layers_of(weights)]
+def parts(model: ModelConfig, weights: Weights) -> Parts:
+    *rest, bias = weights
+    embedding = None if model.embedding_size is None else rest.pop(0)
+    kernel = embedding.T if model.tied and embedding is not None else rest.pop()
+    return Parts(embedding, [rest[i : i + 3] for i in range(0, len(rest), 3)], kernel, bias)
+
+
+def zero_state(model: ModelConfig, dtype: Any, batch: int) -> State:
+    zeros = jnp.zeros((batch, model.hidden_size), dtype)
+    return [(zeros, zeros) for _ in range(model.layers)]
 
 
 def materialised_transpose(matrix: Array) -> Array:
@@ -202,80 +217,119 @@ AUTODIFF = Operations(look_up, multiply, recur)
 BY_HAND = Operations(look_up_by_hand, multiply_by_hand, recur_by_hand)
 
 
+class Dropout(NamedTuple):
+    """Drops numbers of a sequence with probability ``rate``, by a key for each place."""
+
+    rate: float
+    key: Array
+
+    def __call__(self, sequence: Array, place: int) -> Array:
+        # bits rather than floats: half the work
+        bits = jax.random.bits(jax.random.fold_in(self.key, place), sequence.shape, jnp.uint32)
+        kept = bits >= jnp.uint32(self.rate * 2**32)
+        return jnp.where(kept, sequence / (1 - self.rate), 0)
+
+
 def forward(
-    operations: Operations, weights: Weights, state: State, ids: Array
+    operations: Operations,
+    model: ModelConfig,
+    weights: Weights,
+    state: State,
+    ids: Array,
+    dropout: Dropout | None = None,
 ) -> tuple[Array, State]:
     """Logits ``[T, B, V]`` of ids ``[T, B]``, and the state after the last step."""
-    hiddens = None
+    embedding, layers, output_kernel, output_bias = parts(model, weights)
+    # rows of a table as wide as these are scattered fast enough
+    hiddens = None if embedding is None else look_up(embedding, ids)
     after = []
-    for (kernel, recurrent, bias), (h, c) in zip(layers_of(weights), state, strict=True):
+    for place, ((kernel, recurrent, bias), (h, c)) in enumerate(zip(layers, state, strict=True)):
         if hiddens is None:
             projected = operations.look_up(kernel + bias, ids)
         else:
-            projected = operations.multiply(hiddens, kernel) + bias
+            read = dropout(hiddens, place) if dropout else hiddens
+            projected = operations.multiply(read, kernel) + bias
         hiddens, h, c = operations.recur(projected, recurrent, h, c)
         after.append((h, c))
-    return operations.multiply(hiddens, weights[-2]) + weights[-1], after
+    if dropout:
+        hiddens = dropout(hiddens, len(layers))
+    return operations.multiply(hiddens, output_kernel) + output_bias, after
 
 
 def window_nats(
-    operations: Operations, weights: Weights, state: State, inputs: Array, targets: Array
+    operations: Operations,
+    model: ModelConfig,
+    weights: Weights,
+    state: State,
+    inputs: Array,
+    targets: Array,
+    dropout: Dropout | None = None,
 ) -> tuple[Array, State]:
     """The sum of nats over ids ``[T, B]``, and the state after them."""
-    logits, state = forward(operations, weights, state, inputs)
+    logits, state = forward(operations, model, weights, state, inputs, dropout)
     log_probabilities = jax.nn.log_softmax(logits)
     # masked rather than picked: the derivative of picking is a scatter
     wanted = jax.nn.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
     return -jnp.sum(log_probabilities * wanted), state
 
 
-def clipped_step(training: TrainingConfig, weights: Weights, changes: Weights) -> Weights:
-    """One SGD step, the gradients of all parameters clipped together to ``clip_norm``."""
-    norm = jnp.sqrt(sum(jnp.vdot(change, change) for change in changes))
-    rate = training.learning_rate * jnp.minimum(1.0, training.clip_norm / norm)
-    return [value - rate * change for value, change in zip(weights, changes, strict=True)]
-
-
 def train_epoch(
     operations: Operations,
+    model: ModelConfig,
     training: TrainingConfig,
     weights: Weights,
+    kept: Kept,
+    rate: Rate,
+    seed: Array,
     inputs: Array,
     targets: Array,
-) -> tuple[Weights, Array]:
-    """The parameters after all windows, and each window's sum of nats ``[W]``.
+) -> tuple[Weights, Kept, Array]:
+    """The parameters after all windows, what the optimizer keeps, and each window's sum of nats
+    ``[W]``.
 
     Runs on every device of the mesh axis ``BATCH`` with the device's own part of the batch, ids
     ``[W, T, B / devices]``. Rows of a batch meet nowhere but in the sum of their gradients.
+    ``seed`` is the epoch's, for masks of dropout; the learning rate is ``rate`` if it is scheduled.
     """
     _, steps, batch = inputs.shape
-    tokens = steps * batch * lax.axis_size(BATCH)
+    count = divisor(training, steps, batch * lax.axis_size(BATCH))
+    rate = rate if training.scheduled else training.learning_rate
+    key = jax.random.fold_in(jax.random.key(seed, impl="rbg"), lax.axis_index(BATCH))
 
-    def loss(weights: Weights, state: State, x: Array, y: Array) -> tuple[Array, Any]:
-        nats, state = window_nats(operations, weights, state, x, y)
-        return nats / tokens, (nats, state)
+    def loss(weights: Weights, state: State, w: Array, x: Array, y: Array) -> tuple[Array, Any]:
+        dropout = None
+        if training.dropout:
+            dropout = Dropout(training.dropout, jax.random.fold_in(key, w))
+        nats, state = window_nats(operations, model, weights, state, x, y, dropout)
+        return nats / count, (nats, state)
 
-    def window(carry: tuple[Weights, State], ids: tuple[Array, Array]) -> Any:
-        weights, state = carry
+    def window(carry: tuple[Weights, Kept, State], ids: tuple[Array, Array, Array]) -> Any:
+        weights, kept, state = carry
         changes, (nats, state) = jax.grad(loss, has_aux=True)(weights, state, *ids)
         changes, nats = lax.psum((changes, nats), BATCH)
-        return (clipped_step(training, weights, changes), state), nats
+        weights, kept = update(training, rate, weights, kept, changes)
+        return (weights, kept, state), nats
 
-    (weights, _), nats = lax.scan(window, (weights, zero_state(weights, batch)), (inputs, targets))
-    return weights, nats
+    start = (weights, kept, zero_state(model, weights[-1].dtype, batch))
+    numbers = jnp.arange(len(inputs))
+    (weights, kept, _), nats = lax.scan(window, start, (numbers, inputs, targets))
+    return weights, kept, nats
 
 
-def evaluate(weights: Weights, inputs: Array, targets: Array) -> Array:
+def evaluate(model: ModelConfig, weights: Weights, inputs: Array, targets: Array) -> Array:
     """Each window's sum of nats ``[W]``, state carried, of ids ``[W, T, B]``."""
 
     def window(state: State, ids: tuple[Array, Array]) -> tuple[State, Array]:
-        nats, state = window_nats(AUTODIFF, weights, state, *ids)
+        nats, state = window_nats(AUTODIFF, model, weights, state, *ids)
         return state, nats
 
-    return lax.scan(window, zero_state(weights, inputs.shape[2]), (inputs, targets))[1]
+    start = zero_state(model, weights[-1].dtype, inputs.shape[2])
+    return lax.scan(window, start, (inputs, targets))[1]
 
 
-def advance(weights: Weights, state: State, symbol: Array) -> tuple[Array, State]:
+def advance(
+    model: ModelConfig, weights: Weights, state: State, symbol: Array
+) -> tuple[Array, State]:
     """The likeliest symbol after ``symbol``, and the state after reading it; batch of 1."""
-    logits, state = forward(AUTODIFF, weights, state, symbol.reshape(1, 1))
+    logits, state = forward(AUTODIFF, model, weights, state, symbol.reshape(1, 1))
     return jnp.argmax(logits[0, 0]), state

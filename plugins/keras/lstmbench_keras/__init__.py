@@ -4,6 +4,18 @@ from lstmbench import BackendSpec, hookimpl
 
 #: Keras fixes its engine when it is first imported.
 ENGINE = "KERAS_BACKEND"
+#: Of every mode but ``fit``.
+FEATURES = (
+    "embedding",
+    "tied",
+    "dropout",
+    "adam",
+    "rmsprop",
+    "schedule",
+    "clip-value",
+    "unclipped",
+    "sum-loss",
+)
 
 
 @hookimpl
@@ -23,6 +35,7 @@ def lstmbench_backends() -> list[BackendSpec]:
             dtypes={"cpu": ("float32", "float64")},
             # several workers share a GPU: none may take all of its memory at the start
             environment={ENGINE: "tensorflow", "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
+            features=FEATURES,
         ),
         BackendSpec(
             name="keras-jax",
@@ -32,6 +45,7 @@ def lstmbench_backends() -> list[BackendSpec]:
             install="pip install './plugins/keras[jax]'",
             modes={"cpu": ("jit", "fit"), "cuda": ("cudnn", "jit", "fit")},
             environment={ENGINE: "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            features=FEATURES,
         ),
         BackendSpec(
             name="keras-torch",
@@ -41,5 +55,6 @@ def lstmbench_backends() -> list[BackendSpec]:
             install="pip install './plugins/keras[torch]'",
             modes={"cpu": ("eager", "compile", "fit"), "cuda": ("cudnn", "fit")},
             environment={ENGINE: "torch"},
+            features=FEATURES,
         ),
     ]

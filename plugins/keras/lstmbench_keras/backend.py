@@ -1,7 +1,7 @@
 """What the three engines share: Keras variables hold the parameters, pure functions use them.
 
-An engine says how gradients are taken and how the loop over windows is compiled. Everything
-else, the loss, clipping and SGD too, is written once, in ``keras.ops``.
+An engine says how gradients are taken, how masks are drawn and how the loop over windows is
+compiled. Everything else, the loss, clipping and updates too, is written once, in ``keras.ops``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import numpy as np
 from keras import ops
 
 from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable
+from lstmbench.backend import needed_features
 from lstmbench_keras.fit import FitTrainer, arrays
-from lstmbench_keras.model import LanguageModel, States
-
-#: Engine tensors in the order of ``LanguageModel.trainable_variables``.
-Values = list[Any]
+from lstmbench_keras.model import Drop, LanguageModel, States
+from lstmbench_keras.updates import Kept, Values, nothing_kept, update
 
 
 class KerasBackend(Backend):
@@ -37,6 +36,8 @@ class KerasBackend(Backend):
             raise Unavailable(
                 f"Keras runs on {running} here: set KERAS_BACKEND={self.engine} before it starts"
             )
+        if task.mode == "fit" and (needed := needed_features(task.model, task.training)):
+            raise Unavailable(f"mode fit is Model.fit as it comes, and has no {needed[0]} here")
         self._configure()
         keras.config.set_floatx(task.dtype)
         keras.config.set_dtype_policy(task.dtype)
@@ -53,6 +54,8 @@ class KerasBackend(Backend):
                 raise Unavailable(f"Keras cannot use cuDNN here: mode {task.mode}") from error
             # dropout's seeds: Keras wants them handed over, although nothing is dropped
             self._frozen = [ops.stop_gradient(v) for v in self._model.non_trainable_variables]
+            self._kept = nothing_kept(task.training, self._values())
+        self._rate, self._epochs = task.training.learning_rate, 0
         self._cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self._fit = self._fit_trainer()
         self._compiled_epoch = self._compile(self._epoch)
@@ -68,8 +71,15 @@ class KerasBackend(Backend):
         return function
 
     @abstractmethod
-    def _epoch(self, values: Values, inputs: Any, targets: Any) -> tuple[Values, Any]:
-        """Train on ``[windows, batch, steps]``: new values, and the sum of the windows' losses."""
+    def _epoch(
+        self, values: Values, kept: Kept, rate: Any, epoch: Any, inputs: Any, targets: Any
+    ) -> tuple[Values, Kept, Any]:
+        """Train on ``[windows, batch, steps]``: new values, what the optimizer keeps, and the sum
+        of the windows' losses. ``epoch``, a number, makes its masks new."""
+
+    @abstractmethod
+    def _drop(self, epoch: Any, window: Any) -> Drop:
+        """Dropout with the masks of a window, by numbers that say which."""
 
     @abstractmethod
     def _wait(self, tensor: Any) -> None:
@@ -112,41 +122,65 @@ class KerasBackend(Backend):
         return outputs
 
     def _loss(
-        self, values: Values, inputs: Any, targets: Any, states: States
+        self,
+        values: Values,
+        inputs: Any,
+        targets: Any,
+        states: States,
+        epoch: Any = 0,
+        window: Any = 0,
     ) -> tuple[Any, States]:
         """Mean cross-entropy over one window's tokens, and the states to carry on."""
-        logits, states = self._forward(values, inputs, states)
+        more = {"drop": self._drop(epoch, window)} if self.task.training.dropout else {}
+        outputs, _ = self._model.stateless_call(values, self._frozen, inputs, states, **more)
+        logits, states = outputs
         return self._cross_entropy(targets, logits), states
 
-    def _step(self, values: Values, gradients: Sequence[Any]) -> Values:
-        """SGD with all gradients scaled together by min(1, clip / norm)."""
+    def _step(
+        self, values: Values, kept: Kept, rate: Any, gradients: Sequence[Any]
+    ) -> tuple[Values, Kept]:
+        """One update; the learning rate is part of a program unless it is scheduled."""
         training = self.task.training
-        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
-        scale = training.clip_norm / ops.maximum(norm, training.clip_norm)
-        rate = training.learning_rate * scale
-        return [v - rate * g for v, g in zip(values, gradients, strict=True)]
+        rate = rate if training.scheduled else training.learning_rate
+        return update(training, rate, values, kept, list(gradients))
 
     def load_parameters(self, parameters: Parameters) -> None:
         with self._device():
             self._assign([array for _, array in parameters.items()])
+            self._kept = nothing_kept(self.task.training, self._values())
 
     def parameters(self) -> Parameters:
-        return Parameters.from_arrays(
-            [np.array(ops.convert_to_numpy(v)) for v in self._model.trainable_variables]
-        )
+        return self._canonical(self._model.trainable_variables)
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._rate = rate
+
+    def optimizer_state(self) -> tuple[Parameters, ...]:
+        moments = self._kept[: len(self.task.training.moments)]
+        return tuple(self._canonical(values) for values in moments)
+
+    def _canonical(self, values: Sequence[Any]) -> Parameters:
+        arrays = [np.array(ops.convert_to_numpy(value)) for value in values]
+        return Parameters.of_model(self.task.model, arrays)
 
     def prepare(self, batches: Batches) -> None:
         """Compile by training an epoch, then take it back."""
-        before = self.parameters()
+        before, kept = self.parameters(), self._kept
         self.train_epoch(batches)
         self.load_parameters(before)
+        self._kept = kept
 
     def train_epoch(self, batches: Batches) -> EpochLoss:
         with self._device():
             if self.task.mode == "fit":
                 return EpochLoss(self._fit.epoch(batches) * batches.tokens, batches.tokens)
             inputs, targets = map(ops.convert_to_tensor, (batches.inputs, batches.targets))
-            values, losses = self._compiled_epoch(self._values(), inputs, targets)
+            self._epochs += 1
+            rate = ops.convert_to_tensor(self._rate, self.task.dtype)
+            epoch = ops.convert_to_tensor(self._epochs, "int32")
+            values, self._kept, losses = self._compiled_epoch(
+                self._values(), self._kept, rate, epoch, inputs, targets
+            )
             self._assign(values)
             # reading the loss waits for the program that made the values too
             return EpochLoss(float(losses) / batches.windows * batches.tokens, batches.tokens)

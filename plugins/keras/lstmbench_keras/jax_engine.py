@@ -9,8 +9,9 @@ from typing import Any
 import jax
 
 from lstmbench import Unavailable
-from lstmbench_keras.backend import KerasBackend, Values
-from lstmbench_keras.model import States
+from lstmbench_keras.backend import KerasBackend
+from lstmbench_keras.model import Drop, States
+from lstmbench_keras.updates import Kept, Values
 
 
 class JaxBackend(KerasBackend):
@@ -36,19 +37,44 @@ class JaxBackend(KerasBackend):
         compiled: Callable[..., Any] = jax.jit(function)
         return compiled
 
-    def _epoch(self, values: Values, inputs: jax.Array, targets: jax.Array) -> tuple[Values, Any]:
+    def _epoch(
+        self,
+        values: Values,
+        kept: Kept,
+        rate: jax.Array,
+        epoch: jax.Array,
+        inputs: jax.Array,
+        targets: jax.Array,
+    ) -> tuple[Values, Kept, Any]:
         gradient = jax.value_and_grad(self._loss, has_aux=True)
 
         def window(
-            carry: tuple[Values, States], ids: tuple[jax.Array, jax.Array]
-        ) -> tuple[tuple[Values, States], jax.Array]:
-            values, states = carry
-            (loss, states), gradients = gradient(values, *ids, states)
-            return (self._step(values, gradients), states), loss
+            carry: tuple[Values, Kept, States], ids: tuple[jax.Array, jax.Array, jax.Array]
+        ) -> tuple[tuple[Values, Kept, States], jax.Array]:
+            values, kept, states = carry
+            number, x, y = ids
+            (loss, states), gradients = gradient(values, x, y, states, epoch, number)
+            values, kept = self._step(values, kept, rate, gradients)
+            return (values, kept, states), loss
 
-        start = (values, self._model.zero_states(inputs.shape[1]))
-        (values, _), losses = jax.lax.scan(window, start, (inputs, targets))
-        return values, losses.sum()
+        start = (values, kept, self._model.zero_states(inputs.shape[1]))
+        numbers = jax.numpy.arange(len(inputs))
+        (values, kept, _), losses = jax.lax.scan(window, start, (numbers, inputs, targets))
+        return values, kept, losses.sum()
+
+    def _drop(self, epoch: jax.Array, window: jax.Array) -> Drop:
+        rate = self.task.training.dropout
+        key = jax.random.fold_in(jax.random.key(self.task.seed, impl="rbg"), epoch)
+        key = jax.random.fold_in(key, window)
+
+        def drop(sequence: jax.Array, place: int) -> jax.Array:
+            # bits rather than floats: half the work
+            at_place = jax.random.fold_in(key, place)
+            bits = jax.random.bits(at_place, sequence.shape, jax.numpy.uint32)
+            kept = bits >= jax.numpy.uint32(rate * 2**32)
+            return jax.numpy.where(kept, sequence / (1 - rate), 0)
+
+        return drop
 
     def _wait(self, tensor: jax.Array) -> None:
         tensor.block_until_ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,12 +10,25 @@ from keras import ops
 
 from lstmbench import ModelConfig
 
+#: Drops numbers of a sequence, with masks of its own for each place.
+Drop = Callable[[Any, int], Any]
 #: Per layer ``[h, c]``, each ``[B, H]``.
 States = list[list[Any]]
 
 
+class TiedReadout(keras.layers.Layer):
+    """A linear layer whose kernel is an embedding, transposed; its bias is its own."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.bias = self.add_weight((units,), "zeros", name="bias")
+
+    def call(self, sequence: Any, embedding: Any) -> Any:
+        return ops.matmul(sequence, ops.transpose(embedding)) + self.bias
+
+
 class LanguageModel(keras.Model):
-    """One-hot symbols, LSTM layers, linear output.
+    """One-hot symbols or an embedding, LSTM layers, linear output.
 
     Keras keeps an LSTM as kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and one bias
     ``[4H]``, gates in the order input, forget, cell, output. So ``trainable_variables`` are the
@@ -25,19 +39,37 @@ class LanguageModel(keras.Model):
         """``lstm`` goes to every layer, such as ``use_cudnn``."""
         super().__init__()
         self.vocabulary_size = config.vocabulary_size
+        self.embedding = None
+        if config.embedding_size is not None:
+            self.embedding = keras.layers.Embedding(config.vocabulary_size, config.embedding_size)
         self.recurrent = [
             keras.layers.LSTM(config.hidden_size, return_sequences=True, return_state=True, **lstm)
             for _ in range(config.layers)
         ]
-        self.readout = keras.layers.Dense(config.vocabulary_size)
+        self.tied = config.tied
+        readout = TiedReadout if config.tied else keras.layers.Dense
+        self.readout = readout(config.vocabulary_size)
 
-    def call(self, ids: Any, states: States) -> tuple[Any, States]:
-        """Logits ``[B, T, V]`` of ids ``[B, T]``, and the states after the last step."""
-        sequence = ops.one_hot(ids, self.vocabulary_size, dtype=self.compute_dtype)
+    def call(self, ids: Any, states: States, drop: Drop | None = None) -> tuple[Any, States]:
+        """Logits ``[B, T, V]`` of ids ``[B, T]``, and the states after the last step.
+
+        ``drop`` is applied to the embedding's output, between layers, and before the output.
+        """
+
+        def dropped(sequence: Any, place: int) -> Any:
+            return drop(sequence, place) if drop else sequence
+
+        if self.embedding is None:
+            sequence = ops.one_hot(ids, self.vocabulary_size, dtype=self.compute_dtype)
+        else:
+            sequence = dropped(self.embedding(ids), 0)
         last = []
-        for layer, state in zip(self.recurrent, states, strict=True):
+        for place, (layer, state) in enumerate(zip(self.recurrent, states, strict=True), 1):
             sequence, h, c = layer(sequence, initial_state=state)
+            sequence = dropped(sequence, place)
             last.append([h, c])
+        if self.tied and self.embedding is not None:
+            return self.readout(sequence, ops.convert_to_tensor(self.embedding.embeddings)), last
         return self.readout(sequence), last
 
     def zero_states(self, batch: int) -> States:

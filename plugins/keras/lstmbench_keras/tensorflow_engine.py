@@ -8,8 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 from lstmbench import Batches, Unavailable
-from lstmbench_keras.backend import KerasBackend, Values
+from lstmbench_keras.backend import KerasBackend
 from lstmbench_keras.fit import FitTrainer
+from lstmbench_keras.model import Drop
+from lstmbench_keras.updates import Kept, Values
 
 
 def windows_dataset(batches: Batches) -> dict[str, Any]:
@@ -51,7 +53,15 @@ class TensorFlowBackend(KerasBackend):
         compiled: Callable[..., Any] = tf.function(function, jit_compile=self.task.mode == "xla")
         return compiled
 
-    def _epoch(self, values: Values, inputs: tf.Tensor, targets: tf.Tensor) -> tuple[Values, Any]:
+    def _epoch(
+        self,
+        values: Values,
+        kept: Kept,
+        rate: tf.Tensor,
+        epoch: tf.Tensor,
+        inputs: tf.Tensor,
+        targets: tf.Tensor,
+    ) -> tuple[Values, Kept, Any]:
         # In a program, the loop's own values spare XLA a copy of every variable per window:
         # a fifth faster than assigning to variables inside.
         states = self._model.zero_states(inputs.shape[1])
@@ -59,10 +69,26 @@ class TensorFlowBackend(KerasBackend):
         for window in tf.range(inputs.shape[0]):
             with tf.GradientTape() as tape:
                 tape.watch(values)
-                loss, states = self._loss(values, inputs[window], targets[window], states)
-            values = self._step(values, tape.gradient(loss, values))
+                loss, states = self._loss(
+                    values, inputs[window], targets[window], states, epoch, window
+                )
+            # an embedding's come row by row
+            gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, values)]
+            values, kept = self._step(values, kept, rate, gradients)
             losses += loss
-        return values, losses
+        return values, kept, losses
+
+    def _drop(self, epoch: tf.Tensor, window: tf.Tensor) -> Drop:
+        rate = self.task.training.dropout
+
+        def drop(sequence: tf.Tensor, place: int) -> tf.Tensor:
+            window_64, epoch_64 = tf.cast(window, tf.int64), tf.cast(epoch, tf.int64)
+            first = tf.constant((self.task.seed << 16) + place, tf.int64)
+            seed = tf.stack([first, epoch_64 * 2**32 + window_64])
+            drawn = tf.random.stateless_uniform(tf.shape(sequence), seed, tf.float32)
+            return sequence * tf.cast(drawn >= rate, sequence.dtype) / (1 - rate)
+
+        return drop
 
     def _wait(self, tensor: tf.Tensor) -> None:
         tf.test.experimental.sync_devices()  # a CPU's eager operations are done already

@@ -12,7 +12,9 @@ import keras
 import torch
 
 from lstmbench import Batches, EpochLoss, Task, Unavailable
-from lstmbench_keras.backend import KerasBackend, Values
+from lstmbench_keras.backend import KerasBackend
+from lstmbench_keras.model import Drop
+from lstmbench_keras.updates import Kept, Values
 
 
 class TorchBackend(KerasBackend):
@@ -22,6 +24,7 @@ class TorchBackend(KerasBackend):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
+        torch.manual_seed(task.seed)  # for masks
         if task.mode == "compile":
             self._loss = torch.compile(self._loss, dynamic=False)  # type: ignore[method-assign]
 
@@ -44,8 +47,14 @@ class TorchBackend(KerasBackend):
         return keras.device(self.task.device)
 
     def _epoch(
-        self, values: Values, inputs: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[Values, Any]:
+        self,
+        values: Values,
+        kept: Kept,
+        rate: torch.Tensor,
+        epoch: torch.Tensor,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> tuple[Values, Kept, Any]:
         if self.task.mode == "eager":
             # kernels column after column: so a step's products read them faster
             values = [value.t().contiguous().t() if value.dim() == 2 else value for value in values]
@@ -56,10 +65,15 @@ class TorchBackend(KerasBackend):
             loss, states = self._loss(values, ids, following, states)
             gradients = torch.autograd.grad(loss, values)
             with torch.no_grad():
-                values = self._step(values, gradients)
+                values, kept = self._step(values, kept, rate, gradients)
             states = [[h.detach(), c.detach()] for h, c in states]
             losses += loss.detach()
-        return values, losses
+        return values, kept, losses
+
+    def _drop(self, epoch: torch.Tensor, window: torch.Tensor) -> Drop:
+        # PyTorch's generator goes on by itself from window to window
+        rate = self.task.training.dropout
+        return lambda sequence, place: torch.nn.functional.dropout(sequence, rate)
 
     @torch.no_grad()
     def evaluate(self, batches: Batches) -> EpochLoss:

@@ -2,6 +2,19 @@
 
 from lstmbench import BackendSpec, hookimpl
 
+#: All that a protocol may ask for; a backend without some of it leaves them out.
+FEATURES = (
+    "embedding",
+    "tied",
+    "dropout",
+    "adam",
+    "rmsprop",
+    "schedule",
+    "clip-value",
+    "unclipped",
+    "sum-loss",
+)
+
 
 @hookimpl
 def lstmbench_backends() -> list[BackendSpec]:
@@ -14,5 +27,6 @@ def lstmbench_backends() -> list[BackendSpec]:
             install="pip install ./plugins/numpy",
             modes={"cpu": ("eager",)},
             dtypes={"cpu": ("float32", "float64")},
+            features=FEATURES,
         )
     ]

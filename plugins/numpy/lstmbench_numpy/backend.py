@@ -16,17 +16,34 @@ class NumpyBackend(Backend):
         if task.device != "cpu":
             raise Unavailable(f"NumPy computes on the cpu, not on {task.device}")
         self._parameters = reference.draw_parameters(task.model, task.seed).astype(task.dtype)
+        self._optimizer = reference.Optimizer(task.training)
+        self._dropout = reference.Dropout(task.training.dropout, task.seed)
         self._factors: dict[int, np.ndarray] = {}
 
     def load_parameters(self, parameters: Parameters) -> None:
         self._parameters = parameters.astype(self.task.dtype)
+        rate = self._optimizer.learning_rate
+        self._optimizer = reference.Optimizer(self.task.training)
+        self.set_learning_rate(rate)
 
     def parameters(self) -> Parameters:
         return self._parameters.astype(self.task.dtype)
 
+    def set_learning_rate(self, rate: float) -> None:
+        self._optimizer.learning_rate = rate
+
+    def optimizer_state(self) -> tuple[Parameters, ...]:
+        nothing = reference.zeros_like(self._parameters)
+        kept = self._optimizer.moments or (nothing,) * len(self.task.training.moments)
+        return tuple(moment.astype(self.task.dtype) for moment in kept)
+
     def train_epoch(self, batches: Batches) -> EpochLoss:
         self._parameters, loss = reference.train_epoch(
-            self._parameters, batches, self.task.training
+            self._parameters,
+            batches,
+            self.task.training,
+            optimizer=self._optimizer,
+            dropout=self._dropout,
         )
         return loss
 

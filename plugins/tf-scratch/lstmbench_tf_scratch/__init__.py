@@ -14,5 +14,16 @@ def lstmbench_backends() -> list[BackendSpec]:
             install="pip install ./plugins/tf-scratch",
             modes={"cpu": ("xla", "graph", "eager"), "cuda": ("xla", "graph", "eager")},
             dtypes={"cpu": ("float32", "float64"), "cuda": ("float32", "float64")},
+            features=(
+                "embedding",
+                "tied",
+                "dropout",
+                "adam",
+                "rmsprop",
+                "schedule",
+                "clip-value",
+                "unclipped",
+                "sum-loss",
+            ),
         )
     ]

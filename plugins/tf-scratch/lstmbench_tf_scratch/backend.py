@@ -40,7 +40,14 @@ class TFScratchBackend(Backend):
             self._model.load([array for _, array in parameters.items()])
 
     def parameters(self) -> Parameters:
-        return Parameters.from_arrays(self._model.arrays())
+        return Parameters.of_model(self.task.model, self._model.arrays())
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._model.set_learning_rate(rate)
+
+    def optimizer_state(self) -> tuple[Parameters, ...]:
+        moments = self._model.moments()
+        return tuple(Parameters.of_model(self.task.model, arrays) for arrays in moments)
 
     def prepare(self, batches: Batches) -> None:
         with tf.device(self._device):

@@ -8,19 +8,23 @@ measured against. Shapes: B batch, T steps, W windows, H hidden, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from lstmbench import Task
+from lstmbench_tf_scratch.updates import nothing_kept, update
 
 #: Per layer (H, C), each ``[B, H]``.
 State = list[tuple[tf.Tensor, tf.Tensor]]
 
 
 class EagerModel:
-    """Twelve variables per layer and two for the output.
+    """Twelve variables per layer, two for the output, and one for an embedding.
+
+    With tied weights the output has but its bias.
 
     A layer's are ``W_x`` ``[in, H]``, ``W_h`` ``[H, H]`` and ``b`` ``[H]`` for each gate in the
     canonical order: input, forget, cell candidate, output.
@@ -28,14 +32,41 @@ class EagerModel:
 
     def __init__(self, task: Task, weights: Sequence[np.ndarray]) -> None:
         self._task = task
-        self._variables = [tf.Variable(value, dtype=task.dtype) for value in split_gates(weights)]
+        self._rate = task.training.learning_rate
+        tf.random.set_seed(task.seed)
+        self._variables = [tf.Variable(value, dtype=task.dtype) for value in self._split(weights)]
+        self._kept = nothing_kept(task.training, self._variables)
 
     def load(self, weights: Sequence[np.ndarray]) -> None:
-        for variable, value in zip(self._variables, split_gates(weights), strict=True):
+        for variable, value in zip(self._variables, self._split(weights), strict=True):
             variable.assign(value)
+        self._kept = nothing_kept(self._task.training, self._variables)
 
     def arrays(self) -> list[np.ndarray]:
-        return join_gates([variable.numpy() for variable in self._variables])
+        return self._join([variable.numpy() for variable in self._variables])
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._rate = rate
+
+    def moments(self) -> list[list[np.ndarray]]:
+        """What the optimizer keeps beside each parameter."""
+        kept = self._kept[: len(self._task.training.moments)]
+        return [self._join([value.numpy() for value in values]) for values in kept]
+
+    def _split(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+        first, last = self._around()
+        layers = weights[first : len(weights) - last]
+        return [*weights[:first], *split_gates(layers), *weights[len(weights) - last :]]
+
+    def _join(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        first, last = self._around()
+        gates = arrays[first : len(arrays) - last]
+        return [*arrays[:first], *join_gates(gates), *arrays[len(arrays) - last :]]
+
+    def _around(self) -> tuple[int, int]:
+        """How many parameters stand before the layers, and how many behind."""
+        model = self._task.model
+        return int(model.embedding_size is not None), 1 if model.tied else 2
 
     def warm_up(self, inputs: tf.Tensor, targets: tf.Tensor) -> None:
         """Load the kernels: the first window's gradient, not applied."""
@@ -47,12 +78,22 @@ class EagerModel:
         nats = []
         for window, wanted in zip(inputs, targets, strict=True):
             loss, gradients, state = self._gradients(window, wanted, state)
-            norm = tf.sqrt(tf.add_n([tf.reduce_sum(gradient**2) for gradient in gradients]))
-            scale = tf.minimum(self._task.training.clip_norm / norm, 1.0)
-            for variable, gradient in zip(self._variables, gradients, strict=True):
-                variable.assign_sub(self._task.training.learning_rate * scale * gradient)
+            self._step(gradients)
             nats.append(loss * tf.size(wanted, loss.dtype))
         return tf.stack(nats)
+
+    def _step(self, gradients: list[tf.Tensor]) -> None:
+        """SGD with clipping as the course has it; anything else as a function of all values."""
+        training = self._task.training
+        if training.optimizer == "sgd" and math.isfinite(training.clip_norm):
+            norm = tf.sqrt(tf.add_n([tf.reduce_sum(gradient**2) for gradient in gradients]))
+            scale = tf.minimum(training.clip_norm / norm, 1.0)
+            for variable, gradient in zip(self._variables, gradients, strict=True):
+                variable.assign_sub(self._rate * scale * gradient)
+            return
+        values, self._kept = update(training, self._rate, self._variables, self._kept, gradients)
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
 
     def evaluate(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Each window's sum of nats, ``[W]``."""
@@ -76,13 +117,28 @@ class EagerModel:
         zeros = tf.zeros((batch, self._task.model.hidden_size), self._task.dtype)
         return [(zeros, zeros)] * self._task.model.layers
 
-    def _forward(self, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+    def _forward(
+        self, ids: tf.Tensor, state: State, training: bool = False
+    ) -> tuple[tf.Tensor, State]:
         """Logits ``[T * B, V]`` of ids ``[T, B]``, and the state after the last step."""
-        *layers, W_hq, b_q = self._variables
-        outputs = tf.unstack(tf.one_hot(ids, self._task.model.vocabulary_size, dtype=W_hq.dtype))
+        rate = self._task.training.dropout if training else 0.0
+
+        def dropped(sequence: list[tf.Tensor]) -> list[tf.Tensor]:
+            return [tf.nn.dropout(X, rate) for X in sequence] if rate else sequence
+
+        model = self._task.model
+        *layers, b_q = self._variables
+        if model.embedding_size is None:
+            outputs = tf.unstack(tf.one_hot(ids, model.vocabulary_size, dtype=b_q.dtype))
+            W_hq = layers.pop()
+        else:
+            W_e = layers.pop(0)
+            outputs = dropped(tf.unstack(tf.gather(W_e, ids)))
+            W_hq = tf.transpose(W_e) if model.tied else layers.pop()
         after = []
         for index, before in enumerate(state):
             outputs, last = lstm(outputs, before, layers[12 * index : 12 * (index + 1)])
+            outputs = dropped(outputs)
             after.append(last)
         return tf.concat([tf.matmul(H, W_hq) + b_q for H in outputs], axis=0), after
 
@@ -91,9 +147,14 @@ class EagerModel:
     ) -> tuple[tf.Tensor, list[tf.Tensor], State]:
         """The mean loss of a window, ids ``[T, B]``, its gradients, and the state after it."""
         with tf.GradientTape() as tape:
-            logits, state = self._forward(ids, state)
+            logits, state = self._forward(ids, state, training=True)
             loss = cross_entropy(logits, targets)
-        return loss, tape.gradient(loss, self._variables), state
+            # a sum over steps is so many times their mean
+            times = len(ids) if self._task.training.loss == "sum" else 1
+            differentiated = times * loss
+        gradients = tape.gradient(differentiated, self._variables)
+        # those of a look-up come row by row
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients], state
 
 
 def lstm(
@@ -121,19 +182,17 @@ def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 def split_gates(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """From the arrays of ``Parameters.items`` to one array per gate and source."""
-    *layers, kernel, bias = weights
+    """From the arrays of layers, three each, to one array per gate and source."""
     out: list[np.ndarray] = []
-    for i in range(0, len(layers), 3):
-        parts = [np.split(array, 4, axis=-1) for array in layers[i : i + 3]]
+    for i in range(0, len(weights), 3):
+        parts = [np.split(array, 4, axis=-1) for array in weights[i : i + 3]]
         out += [array for gate in zip(*parts, strict=True) for array in gate]
-    return [*out, kernel, bias]
+    return out
 
 
 def join_gates(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The inverse of :func:`split_gates`."""
-    *gates, kernel, bias = arrays
     out: list[np.ndarray] = []
-    for i in range(0, len(gates), 12):
-        out += [np.concatenate(gates[i + k : i + 12 : 3], axis=-1) for k in range(3)]
-    return [*out, kernel, bias]
+    for i in range(0, len(arrays), 12):
+        out += [np.concatenate(arrays[i + k : i + 12 : 3], axis=-1) for k in range(3)]
+    return out

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_optimization_barrier
 
-from lstmbench import Task, TrainingConfig
+from lstmbench import ModelConfig, Task, TrainingConfig
+from lstmbench_tf_scratch.updates import Kept, nothing_kept, update
 
 #: All parameters, or a gradient for each, flat, in the order of ``Parameters.items``.
 Weights = list[tf.Tensor]
@@ -36,32 +37,49 @@ class FusedModel:
     def __init__(self, task: Task, weights: Sequence[np.ndarray], shards: int) -> None:
         self._task = task
         self._shards = shards
+        self._rate, self._epochs = task.training.learning_rate, 0
         self.load(weights)
         xla = task.mode == "xla"
         # None and not False: a function that forbids XLA runs the programs inside it in sequence
         traced = partial(tf.function, autograph=False, jit_compile=xla or None)
         transpose = materialised_transpose if xla else tf.transpose
-        self._gradients = traced(partial(gradients, transpose))
-        self._step = traced(partial(clipped_step, task.training))
+        self._gradients = traced(partial(gradients, transpose, task.model, task.training))
+        self._step = traced(partial(step, task.training))
         # unsharded, the loop over windows may be part of the XLA program as well
         self._train = tf.function(
             self._epoch, autograph=False, jit_compile=(xla and shards == 1) or None
         )
-        self._evaluate = traced(partial(evaluation, transpose))
+        self._evaluate = traced(partial(evaluation, transpose, task.model))
 
     def load(self, weights: Sequence[np.ndarray]) -> None:
         self._weights = [tf.constant(value, self._task.dtype) for value in weights]
+        self._kept = nothing_kept(self._task.training, self._weights)
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._rate = rate
+
+    def moments(self) -> list[list[np.ndarray]]:
+        """What the optimizer keeps beside each parameter."""
+        kept = self._kept[: len(self._task.training.moments)]
+        return [[np.array(value) for value in values] for values in kept]
 
     def arrays(self) -> list[np.ndarray]:
         return [np.array(value) for value in self._weights]
 
     def warm_up(self, inputs: tf.Tensor, targets: tf.Tensor) -> None:
         """Trace and compile for this shape, by an epoch whose result is dropped."""
-        self._train(self._weights, inputs, targets)
+        self._train(*self._arguments(), inputs, targets)
+
+    def _arguments(self) -> tuple[Weights, Kept, tf.Tensor, tf.Tensor]:
+        """All that a program of an epoch gets beside the text."""
+        rate = tf.constant(self._rate, self._task.dtype)
+        seed = tf.constant([self._task.seed << 24, self._epochs << 32], tf.int64)
+        return self._weights, self._kept, rate, seed
 
     def train(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Train on ids ``[W, T, B]``. Returns each window's sum of nats, ``[W]``."""
-        nats, self._weights = self._train(self._weights, inputs, targets)
+        self._epochs += 1
+        nats, self._weights, self._kept = self._train(*self._arguments(), inputs, targets)
         return nats
 
     def evaluate(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -69,46 +87,66 @@ class FusedModel:
         return self._evaluate(self._weights, inputs, targets)
 
     def generate(self, prefix: Sequence[int], length: int) -> list[int]:
-        state = zero_state(self._weights, 1)
+        model = self._task.model
+        state = zero_state(model, self._task.dtype, 1)
+        output = parts(model, self._weights)
         ids = list(prefix)
         for position in range(len(prefix) + length - 1):
-            hiddens, _, state = forward(
-                tf.transpose, self._weights, state, tf.constant([[ids[position]]])
+            tape = forward(
+                tf.transpose, model, self._weights, state, tf.constant([[ids[position]]])
             )
+            state = tape.after
             if position >= len(prefix) - 1:
-                ids.append(int(tf.argmax(logits_of(self._weights, rows(hiddens[-1]))[0])))
+                ids.append(int(tf.argmax(logits_of(output, rows(tape.reads[-1]))[0])))
         return ids[len(prefix) :]
 
     def _epoch(
-        self, weights: Weights, inputs: tf.Tensor, targets: tf.Tensor
-    ) -> tuple[tf.Tensor, Weights]:
-        """Each window's sum of nats, ``[W]``, and the parameters after the last window."""
+        self,
+        weights: Weights,
+        kept: Kept,
+        rate: tf.Tensor,
+        seed: tf.Tensor,
+        inputs: tf.Tensor,
+        targets: tf.Tensor,
+    ) -> tuple[tf.Tensor, Weights, Kept]:
+        """Each window's sum of nats, ``[W]``, the parameters after the last window, and what the
+        optimizer keeps."""
         windows, steps, batch = inputs.shape
+        training = self._task.training
+        count = steps * batch if training.loss == "mean" else batch
+        scheduled = rate if training.scheduled else training.learning_rate
         shards = shard_count(batch, self._shards)
-        parts = list(zip(tf.split(inputs, shards, 2), tf.split(targets, shards, 2), strict=True))
+        shares_of_text = list(
+            zip(tf.split(inputs, shards, 2), tf.split(targets, shards, 2), strict=True)
+        )
 
         def window(
-            w: tf.Tensor, nats: tf.TensorArray, states: list[State], weights: Weights
+            w: tf.Tensor, nats: tf.TensorArray, states: list[State], weights: Weights, kept: Kept
         ) -> Any:
             answers = [
-                self._gradients(weights, state, x[w], y[w], steps * batch)
-                for state, (x, y) in zip(states, parts, strict=True)
+                self._gradients(weights, state, x[w], y[w], count, moved(seed, shard << 12, w))
+                for shard, (state, (x, y)) in enumerate(zip(states, shares_of_text, strict=True))
             ]
             losses, shares, states = map(list, zip(*answers, strict=True))
-            return w + 1, nats.write(w, tf.add_n(losses)), states, self._step(weights, shares)
+            weights, kept = self._step(scheduled, weights, kept, shares)
+            return w + 1, nats.write(w, tf.add_n(losses)), states, weights, kept
 
-        _, nats, _, weights = tf.while_loop(
+        _, nats, _, weights, kept = tf.while_loop(
             lambda w, *_: w < windows,
             window,
             (
                 0,
                 tf.TensorArray(weights[0].dtype, windows, element_shape=()),
-                [zero_state(weights, batch // shards) for _ in parts],
+                [
+                    zero_state(self._task.model, self._task.dtype, batch // shards)
+                    for _ in shares_of_text
+                ],
                 weights,
+                kept,
             ),
             parallel_iterations=1,
         )
-        return nats.stack(), weights
+        return nats.stack(), weights, kept
 
 
 def shard_count(batch: int, limit: int) -> int:
@@ -116,15 +154,62 @@ def shard_count(batch: int, limit: int) -> int:
     return max(count for count in range(1, limit + 1) if batch % count == 0)
 
 
-def layers_of(weights: Weights) -> list[Weights]:
-    """(input kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]``, bias ``[4H]``) of every layer."""
-    return [weights[i : i + 3] for i in range(0, len(weights) - 2, 3)]
+class Parts(NamedTuple):
+    """The parameters by what they are for.
+
+    ``layers``: (input kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]``, bias ``[4H]``) of each.
+    ``output_kernel`` is ``[H, V]``, or the embedding ``[V, H]`` if weights are tied.
+    """
+
+    embedding: tf.Tensor | None
+    layers: list[Weights]
+    output_kernel: tf.Tensor
+    output_bias: tf.Tensor
+    tied: bool
 
 
-def zero_state(weights: Weights, batch: int) -> State:
-    hidden = weights[-2].shape[0]
-    zeros = tf.zeros((batch, hidden), weights[-2].dtype)
-    return [(zeros, zeros) for _ in layers_of(weights)]
+def parts(model: ModelConfig, weights: Weights) -> Parts:
+    *rest, bias = weights
+    embedding = None if model.embedding_size is None else rest.pop(0)
+    kernel = embedding if model.tied else rest.pop()
+    layers = [rest[i : i + 3] for i in range(0, len(rest), 3)]
+    return Parts(embedding, layers, kernel, bias, model.tied)
+
+
+class Tape(NamedTuple):
+    """What the backward pass needs of a forward pass.
+
+    ``reads``: what each layer has read ``[T, B, in]``, ``None`` for one-hot symbols, and last what
+    the output layer has; ``masks``: what these were multiplied by, if by anything; ``hiddens``
+    ``[T, B, H]``, ``slopes`` and the last state of each layer.
+    """
+
+    reads: list[tf.Tensor | None]
+    masks: list[tf.Tensor | None]
+    hiddens: list[tf.Tensor]
+    slopes: list[list[tf.Tensor]]
+    after: State
+
+
+class Dropout(NamedTuple):
+    """Draws masks by a seed ``[2]``, another one for each place."""
+
+    rate: float
+    seed: tf.Tensor
+
+    def mask(self, like: tf.Tensor, place: int) -> tf.Tensor:
+        drawn = tf.random.stateless_uniform(like.shape, moved(self.seed, place, 0), tf.float32)
+        return tf.cast(drawn >= self.rate, like.dtype) / (1 - self.rate)
+
+
+def moved(seed: tf.Tensor, first: tf.Tensor | int, second: tf.Tensor | int) -> tf.Tensor:
+    """A seed ``[2]`` of int64 beside another one."""
+    return seed + tf.cast(tf.stack([first, second]), tf.int64)
+
+
+def zero_state(model: ModelConfig, dtype: Any, batch: int) -> State:
+    zeros = tf.zeros((batch, model.hidden_size), dtype)
+    return [(zeros, zeros) for _ in range(model.layers)]
 
 
 def materialised_transpose(matrix: tf.Tensor) -> tf.Tensor:
@@ -141,9 +226,10 @@ def rows(sequence: tf.Tensor) -> tf.Tensor:
     return tf.reshape(sequence, (-1, sequence.shape[-1]))
 
 
-def logits_of(weights: Weights, hiddens: tf.Tensor) -> tf.Tensor:
+def logits_of(given: Parts, hiddens: tf.Tensor) -> tf.Tensor:
     """From ``[N, H]`` to ``[N, V]``."""
-    return tf.matmul(hiddens, weights[-2]) + weights[-1]
+    kernel = given.output_kernel
+    return tf.matmul(hiddens, kernel, transpose_b=given.tied) + given.output_bias
 
 
 def recur(
@@ -211,88 +297,137 @@ def recur_back(d_hiddens: tf.Tensor, slopes: list[tf.Tensor], recurrent: tf.Tens
 
 
 def forward(
-    transpose: Transpose, weights: Weights, state: State, inputs: tf.Tensor
-) -> tuple[list[tf.Tensor], list[list[tf.Tensor]], State]:
-    """Every layer's h ``[T, B, H]``, slopes and last state, of ids ``[T, B]``."""
-    hiddens: list[tf.Tensor] = []
-    slopes, after = [], []
-    for (kernel, recurrent, bias), before in zip(layers_of(weights), state, strict=True):
-        if hiddens:
-            projected = tf.reshape(
-                tf.matmul(rows(hiddens[-1]), kernel) + bias, (*inputs.shape, kernel.shape[1])
-            )
-        else:  # a one-hot row times the kernel is a row of the kernel
+    transpose: Transpose,
+    model: ModelConfig,
+    weights: Weights,
+    state: State,
+    inputs: tf.Tensor,
+    dropout: Dropout | None = None,
+) -> Tape:
+    """All layers, of ids ``[T, B]``."""
+    given, tape = parts(model, weights), Tape([], [], [], [], [])
+
+    def read(sequence: tf.Tensor) -> tf.Tensor:
+        mask = dropout.mask(sequence, len(tape.masks)) if dropout else None
+        tape.masks.append(mask)
+        tape.reads.append(sequence if mask is None else sequence * mask)
+        return tape.reads[-1]
+
+    below = None if given.embedding is None else tf.gather(given.embedding, inputs)
+    for (kernel, recurrent, bias), before in zip(given.layers, state, strict=True):
+        if below is None:  # a one-hot row times the kernel is a row of the kernel
+            tape.reads.append(None)
+            tape.masks.append(None)
             projected = tf.gather(kernel + bias, inputs)
-        h, partials, last = recur(projected, transpose(recurrent), before)
-        hiddens.append(h)
-        slopes.append(partials)
-        after.append(last)
-    return hiddens, slopes, after
+        else:
+            projected = tf.reshape(
+                tf.matmul(rows(read(below)), kernel) + bias, (*inputs.shape, kernel.shape[1])
+            )
+        below, partials, last = recur(projected, transpose(recurrent), before)
+        tape.hiddens.append(below)
+        tape.slopes.append(partials)
+        tape.after.append(last)
+    read(below)
+    return tape
 
 
 def gradients(
     transpose: Transpose,
+    model: ModelConfig,
+    training: TrainingConfig,
     weights: Weights,
     state: State,
     inputs: tf.Tensor,
     targets: tf.Tensor,
-    tokens: int,
+    count: int,
+    seed: tf.Tensor,
 ) -> tuple[tf.Tensor, Weights, State]:
     """The sum of nats on a part of a window, ids ``[T, B]``, and the state after it.
 
-    The gradient is that of the sum divided by ``tokens``, the number in the whole window.
+    The gradient is that of the sum divided by ``count``; ``seed`` is that of the masks.
     """
     batch = inputs.shape[1]
-    symbols = weights[-1].shape[0]
-    dtype = weights[-1].dtype
-    hiddens, slopes, after = forward(transpose, weights, state, inputs)
+    dropout = Dropout(training.dropout, seed) if training.dropout else None
+    tape = forward(transpose, model, weights, state, inputs, dropout)
+    given = parts(model, weights)
+    symbols, dtype = given.output_bias.shape[0], given.output_bias.dtype
 
-    top = rows(hiddens[-1])
-    log_probabilities = tf.nn.log_softmax(logits_of(weights, top))
-    wanted = tf.one_hot(tf.reshape(targets, [-1]), symbols, dtype=dtype)
-    nats = -tf.reduce_sum(log_probabilities * wanted)
-    d_logits = (tf.exp(log_probabilities) - wanted) / tokens
-    d_weights = [tf.matmul(transpose(top), d_logits), tf.reduce_sum(d_logits, axis=0)]
-    d_hiddens = tf.matmul(d_logits, weights[-2], transpose_b=True)
+    top = rows(tape.reads[-1])
+    logits, wanted = logits_of(given, top), tf.reshape(targets, [-1])
+    if given.embedding is None:
+        log_probabilities = tf.nn.log_softmax(logits)
+        one_hot = tf.one_hot(wanted, symbols, dtype=dtype)
+        nats = -tf.reduce_sum(log_probabilities * one_hot)
+        d_logits = (tf.exp(log_probabilities) - one_hot) / count
+    else:  # of a large vocabulary: both at once, and nothing as wide as it beside them
+        losses, d_logits = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+            features=logits, labels=wanted
+        )
+        nats, d_logits = tf.reduce_sum(losses), d_logits / count
+    d_weights = [tf.reduce_sum(d_logits, axis=0)]
+    if not given.tied:
+        d_weights.insert(0, tf.matmul(transpose(top), d_logits))
+    d_hiddens = tf.matmul(d_logits, given.output_kernel, transpose_b=not given.tied)
+    d_hiddens = masked(d_hiddens, tape.masks[-1])
 
-    for index, (kernel, recurrent, _) in reversed(list(enumerate(layers_of(weights)))):
-        h = hiddens[index]
-        d_raw = rows(recur_back(tf.reshape(d_hiddens, h.shape), slopes[index], recurrent))
+    for index, (kernel, recurrent, _) in reversed(list(enumerate(given.layers))):
+        h, read = tape.hiddens[index], tape.reads[index]
+        d_raw = rows(recur_back(tf.reshape(d_hiddens, h.shape), tape.slopes[index], recurrent))
         # all steps in one product: h before each step, dL/d(raw gates) at it
         shifted = tf.concat([state[index][0], rows(h)[:-batch]], axis=0)
         d_recurrent = tf.matmul(transpose(shifted), d_raw)
-        if index:
-            d_kernel = tf.matmul(transpose(rows(hiddens[index - 1])), d_raw)
+        if read is not None:
+            d_kernel = tf.matmul(transpose(rows(read)), d_raw)
             d_bias = tf.reduce_sum(d_raw, axis=0)
-            d_hiddens = tf.matmul(d_raw, kernel, transpose_b=True)
+            d_hiddens = masked(tf.matmul(d_raw, kernel, transpose_b=True), tape.masks[index])
         else:  # each token has one row of the kernel, so that the rows add up to the bias
             one_hot = tf.one_hot(tf.reshape(inputs, [-1]), symbols, axis=0, dtype=dtype)
             d_kernel = tf.matmul(one_hot, d_raw)
             d_bias = tf.reduce_sum(d_kernel, axis=0)
         d_weights = [d_kernel, d_recurrent, d_bias, *d_weights]
-    return nats, d_weights, after
+    if given.embedding is not None:
+        flat = tf.reshape(inputs, [-1])
+        d_embedding = tf.math.unsorted_segment_sum(d_hiddens, flat, symbols)
+        if given.tied:
+            d_embedding += tf.matmul(transpose(d_logits), top)
+        d_weights.insert(0, d_embedding)
+    return nats, d_weights, tape.after
 
 
-def clipped_step(training: TrainingConfig, weights: Weights, shares: list[Weights]) -> Weights:
-    """One SGD step by the sum of the shards' gradients, clipped together to ``clip_norm``."""
+def masked(slopes: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Slopes ``[T * B, N]`` by what was multiplied by a mask ``[T, B, N]``."""
+    return slopes if mask is None else slopes * rows(mask)
+
+
+def step(
+    training: TrainingConfig,
+    rate: tf.Tensor | float,
+    weights: Weights,
+    kept: Kept,
+    shares: list[Weights],
+) -> tuple[Weights, Kept]:
+    """One update by the sum of the shards' gradients."""
     changes = [tf.add_n(parts) for parts in zip(*shares, strict=True)]
-    norm = tf.sqrt(tf.add_n([tf.reduce_sum(change * change) for change in changes]))
-    rate = training.learning_rate * tf.minimum(training.clip_norm / norm, 1.0)
-    return [value - rate * change for value, change in zip(weights, changes, strict=True)]
+    return update(training, rate, weights, kept, changes)
 
 
 def evaluation(
-    transpose: Transpose, weights: Weights, inputs: tf.Tensor, targets: tf.Tensor
+    transpose: Transpose,
+    model: ModelConfig,
+    weights: Weights,
+    inputs: tf.Tensor,
+    targets: tf.Tensor,
 ) -> tf.Tensor:
     """Each window's sum of nats, ``[W]``, state carried; ids ``[W, T, B]``."""
     windows, _, batch = inputs.shape
+    given = parts(model, weights)
 
     def window(w: tf.Tensor, nats: tf.TensorArray, state: State) -> Any:
-        hiddens, _, state = forward(transpose, weights, state, inputs[w])
+        tape = forward(transpose, model, weights, state, inputs[w])
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            tf.reshape(targets[w], [-1]), logits_of(weights, rows(hiddens[-1]))
+            tf.reshape(targets[w], [-1]), logits_of(given, rows(tape.reads[-1]))
         )
-        return w + 1, nats.write(w, tf.reduce_sum(losses)), state
+        return w + 1, nats.write(w, tf.reduce_sum(losses)), tape.after
 
     _, nats, _ = tf.while_loop(
         lambda w, *_: w < windows,
@@ -300,7 +435,7 @@ def evaluation(
         (
             0,
             tf.TensorArray(weights[0].dtype, windows, element_shape=()),
-            zero_state(weights, batch),
+            zero_state(model, weights[0].dtype, batch),
         ),
         parallel_iterations=1,
     )

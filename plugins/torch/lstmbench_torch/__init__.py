@@ -10,6 +10,17 @@ SCRATCH_MODES = {
     "mps": ("bptt", "eager"),
 }
 _DTYPES = {"cpu": ("float32", "float64"), "cuda": ("float32", "float64")}
+_FEATURES = (
+    "embedding",
+    "tied",
+    "dropout",
+    "adam",
+    "rmsprop",
+    "schedule",
+    "clip-value",
+    "unclipped",
+    "sum-loss",
+)
 #: A fixed cuBLAS workspace makes cuDNN's LSTM repeat itself (documentation of ``nn.LSTM``).
 _ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:2"}
 
@@ -26,6 +37,7 @@ def lstmbench_backends() -> list[BackendSpec]:
             modes=LIBRARY_MODES,
             dtypes=_DTYPES,
             environment=_ENVIRONMENT,
+            features=_FEATURES,
         ),
         BackendSpec(
             name="torch-scratch",
@@ -36,5 +48,6 @@ def lstmbench_backends() -> list[BackendSpec]:
             modes=SCRATCH_MODES,
             dtypes=_DTYPES,
             environment=_ENVIRONMENT,
+            features=_FEATURES,
         ),
     ]

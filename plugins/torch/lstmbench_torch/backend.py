@@ -2,8 +2,8 @@
 
 ``nn.LSTM`` is oneDNN's LSTM on the CPU and cuDNN's on CUDA, and takes most of a window's time.
 What is left is to keep everything around it short: one-hot input written straight in the model's
-dtype, ``autograd.grad`` (no ``.grad`` to clear), clipping and SGD over lists of tensors, and one
-synchronisation per epoch.
+dtype, or rows of an embedding; ``autograd.grad`` (no ``.grad`` to clear), clipping and updates over
+lists of tensors, and one synchronisation per epoch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from lstmbench import Parameters, Task, Unavailable
 from lstmbench_torch import LIBRARY_MODES
-from lstmbench_torch.common import Model, State, WindowBackend, clip_and_step, one_hot
+from lstmbench_torch.common import Kept, Model, State, WindowBackend, one_hot
+from lstmbench_torch.updates import Updater, clip_and_step
 
 #: What autograd calls the backward pass of the LSTM kernel that ran.
 _KERNELS = {
@@ -39,29 +40,44 @@ class LibraryModel(Model):
     """The framework's layers; gates stand in the canonical order, kernels are transposed.
 
     ``nn.LSTM`` adds two biases. From its own initialisation both are trained; once canonical
-    parameters are loaded, the second stays at zero and out of the clipping.
+    parameters are loaded, the second stays at zero and out of the clipping. Its dropout is the
+    protocol's: masks of their own for every number of every step, between layers only.
     """
 
     def __init__(self, task: Task, device: torch.device, dtype: torch.dtype) -> None:
         self._task = task
         model = task.model
-        torch.manual_seed(task.seed)
+        self._dropout = task.training.dropout
         # drawn on the CPU in float32, so that a seed means the same everywhere
-        self._lstm = nn.LSTM(model.vocabulary_size, model.hidden_size, model.layers)
+        self._embedding: nn.Embedding | None = None
+        if model.embedding_size is not None:
+            self._embedding = nn.Embedding(model.vocabulary_size, model.embedding_size)
+        between = self._dropout if model.layers > 1 else 0.0
+        if between and task.mode == "graphs":
+            raise Unavailable(
+                "mode graphs has no dropout between layers: cuDNN's masks are not known to be new "
+                "in every replay; take mode cudnn"
+            )
+        sizes = (model.input_size(0), model.hidden_size, model.layers)
+        self._lstm = nn.LSTM(*sizes, dropout=between)
         self._output = nn.Linear(model.hidden_size, model.vocabulary_size)
-        self._lstm.to(device, dtype)
-        self._output.to(device, dtype)
-        self._loss, self._step = self._window_loss, clip_and_step
+        if model.tied and self._embedding is not None:
+            self._output.weight = self._embedding.weight
+        self._modules = [m for m in (self._embedding, self._lstm, self._output) if m is not None]
+        for module in self._modules:
+            module.to(device, dtype)
+        self._loss, sgd = self._window_loss, clip_and_step
         if task.mode == "compile":
             _require_compiler()
             # nn.LSTM stays the library's kernel: the graph is broken around it
             self._loss = torch.compile(self._window_loss, dynamic=False)
-            self._step = torch.compile(clip_and_step, dynamic=False)
+            sgd = torch.compile(clip_and_step, dynamic=False)
+        self.updater = Updater(task, device, dtype, sgd)
 
     @property
     def trained(self) -> list[Tensor]:
-        both = (*self._lstm.parameters(), *self._output.parameters())
-        return [tensor for tensor in both if tensor.requires_grad]
+        every = {id(t): t for module in self._modules for t in module.parameters()}
+        return [tensor for tensor in every.values() if tensor.requires_grad]
 
     @torch.no_grad()
     def load(self, parameters: Parameters) -> None:
@@ -71,27 +87,49 @@ class LibraryModel(Model):
             recurrent_weight.copy_(torch.tensor(values.recurrent_kernel.T))
             bias.copy_(torch.tensor(values.bias))
             second_bias.zero_().requires_grad_(False)
+        if self._embedding is not None:
+            self._embedding.weight.copy_(torch.tensor(parameters.embedding))
         self._output.weight.copy_(torch.tensor(parameters.output_kernel.T))
         self._output.bias.copy_(torch.tensor(parameters.output_bias))
 
     @torch.no_grad()
-    def export(self) -> Parameters:
-        tensors = []
+    def export(self, kept: Kept | None = None) -> Parameters:
+        def of(tensor: Tensor) -> Tensor:
+            return tensor if kept is None else kept[tensor]
+
+        tensors = [] if self._embedding is None else [of(self._embedding.weight)]
         for input_weight, recurrent_weight, bias, second_bias in self._lstm.all_weights:
-            tensors += [input_weight.T, recurrent_weight.T, bias + second_bias]
-        tensors += [self._output.weight.T, self._output.bias]
-        return Parameters.from_arrays([tensor.numpy(force=True).copy() for tensor in tensors])
+            tensors += [of(input_weight).T, of(recurrent_weight).T]
+            tensors.append(bias + second_bias if kept is None else kept[bias])
+        if not self._task.model.tied:
+            tensors.append(of(self._output.weight).T)
+        tensors.append(of(self._output.bias))
+        arrays = [tensor.numpy(force=True).copy() for tensor in tensors]
+        return Parameters.of_model(self._task.model, arrays)
 
     def train_window(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
+        self._lstm.train()
         loss, (h, c) = self._loss(x, y, state)
         trained = self.trained
-        self._step(trained, torch.autograd.grad(loss, trained), self._task.training)
+        # a sum over steps is so many times their mean
+        times = torch.full_like(loss, len(y)) if self._task.training.loss == "sum" else None
+        self.updater.step(trained, torch.autograd.grad(loss, trained, times))
         return loss.detach(), (h.detach(), c.detach())
 
-    def logits(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        inputs = one_hot(x, self._task.model.vocabulary_size, self._output.weight.dtype)
+    def logits(self, x: Tensor, state: State, training: bool = False) -> tuple[Tensor, State]:
+        if self._embedding is None:
+            inputs = one_hot(x, self._task.model.vocabulary_size, self._output.weight.dtype)
+        else:
+            inputs = self._drop(self._embedding(x), training)
+        if not training:
+            self._lstm.train(False)
         hiddens, state = self._lstm(inputs, state)
-        return self._output(hiddens.flatten(0, 1)), state
+        return self._output(self._drop(hiddens.flatten(0, 1), training)), state
+
+    def _drop(self, sequence: Tensor, training: bool) -> Tensor:
+        if not self._dropout or not training:
+            return sequence
+        return functional.dropout(sequence, self._dropout)
 
     def facts(self) -> dict[str, str]:
         second = self._lstm.all_weights[0][3]
@@ -102,14 +140,13 @@ class LibraryModel(Model):
         return {"kernel": kernel, "biases": f"two per layer, {trained}"}
 
     def _window_loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
-        logits, state = self.logits(x, state)
+        logits, state = self.logits(x, state, training=True)
         return functional.cross_entropy(logits, y.flatten()), state
 
     def _kernel(self) -> str:
         """The kernel behind ``nn.LSTM``, as autograd saw it on one token."""
         weight = self._output.weight
-        token = torch.zeros(1, 1, dtype=torch.int64, device=weight.device)
-        hiddens, _ = self._lstm(one_hot(token, self._task.model.vocabulary_size, weight.dtype))
+        hiddens, _ = self._lstm(weight.new_zeros(1, 1, self._task.model.input_size(0)))
         return _KERNELS.get(hiddens.grad_fn.name(), "ATen, one product per time step")
 
 

@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstmbench import LayerParameters, Parameters, Task, reference
-from lstmbench_torch.common import Model, State, clip_and_step
+from lstmbench import Parameters, Task, reference
+from lstmbench_torch.common import Kept, Model, State
+from lstmbench_torch.updates import Updater
 
 _FROM_CANONICAL = [3, 0, 1, 2]  # i, f, g, o -> o, i, f, g
 _TO_CANONICAL = [1, 2, 3, 0]
@@ -103,16 +104,20 @@ class FusedModel(Model):
         self._kernels = [
             tensor(4 * self._hidden, self._hidden + inputs + 1) for inputs in self._inputs
         ]
-        self._output_weight, self._output_bias = (
-            tensor(vocabulary, self._hidden),
-            tensor(vocabulary),
-        )
+        size = task.model.embedding_size
+        self._embedding = None if size is None else tensor(vocabulary, size)
+        tied = self._embedding if task.model.tied else None
+        self._output_weight = tensor(vocabulary, self._hidden) if tied is None else tied
+        self._output_bias = tensor(vocabulary)
         self._tapes: dict[torch.Size, list[_Tape]] = {}
+        self.updater = Updater(task, device, dtype)
         self.load(reference.draw_parameters(task.model, task.seed))
 
     @property
     def trained(self) -> list[Tensor]:
-        return [*self._kernels, self._output_weight, self._output_bias]
+        first = [] if self._embedding is None else [self._embedding]
+        output = [] if self._task.model.tied else [self._output_weight]
+        return [*first, *self._kernels, *output, self._output_bias]
 
     def load(self, parameters: Parameters) -> None:
         for kernel, layer in zip(self._kernels, parameters.layers, strict=True):
@@ -120,61 +125,85 @@ class FusedModel(Model):
                 [layer.recurrent_kernel, layer.input_kernel, layer.bias[np.newaxis]]
             )
             kernel.copy_(torch.tensor(_reorder(rows, _FROM_CANONICAL).T))
+        if self._embedding is not None:
+            self._embedding.copy_(torch.tensor(parameters.embedding))
         self._output_weight.copy_(torch.tensor(parameters.output_kernel.T))
         self._output_bias.copy_(torch.tensor(parameters.output_bias))
 
-    def export(self) -> Parameters:
-        layers = []
+    def export(self, kept: Kept | None = None) -> Parameters:
+        def of(tensor: Tensor) -> np.ndarray:
+            return (tensor if kept is None else kept[tensor]).numpy(force=True)
+
+        arrays = [] if self._embedding is None else [of(self._embedding).copy()]
         for kernel in self._kernels:
-            rows = _reorder(kernel.numpy(force=True).T, _TO_CANONICAL)
+            rows = _reorder(of(kernel).T, _TO_CANONICAL)
             recurrent_kernel, input_kernel, (bias,) = np.split(rows, [self._hidden, -1])
-            layers.append(LayerParameters(input_kernel, recurrent_kernel, bias))
-        return Parameters(
-            tuple(layers),
-            self._output_weight.T.numpy(force=True).copy(),
-            self._output_bias.numpy(force=True).copy(),
-        )
+            arrays += [input_kernel, recurrent_kernel, bias]
+        if not self._task.model.tied:
+            arrays.append(of(self._output_weight).T.copy())
+        arrays.append(of(self._output_bias).copy())
+        return Parameters.of_model(self._task.model, arrays)
 
     @torch.inference_mode()
     def train_window(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
-        logits, new_state = self.logits(x, state)
+        logits, new_state = self.logits(x, state, training=True)
         tapes = self._tapes[x.shape]
         log_probabilities = logits.log_softmax(1)
         targets = y.reshape(-1, 1)
         loss = -log_probabilities.gather(1, targets).mean()
         d_logits = log_probabilities.exp_()
         d_logits.scatter_add_(1, targets, d_logits.new_full(targets.shape, -1.0))
-        d_logits /= y.numel()
-        top = _columns(tapes[-1].hiddens[1:])
-        gradients = [torch.mm(d_logits.t(), top.t()), d_logits.sum(0)]
-        d_hiddens = torch.mm(self._output_weight.t(), d_logits.t())
+        d_logits /= y.numel() if self._task.training.loss == "mean" else y.shape[1]
+        d_output = torch.mm(d_logits.t(), self._top.t())
+        gradients = [d_logits.sum(0)] if self._task.model.tied else [d_output, d_logits.sum(0)]
+        masks = [None if mask is None else _columns(mask) for mask in self._masks]
+        d_hiddens = _masked(torch.mm(self._output_weight.t(), d_logits.t()), masks.pop())
         for kernel, tape in zip(reversed(self._kernels), reversed(tapes), strict=True):
             recurrent, inputs = kernel[:, : self._hidden], kernel[:, self._hidden : -1]
             self._backward(recurrent, tape, d_hiddens)
             d_raw = _columns(tape.d_raw)
             gradients.insert(0, torch.mm(d_raw, _columns(tape.operands[:-1]).t()))
-            if tape is not tapes[0]:
-                d_hiddens = torch.mm(inputs.t(), d_raw)
-        clip_and_step(self.trained, gradients, self._task.training)
+            if tape is not tapes[0] or self._embedding is not None:
+                d_hiddens = _masked(torch.mm(inputs.t(), d_raw), masks.pop())
+        if self._embedding is not None:
+            d_embedding = d_output if self._task.model.tied else torch.zeros_like(self._embedding)
+            gradients.insert(0, d_embedding.index_add_(0, x.flatten(), d_hiddens.t()))
+        self.updater.step(self.trained, gradients)
         return loss, new_state
 
     @torch.inference_mode()
-    def logits(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def logits(self, x: Tensor, state: State, training: bool = False) -> tuple[Tensor, State]:
         tapes = self._tapes.get(x.shape)
         if tapes is None:
             like, shape = self._output_bias, (*x.shape, self._hidden)
             tapes = [_Tape(like, inputs, *shape) for inputs in self._inputs]
             self._tapes[x.shape] = tapes
-        tapes[0].inputs.zero_().scatter_(1, x.unsqueeze(1), 1.0)
+        self._masks: list[Tensor | None] = []
+
+        def mask(like: Tensor) -> Tensor | None:
+            """Of the sequence ``like``, kept for the backward pass."""
+            rate = self._task.training.dropout if training else 0.0
+            new = torch.empty_like(like).bernoulli_(1 - rate).div_(1 - rate) if rate else None
+            self._masks.append(new)
+            return new
+
+        if self._embedding is None:
+            tapes[0].inputs.zero_().scatter_(1, x.unsqueeze(1), 1.0)
+            self._masks.append(None)
+        else:
+            rows = self._embedding[x].transpose(1, 2)
+            tapes[0].inputs.copy_(_masked(rows, mask(rows)))
         for index, (kernel, tape, h, c) in enumerate(
             zip(self._kernels, tapes, *state, strict=True)
         ):
             if index:
-                tape.inputs.copy_(tapes[index - 1].hiddens[1:])
+                below = tapes[index - 1].hiddens[1:]
+                tape.inputs.copy_(_masked(below, mask(below)))
             tape.hiddens[0], tape.cells[0] = h.t(), c.t()
             self._forward(kernel, tape)
-        top = _columns(tapes[-1].hiddens[1:])
-        logits = torch.addmm(self._output_bias, top.t(), self._output_weight.t())
+        top = tapes[-1].hiddens[1:]
+        self._top = _columns(_masked(top, mask(top)))
+        logits = torch.addmm(self._output_bias, self._top.t(), self._output_weight.t())
         h = torch.stack([tape.hiddens[-1].t() for tape in tapes])
         c = torch.stack([tape.cells[-1].t() for tape in tapes])
         return logits, (h, c)
@@ -209,6 +238,10 @@ class FusedModel(Model):
 
     def facts(self) -> dict[str, str]:
         return {"kernel": "torch.mm products, ATen gates", "biases": "one per layer"}
+
+
+def _masked(sequence: Tensor, mask: Tensor | None) -> Tensor:
+    return sequence if mask is None else sequence * mask
 
 
 def _columns(sequence: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What both backends share: the device, the epoch loop, clipping with SGD, CUDA graphs.
+"""What both backends share: the device, the epoch loop, CUDA graphs.
 
 Shapes: T steps, B batch, V vocabulary, H hidden, L layers. Token ids are int64 ``[T, B]``, time
 first as cuDNN and oneDNN want it.
@@ -15,16 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, TrainingConfig, Unavailable
+from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable
+from lstmbench_torch.updates import Updater
 
 #: (h, c), each ``[L, B, H]``.
 State = tuple[Tensor, Tensor]
-#: One per trained parameter, in their order.
-Gradients = list[Tensor] | tuple[Tensor, ...]
+#: What an optimizer keeps, by the parameter that it belongs to.
+Kept = Mapping[Tensor, Tensor]
 
 
 class Model(ABC):
     """One LSTM language model: its parameters and what happens to them in one window."""
+
+    updater: Updater
 
     @property
     @abstractmethod
@@ -36,16 +39,17 @@ class Model(ABC):
         """Copy canonical parameters in."""
 
     @abstractmethod
-    def export(self) -> Parameters:
-        """Copy the parameters out, in canonical form."""
+    def export(self, kept: Kept | None = None) -> Parameters:
+        """Copy the parameters out in canonical form, or what is ``kept`` beside each of them."""
 
     @abstractmethod
     def train_window(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
-        """One SGD step on ids ``[T, B]``: the mean loss before it, and the state to carry on."""
+        """One update on ids ``[T, B]``: the mean loss before it, and the state to carry on."""
 
     @abstractmethod
-    def logits(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """``[T * B, V]`` for ids ``[T, B]``, and the state after them."""
+    def logits(self, x: Tensor, state: State, training: bool = False) -> tuple[Tensor, State]:
+        """``[T * B, V]`` for ids ``[T, B]``, and the state after them; in ``training`` with
+        dropout."""
 
     @abstractmethod
     def facts(self) -> dict[str, str]:
@@ -100,7 +104,9 @@ class WindowBackend(Backend):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._device = _claim(task, self.modes)
+        torch.manual_seed(task.seed)
         self._model = self._build(self._device, getattr(torch, task.dtype))
+        self._model.updater.reset(self._model.trained)
         self._graph: WindowGraph | None = None
         self._factors: dict[int, tuple[Tensor, ...]] = {}
 
@@ -113,9 +119,20 @@ class WindowBackend(Backend):
         self._model.load(parameters)
         if len(self._model.trained) != trained:
             self._graph = None  # captured with a parameter that is trained no longer
+        self._model.updater.reset(self._model.trained)
 
     def parameters(self) -> Parameters:
         return self._model.export()
+
+    def set_learning_rate(self, rate: float) -> None:
+        self._model.updater.set_learning_rate(rate)
+
+    def optimizer_state(self) -> tuple[Parameters, ...]:
+        trained = self._model.trained
+        return tuple(
+            self._model.export(dict(zip(trained, kept, strict=True)))
+            for kept in self._model.updater.moments
+        )
 
     def prepare(self, batches: Batches) -> None:
         few = Batches(batches.inputs[:3], batches.targets[:3])
@@ -214,11 +231,12 @@ class WindowBackend(Backend):
 
     @contextmanager
     def _parameters_kept(self) -> Iterator[None]:
-        """Put the parameters back, bit for bit, after a trial run."""
-        kept = [tensor.detach().clone() for tensor in self._model.trained]
+        """Put all that training changes back, bit for bit, after a trial run."""
+        changed = [*self._model.trained, *self._model.updater.state()]
+        kept = [tensor.detach().clone() for tensor in changed]
         yield
         with torch.no_grad():
-            for tensor, value in zip(self._model.trained, kept, strict=True):
+            for tensor, value in zip(changed, kept, strict=True):
                 tensor.copy_(value)
 
 
@@ -245,12 +263,3 @@ def one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """``[..., size]`` of zeros and ones, without ``functional.one_hot``'s int64 copy."""
     zeros = torch.zeros(*ids.shape, size, dtype=dtype, device=ids.device)
     return zeros.scatter_(-1, ids.unsqueeze(-1), 1.0)
-
-
-def clip_and_step(parameters: list[Tensor], gradients: Gradients, training: TrainingConfig) -> None:
-    """One SGD step with all gradients clipped together, in place and without synchronising."""
-    with torch.no_grad():
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        rate = (training.clip_norm / norm).clamp(max=1.0) * -training.learning_rate
-        # not in place: oneDNN hands out one gradient for both of nn.LSTM's biases
-        torch._foreach_add_(parameters, torch._foreach_mul(gradients, rate))

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lstmbench import LayerParameters, Parameters, Task, reference
+from lstmbench import Parameters, Task, reference
 from lstmbench_torch import SCRATCH_MODES
 from lstmbench_torch.bptt import FusedModel
-from lstmbench_torch.common import Model, State, WindowBackend, clip_and_step, one_hot
+from lstmbench_torch.common import Kept, Model, State, WindowBackend, one_hot
+from lstmbench_torch.updates import Updater
 
 
 class TorchScratchBackend(WindowBackend):
@@ -41,13 +42,18 @@ class CourseModel(Model):
         sizes = [task.model.input_size(layer) for layer in range(task.model.layers)]
         #: Per layer the gates i, f, g, o, each (W_x, W_h, b).
         self._layers = [[gate(size) for _ in range(4)] for size in sizes]
-        self._W_hq, self._b_q = tensor(hidden, vocabulary), tensor(vocabulary)
+        #: Of an embedding and of an output kernel of its own, where there is one.
+        self._W_e = [tensor(vocabulary, size) for size in [task.model.embedding_size] if size]
+        self._W_hq = [] if task.model.tied else [tensor(hidden, vocabulary)]
+        self._b_q = tensor(vocabulary)
+        self.updater = Updater(task, device, dtype)
         self.load(reference.draw_parameters(task.model, task.seed))
 
     @property
     def trained(self) -> list[Tensor]:
         gates = [gate for layer in self._layers for gate in layer]
-        return [*(tensor for gate in gates for tensor in gate), self._W_hq, self._b_q]
+        own = [tensor for gate in gates for tensor in gate]
+        return [*self._W_e, *own, *self._W_hq, self._b_q]
 
     @torch.no_grad()
     def load(self, parameters: Parameters) -> None:
@@ -57,30 +63,43 @@ class CourseModel(Model):
             for gate, arrays in zip(layer, parts, strict=True):
                 for tensor, array in zip(gate, arrays, strict=True):
                     tensor.copy_(torch.tensor(array))
-        self._W_hq.copy_(torch.tensor(parameters.output_kernel))
+        for tensor in self._W_e:
+            tensor.copy_(torch.tensor(parameters.embedding))
+        for tensor in self._W_hq:
+            tensor.copy_(torch.tensor(parameters.output_kernel))
         self._b_q.copy_(torch.tensor(parameters.output_bias))
 
     @torch.no_grad()
-    def export(self) -> Parameters:
-        layers = tuple(
-            LayerParameters(
-                *(torch.cat(parts, dim=-1).numpy(force=True) for parts in zip(*layer, strict=True))
-            )
+    def export(self, kept: Kept | None = None) -> Parameters:
+        def of(tensor: Tensor) -> Tensor:
+            return tensor if kept is None else kept[tensor]
+
+        fused = [
+            torch.cat([of(tensor) for tensor in parts], dim=-1)
             for layer in self._layers
-        )
-        return Parameters(
-            layers, self._W_hq.numpy(force=True).copy(), self._b_q.numpy(force=True).copy()
-        )
+            for parts in zip(*layer, strict=True)
+        ]
+        tensors = [*map(of, self._W_e), *fused, *map(of, self._W_hq), of(self._b_q)]
+        arrays = [tensor.numpy(force=True).copy() for tensor in tensors]
+        return Parameters.of_model(self._task.model, arrays)
 
     def train_window(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
-        logits, (h, c) = self.logits(x, state)
+        logits, (h, c) = self.logits(x, state, training=True)
         loss = functional.cross_entropy(logits, y.flatten())
         trained = self.trained
-        clip_and_step(trained, torch.autograd.grad(loss, trained), self._task.training)
+        times = len(y) if self._task.training.loss == "sum" else 1
+        self.updater.step(trained, torch.autograd.grad(times * loss, trained))
         return loss.detach(), (h.detach(), c.detach())
 
-    def logits(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        sequence = list(one_hot(x, self._task.model.vocabulary_size, self._W_hq.dtype))
+    def logits(self, x: Tensor, state: State, training: bool = False) -> tuple[Tensor, State]:
+        def dropped(sequence: list[Tensor]) -> list[Tensor]:
+            rate = self._task.training.dropout if training else 0.0
+            return [functional.dropout(X, rate) for X in sequence] if rate else sequence
+
+        if self._W_e:
+            sequence = dropped(list(self._W_e[0][x]))
+        else:
+            sequence = list(one_hot(x, self._task.model.vocabulary_size, self._b_q.dtype))
         last = []
         for layer, H, C in zip(self._layers, *state, strict=True):
             (W_xi, W_hi, b_i), (W_xf, W_hf, b_f), (W_xc, W_hc, b_c), (W_xo, W_ho, b_o) = layer
@@ -93,7 +112,9 @@ class CourseModel(Model):
                 H = O * torch.tanh(C)
                 sequence[t] = H
             last.append((H, C))
-        logits = torch.cat([H @ self._W_hq + self._b_q for H in sequence])
+            sequence = dropped(sequence)
+        W_hq = self._W_hq[0] if self._W_hq else self._W_e[0].T
+        logits = torch.cat([H @ W_hq + self._b_q for H in sequence])
         h, c = (torch.stack(layers) for layers in zip(*last, strict=True))
         return logits, (h, c)
 
