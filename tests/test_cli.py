@@ -106,10 +106,10 @@ def test_a_command_like_no_other_gets_the_list(call: Call, one_line: Any) -> Non
         (("--embedding-size", "0"), ("--embedding-size 0", "at least 1")),
         (("--optimizer", "adagrad"), ("--optimizer adagrad", "one of sgd, adam, rmsprop")),
         (("--tied", "perhaps"), ("--tied", "'perhaps'", "yes or no")),
-        (("--tied", "yes"), ("tied weights", "got none and 256")),
+        (("--tied", "yes"), ("tied weights", "got none and 8")),
         (
             ("--protocol", "word-lm", "--tied", "yes", "--embedding-size", "9"),
-            ("tied weights", "got 9 and 200"),
+            ("tied weights", "got 9 and 8"),
         ),
         (("--batch-size", "20000"), ("too few", "--batch-size 20000")),
         (("--steps", "9999"), ("too few", "--steps 9999")),

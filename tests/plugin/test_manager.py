@@ -334,19 +334,20 @@ def test_a_plugin_adds_a_protocol_and_a_corpus(cli: Any) -> None:
 
 
 SHORT = {
-    "shorter than one window": "'the time machine'",
-    "empty": "''",
-    "without a letter": "'1895'",
-    "one token too short": "'a' * (4 * 5 + 5)",
+    "shorter than one window": ("'the time machine'", "too few"),
+    "empty": ("''", "empty"),
+    "without a letter": ("'1895'", "leaves nothing of it"),
+    "one symbol": ("'a' * 1000", "one symbol"),
+    "one token too short": ("'a' * 24 + 'b'", "too few"),
 }
 
 
-@pytest.mark.parametrize("text", SHORT.values(), ids=SHORT.keys())
-def test_a_corpus_shorter_than_one_window(
-    here: Any, call: Call, one_line: Callable[..., None], text: str
+@pytest.mark.parametrize(("text", "word"), SHORT.values(), ids=SHORT.keys())
+def test_a_corpus_of_which_no_window_can_be_made(
+    here: Any, call: Call, one_line: Callable[..., None], text: str, word: str
 ) -> None:
     here.plugin("short", hook(f"return [CorpusSpec('short', '', make=lambda: {text})]", "corpora"))
-    one_line(call(*here.tiny_run, "--backends", "numpy", "--corpus", "short"), "'short'", "too few")
+    one_line(call(*here.tiny_run, "--backends", "numpy", "--corpus", "short"), "'short'", word)
     assert not here.runs()
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
+from lstmbench.preparation import Preparation
 from lstmbench.protocol import D2L, later_defaults
 from lstmbench.records.trial import Trial
 from lstmbench.runner.plan import Selection, make_plan
@@ -233,6 +234,7 @@ def test_what_is_as_before_there_was_a_choice_has_no_part_in_a_trial_s_name() ->
     facts = asdict(trial)
     for name in later_defaults():
         del facts["protocol"][name]
+    assert facts.pop("preparation") == asdict(Preparation())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     assert trial.name.endswith(digest[:8])
     changes: dict[str, Any] = {"dropout": 0.5, "tied": True, "forget_bias": 1.0, "loss": "sum"}
