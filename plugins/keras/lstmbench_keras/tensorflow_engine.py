@@ -85,7 +85,8 @@ class TensorFlowBackend(KerasBackend):
             window_64, epoch_64 = tf.cast(window, tf.int64), tf.cast(epoch, tf.int64)
             first = tf.constant((self.task.seed << 16) + place, tf.int64)
             seed = tf.stack([first, epoch_64 * 2**32 + window_64])
-            drawn = tf.random.stateless_uniform(tf.shape(sequence), seed, tf.float32)
+            # what TensorFlow chooses under XLA on a CPU leaves out half of a seed's bits
+            drawn = tf.random.stateless_uniform(tf.shape(sequence), seed, alg="philox")
             return sequence * tf.cast(drawn >= rate, sequence.dtype) / (1 - rate)
 
         return drop
