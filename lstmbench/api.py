@@ -138,17 +138,15 @@ class Results(Sequence[Record]):
         return pandas.DataFrame(entries[of]())
 
     def only(self, backend: str) -> Results:
-        """The records of a backend, or of ``BACKEND:MODE``.
+        """The records of a backend, of ``BACKEND:MODE``, or of ``BACKEND:MODE@STACK``.
 
         Raises :class:`UserError` if there are none.
         """
         from lstmbench.plugin.manager import unknown
 
-        found = [r for r in self if backend in (r.trial.label, r.trial.backend)]
+        found = [r for r in self if backend in r.trial.names]
         if not found:
-            raise unknown(
-                "backend", backend, {n for r in self for n in (r.trial.label, r.trial.backend)}
-            )
+            raise unknown("backend", backend, {name for r in self for name in r.trial.names})
         return Results(found, self.paths)
 
     def compare(self, a: str, b: str) -> list[Comparison]:
@@ -219,6 +217,7 @@ def run(
     prompt: str | Sequence[str] = (),
     samples: bool = True,
     threads: int | Sequence[int] | None = None,
+    stack: str | Sequence[str] = (),
     env: Mapping[str, str] | Sequence[str] = (),
     interleave: bool = True,
     timeout: float = Options.timeout,
@@ -269,6 +268,7 @@ def run(
         prompt=_several(prompt),
         no_samples=not samples,
         threads=_whole("threads", threads),
+        stack=_several(stack),
         env=[f"{k}={v}" for k, v in env.items()] if isinstance(env, Mapping) else list(env),
         no_interleave=not interleave,
         timeout=timeout,
@@ -310,6 +310,7 @@ def _identity(record: Record) -> dict[str, Any]:
     return {
         "backend": trial.backend,
         "mode": trial.mode,
+        **({"stack": trial.stack} if trial.stack else {}),
         "device": trial.device,
         "seed": trial.seed,
         "repeat": trial.repeat,

@@ -13,8 +13,8 @@ from lstmbench.records.record import Record
 #: What a condition may be for all records of one side.
 Conditions = dict[str, set[str]]
 
-#: Which backend trains, and how it executes.
-LABEL = frozenset({"backend", "mode"})
+#: Which backend trains, how it executes, and in which environment.
+LABEL = frozenset({"backend", "mode", "stack"})
 #: The same, and what the backend asks for itself.
 BACKEND = LABEL | {"backend environment"}
 #: What must be equal, too, for the ratio of two rows to say anything of their backends.
@@ -41,6 +41,7 @@ def settings(record: Record) -> dict[str, str]:
     return {
         "backend": trial.backend,
         "mode": trial.mode,
+        "stack": trial.stack,
         "model": trial.model,
         "device": trial.device,
         "corpus": " ".join([f"{trial.corpus} ({trial.corpus_digest})", *trial.preparation.words]),
@@ -55,8 +56,9 @@ def settings(record: Record) -> dict[str, str]:
 
 def origin(record: Record) -> dict[str, str]:
     """Where and when a record was made, and by what code."""
-    source = record.source
-    plugins = {f"code of {p.distribution}": p.digest or "unknown" for p in source.plugins}
+    source, stack = record.source, record.stack
+    code = [*source.plugins, *(stack.plugins if stack else ())]
+    plugins = {f"code of {p.distribution}": p.digest or "unknown" for p in code}
     own = {"reference": record.own_model.reference} if record.own_model else {}
     return {
         "run": source.run,
@@ -67,12 +69,19 @@ def origin(record: Record) -> dict[str, str]:
         "backend environment": _pairs(record.trial.backend_environment),
         **{f"version of {name}": version for name, version in versions(record).items()},
         **plugins,
+        **({"request": stack.request} if stack else {}),
         **own,
     }
 
 
 def versions(record: Record) -> dict[str, str]:
     """The versions that were installed; a plugin of a repository of its own has a commit, too."""
+    found = host_versions(record)
+    return found | record.stack.versions if record.stack else found
+
+
+def host_versions(record: Record) -> dict[str, str]:
+    """The same of the host, whose trials' workers may run in stacks."""
     source, found = record.source, dict(record.machine.versions)
     for plugin in source.plugins:
         if plugin.commit and plugin.commit != source.commit:

@@ -14,6 +14,8 @@ from lstmbench.records.record import Record
 
 #: The conditions that rows have in common.
 Key = tuple[str, ...]
+#: What a trial of the host's own environment is called among stacks.
+NO_STACK = "no stack"
 #: Names that are listed in an error.
 MAX_NAMED = 8
 
@@ -37,8 +39,17 @@ class Axis:
 
 #: By the value of ``--by``.
 AXES = {
-    "backend": Axis(BACKEND, lambda r: r.trial.label, lambda r: (r.trial.label, r.trial.backend)),
-    "mode": Axis(BACKEND - {"backend"}, lambda r: r.trial.mode, lambda r: (r.trial.mode,)),
+    "backend": Axis(
+        BACKEND - {"stack"},
+        lambda r: r.trial.program,
+        lambda r: (r.trial.program, r.trial.backend),
+    ),
+    "mode": Axis(BACKEND - {"backend", "stack"}, lambda r: r.trial.mode, lambda r: (r.trial.mode,)),
+    "stack": Axis(
+        frozenset({"stack", "versions"}),
+        lambda r: r.trial.stack or NO_STACK,
+        lambda r: (r.trial.stack or NO_STACK,),
+    ),
     "threads": Axis(
         frozenset({"threads"}), lambda r: str(r.trial.threads), lambda r: (str(r.trial.threads),)
     ),
@@ -48,10 +59,11 @@ AXES = {
 def between(a: Sequence[Record], b: Sequence[Record], anyway: bool = False) -> Pairing:
     """Each row of A with the row of B that has the same settings.
 
-    Where both sides are of one backend and mode each, those may differ. ``anyway`` pairs the rows
-    of a backend and mode that are left, too, if there is one on each side, whatever else they
-    differ in, but never two models. Raises :class:`UserError` for a record on both sides and where
-    no two rows belong together, and :class:`Unlike` for differences (see :class:`Pairing`).
+    Where both sides are of one backend, mode and stack each, those may differ. ``anyway`` pairs the
+    rows of a backend, mode and stack that are left, too, if there is one on each side, whatever
+    else they differ in, but never two models. Raises :class:`UserError` for a record on both sides
+    and where no two rows belong together, and :class:`Unlike` for differences (see
+    :class:`Pairing`).
     """
     _check_distinct(a, b)
     labels = [{record.trial.label for record in side} for side in (a, b)]
@@ -139,7 +151,7 @@ def _rows(records: Iterable[Record], free: Collection[str]) -> dict[Key, Row]:
 
 
 def _only_ones(rows: dict[Key, Row], free: Collection[str]) -> dict[Key, Key]:
-    """The keys of rows by model, backend and mode, of which there is no second row."""
+    """The keys of rows by model, backend, mode and stack, of which there is no second row."""
     found: dict[Key, list[Key]] = {}
     for key, row in rows.items():
         known = conditions.settings(row.first)

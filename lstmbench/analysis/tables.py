@@ -41,7 +41,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """``backend:mode``."""
+        """``backend:mode``, and ``backend:mode@stack`` in a stack."""
         return self.first.trial.label
 
     @cached_property
@@ -120,6 +120,7 @@ class Row:
         return {
             "backend": trial.backend,
             "mode": trial.mode,
+            **({"stack": trial.stack} if trial.stack else {}),
             "device": trial.device,
             "status": self.status,
             **self.figures(),
@@ -184,11 +185,13 @@ class Table:
 
         ``":MODE"`` stands for that mode of the row's own backend.
         """
-        label = self.relative_to or ""
+        label, own = self.relative_to or "", row.first.trial
         if label.startswith(":"):
-            label = row.first.trial.backend + label
-        here = [r for r in self.rows if r.first.trial.device == row.first.trial.device]
-        base = next((r for r in here if label in (r.label, r.first.trial.backend)), None)
+            label = own.backend + label
+        here = [r for r in self.rows if r.first.trial.device == own.device]
+        meant = [r for r in here if label in r.first.trial.names]
+        alike = (r for r in meant if r.first.trial.stack == own.stack)
+        base = next(alike, meant[0] if meant else None)
         return row.ratio(base) if base else None
 
     @cached_property
@@ -236,13 +239,18 @@ def tables_from(
         key = json.dumps(facts, sort_keys=True)
         facts_by_key.setdefault(key, facts)
         rows = groups.setdefault(key, {})
-        rows.setdefault(record.trial.row_key(), []).append((name, record))
+        rows.setdefault(_row_key(record), []).append((name, record))
     tables = [
         Table(facts, tuple(sorted(map(_row, groups[key].values()), key=fastest_first)), relative_to)
         for key, facts in facts_by_key.items()
     ]
     _check_relative(relative_to, [row for table in tables for row in table.rows])
     return _distinguished(tables)
+
+
+def _row_key(record: Record) -> str:
+    """A stack of the same label that holds something else gives another row."""
+    return f"{record.trial.row_key()} {(record.stack and record.stack.digest) or ''}"
 
 
 def _row(named: Sequence[tuple[str, Record]]) -> Row:
@@ -253,7 +261,7 @@ def _row(named: Sequence[tuple[str, Record]]) -> Row:
 def _check_relative(relative_to: str | None, rows: Sequence[Row]) -> None:
     """Raise :class:`UserError` if no row is what speeds shall be relative to."""
     trials = [row.first.trial for row in rows]
-    names = {name for t in trials for name in (t.label, t.backend, f":{t.mode}")}
+    names = {name for t in trials for name in (*t.names, f":{t.mode}")}
     if relative_to and relative_to not in names:
         labels = ", ".join(sorted({row.label for row in rows}))
         raise UserError(f"--relative-to {relative_to}: no row is that; there are {labels}")
@@ -273,7 +281,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "threads": trial.threads,
         "environment": dict(trial.environment),
         "machine": record.machine.digest,
-        "versions": conditions.versions(record),
+        "versions": conditions.host_versions(record),  # rows of one table may differ by stack
         "commit": record.source.commit,
     }
 

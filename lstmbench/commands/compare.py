@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 FORMATS = ("plain", "github", "json")
 #: What ``--by`` may be: the keys of :data:`lstmbench.analysis.matching.AXES`, without importing it.
-BY = ("backend", "mode", "threads")
+BY = ("backend", "mode", "stack", "threads")
 #: Exit codes of a gate, besides 0: it holds A back; it cannot say.
 WORSE, UNDECIDED = 4, 5
 
 
 def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list[Record]:
-    """Records of ``PATH`` or ``PATH@BACKEND:MODE``: a record, a run, a store or a bundle."""
+    """Records of ``PATH`` or ``PATH@BACKEND:MODE@STACK``: a record, a run, a store or a bundle."""
     from lstmbench.plugin.names import unknown
     from lstmbench.records.files import exists, is_file
     from lstmbench.records.filters import only
@@ -36,9 +36,10 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
     from lstmbench.records.store import load
     from lstmbench.runner.journal import recover
 
-    path, at, label = text.rpartition("@")
-    if not at or exists(Path(text)):
-        path, label = text, ""
+    parts = text.split("@")
+    # a label may hold an @, and so may a path
+    splits = (("@".join(parts[:n]), "@".join(parts[n:])) for n in range(len(parts), 0, -1))
+    path, label = next((s for s in splits if exists(Path(s[0]))), (parts[0], ""))
     if Path(path).suffix == ".json" and is_file(Path(path)):
         records = [read_record(Path(path))]
     else:
@@ -48,8 +49,8 @@ def read_side(text: str, conditions: dict[str, str], damaged: list[str]) -> list
         damaged += (line for line in loaded.damaged if line not in damaged)
         records = loaded.records
     if label and records:
-        names = {name for r in records for name in (r.trial.label, r.trial.backend)}
-        records = [r for r in records if label in (r.trial.label, r.trial.backend)]
+        names = {name for r in records for name in r.trial.names}
+        records = [r for r in records if label in r.trial.names]
         if not records:
             raise UserError(f"{path}: {unknown('row', label, names)}")
     if not records:

@@ -86,6 +86,13 @@ from lstmbench.runner.options import Options
     help="For every framework [default: the physical cores, within a container's limit]; "
     "several make a sweep.",
 )
+@click.option(
+    "--stack",
+    multiple=True,
+    metavar="[NAME=]WHAT",
+    help="Run in an environment of its own; several take part side by side: a requirement such as "
+    "'jax==0.9.*', or NAME= with a file of requirements, a python, git+URL@REV or a checkout.",
+)
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set for the workers; recorded.")
 @click.option(
     "--no-interleave", is_flag=True, help="One trial after the other, epochs not interleaved."
@@ -121,7 +128,7 @@ def run(**options: Any) -> None:
     if not finished:
         sys.exit(130)
     named = {f"named_{name}": options[name] != "all" for name in ("backends", "devices")}
-    code = exit_code(results.records, **named)
+    code = exit_code(results.records, named_stacks=bool(options["stack"]), **named)
     sys.exit(1 if problems else code)
 
 

@@ -175,13 +175,23 @@ def versions(imports: tuple[str, ...] = ()) -> dict[str, str]:
 
     Libraries are the ones known here and the distributions of ``imports``, top-level modules.
     """
+    return host_versions() | _installed((*LIBRARIES, *_distributions(imports)))
+
+
+def host_versions() -> dict[str, str]:
+    """Python, the kernel, lstmbench and its plugins, but no library that trains."""
     plugins = {
         entry.dist.name
         for entry in importlib.metadata.entry_points(group="lstmbench")
         if entry.dist is not None
     }
     found = {"python": platform.python_version(), "kernel": platform.release()}
-    for name in ("lstmbench", *sorted(plugins), *LIBRARIES, *_distributions(imports)):
+    return found | _installed(("lstmbench", *sorted(plugins)))
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

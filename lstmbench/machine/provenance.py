@@ -49,16 +49,22 @@ class Origin:
         """Whether what ran is anything else than what is named."""
         return bool(self.changes or self.elsewhere)
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """All files that are loaded from, or were installed, by the name under which they are."""
+        found = dict(self.installed)
+        for place in self.packages:
+            files = [place] if place.is_file() else _sources(place)
+            found |= {file.relative_to(place.parent).as_posix(): file for file in files}
+        return found
+
     @cached_property
     def digest(self) -> str | None:
         """SHA-256 over names and contents of all files that are loaded from, or were installed.
 
         ``None`` if there are none, or if one of them cannot be read.
         """
-        found = dict(self.installed)
-        for place in self.packages:
-            files = [place] if place.is_file() else _sources(place)
-            found |= {file.relative_to(place.parent).as_posix(): file for file in files}
+        found = self.files
         total = hashlib.sha256()
         try:
             for name, file in sorted(found.items()):

@@ -29,7 +29,7 @@ def _secrets() -> list[tuple[str, str]]:
 
 
 def scrub(text: str, known: Collection[str] = ()) -> str:
-    """``text`` without user name, host name or absolute paths (file names are kept).
+    """``text`` without user name, host name, password or absolute paths (file names are kept).
 
     A name that is one of the ``known`` words is kept: a host may be called ``numpy``.
     """
@@ -40,6 +40,7 @@ def scrub(text: str, known: Collection[str] = ()) -> str:
         if "/" not in secret and os.sep not in secret:
             pattern = rf"\b{pattern}\b"
         text = re.sub(pattern, lambda _, r=replacement: r, text)  # type: ignore[misc]
+    text = re.sub(r"(?<=://)[^/\s@]+@", "", text)  # who signs in there, with which password
     # addresses of the web are not paths
     return re.sub(
         r"(https?://\S+)|(?<![\w.~>/])(?:file://)?/(?:[\w.@+~%-]+/)+",

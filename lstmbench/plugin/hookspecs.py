@@ -16,9 +16,7 @@ of the very class that is named, not of a subclass; commands may be of a subclas
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-import pluggy
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import click
@@ -29,8 +27,18 @@ if TYPE_CHECKING:
     from lstmbench.protocol import Protocol
 
 NAME = "lstmbench"
-hookspec = pluggy.HookspecMarker(NAME)
-hookimpl = pluggy.HookimplMarker(NAME)
+
+
+def _unmarked(function: Any = None, **_options: Any) -> Any:
+    return _unmarked if function is None else function
+
+
+try:
+    import pluggy
+
+    hookspec, hookimpl = pluggy.HookspecMarker(NAME), pluggy.HookimplMarker(NAME)
+except ModuleNotFoundError:  # a worker's interpreter, where no hook is called
+    hookspec = hookimpl = _unmarked  # type: ignore[assignment]
 
 
 @hookspec

@@ -37,6 +37,7 @@ BUILTINS = (
     "lstmbench.commands.noise",
     "lstmbench.commands.publish",
     "lstmbench.commands.schema",
+    "lstmbench.commands.stacks",
     "lstmbench.commands.verify",
 )
 

@@ -61,7 +61,7 @@ def _entry(stored: Stored) -> tuple[str, Entry]:
 
 def unclean(record: Record) -> str | None:
     """Why a record is not for publication, or ``None``."""
-    if why := record.source.unclean:
+    if why := record.unclean:
         return why
     if record.status == Status.OK and not _proven(record):
         return "ok without having shown parity"

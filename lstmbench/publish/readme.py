@@ -64,7 +64,7 @@ def _all(tables: Sequence[Table]) -> str:
 
 
 def _machines(entries: Entries) -> list[str]:
-    """Each machine, with the versions that were installed on it."""
+    """Each machine, with the versions that were installed on it, and in each stack."""
     found: dict[str, set[str]] = {}
     for entry in entries.values():
         facts, versions = entry.record.machine.facts, entry.record.machine.versions
@@ -73,6 +73,9 @@ def _machines(entries: Entries) -> list[str]:
         )
         software = ", ".join(f"{name} {value}" for name, value in sorted(versions.items()))
         found.setdefault(hardware, set()).add(software)
+        if stack := entry.record.stack:
+            inside = ", ".join(f"{name} {version}" for name, version in stack.versions.items())
+            found[hardware].add(f"stack {stack.option}: {inside or 'unavailable'}")
     return [
         "\n".join(
             "\n  - ".join([f"- {text(hardware)}", *map(text, sorted(software))])

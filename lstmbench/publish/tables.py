@@ -55,7 +55,7 @@ def long(tables: Iterable[Table]) -> bool:
 
 @dataclass(frozen=True)
 class Best:
-    """The fastest row of each backend on each device, for one protocol, text and machine."""
+    """The fastest row of each backend, stack and device, for one protocol, text and machine."""
 
     title: str
     rows: list[Row]
@@ -67,7 +67,7 @@ def best(tables: Iterable[Table]) -> list[Best]:
     Rows without a speed, and with a flag that disqualifies them, are left out.
     """
     titles: dict[tuple[str, str], str] = {}
-    fastest: dict[tuple[str, str], dict[tuple[str, str], Row]] = {}
+    fastest: dict[tuple[str, str], dict[tuple[str, str, str], Row]] = {}
     for table in tables:
         trial, machine = table.first.trial, table.first.machine
         title = ", ".join([trial.protocol_title(), trial.corpus_title, machine.label])
@@ -77,7 +77,8 @@ def best(tables: Iterable[Table]) -> list[Best]:
         for row in table.rows:
             if row.speed is None or row.disqualified:
                 continue
-            place = (row.first.trial.backend, row.first.trial.device)
+            trial = row.first.trial
+            place = (trial.backend, trial.stack, trial.device)
             current = found.setdefault(place, row)
             if current.speed is None or row.speed.value > current.speed.value:
                 found[place] = row

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lstmbench.records.trial import digest_of_facts
+from lstmbench.records.trial import readable_name
 
 #: ``NAME-DIGEST.json``; nothing else is ever a published record's name.
 FILE = re.compile(r"[A-Za-z0-9_.-]+-(?P<digest>[0-9a-f]{12})\.json", re.ASCII)
@@ -39,11 +39,7 @@ def trial_name(raw: Mapping[str, Any]) -> str:
 
     From the JSON itself, so that fields which a later version adds to trials change no name.
     """
-    trial = raw["trial"]
-    facts = [trial[key] for key in ("backend", "mode", "device", "dtype", "init")]
-    readable = [re.sub(r"[^\w.]+", "_", fact) for fact in (*facts, f"r{trial.get('repeat', 0)}")]
-    unique = digest_of_facts(trial)[:8]
-    return "-".join([*readable, unique])
+    return readable_name(raw["trial"])
 
 
 def file_name(raw: Mapping[str, Any], data: bytes) -> str:

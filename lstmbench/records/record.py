@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -133,6 +136,50 @@ class Source(_Part):
     def short_commit(self) -> str:
         """The first digits of the commit, or ``unknown``."""
         return self.commit[:8] if self.commit else "unknown"
+
+
+class Stack(_Part):
+    """The environment in which a trial's worker ran, where one was asked for.
+
+    ``request`` is what was asked for. ``packages`` is everything that is installed there, by name,
+    with its version; ``digest`` is that of Python's version and the packages. Both are unknown
+    where the environment could not be had. ``plugins`` are those of the trials' backends whose code
+    is the stack's own; all others are the host's.
+    """
+
+    label: str
+    request: str
+    python: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    digest: str | None = None
+    plugins: list[PluginCode] = Field(default_factory=list)
+
+    @property
+    def option(self) -> str:
+        """What ``--stack`` is given."""
+        own = self.label == "".join(self.request.split())
+        return self.request if own else f"{self.label}={self.request}"
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Python's version and those of the packages."""
+        return {"python": self.python, **self.packages} if self.python else {}
+
+    @property
+    def unclean(self) -> str | None:
+        """Which code was changed since it was committed or installed, or ``None``."""
+        for plugin in self.plugins:
+            if plugin.dirty:
+                return (
+                    f"made with {plugin.distribution} {plugin.version} of the stack {self.label}, "
+                    "which was changed since it was committed or installed"
+                )
+        return None
+
+
+def digest_of_stack(python: str, packages: Mapping[str, str]) -> str:
+    """SHA-256, in hexadecimal digits, of what an environment is made of."""
+    return hashlib.sha256(json.dumps([python, packages], sort_keys=True).encode()).hexdigest()
 
 
 class Machine(_Part):
@@ -373,6 +420,8 @@ class OwnModel(_Part):
 class Record(_Part):
     """One trial: what was asked, what was in force, what was measured.
 
+    With a ``stack``, the versions in ``machine`` are those of the host alone.
+
     ``parameters`` counts trainable scalars by the formula, or by the shapes of ``own_model``; it
     is 0 if a plugin's own model was never loaded. ``interleaved_with`` names the other
     trials of the same group.
@@ -382,6 +431,7 @@ class Record(_Part):
     trial: Trial
     source: Source
     machine: Machine
+    stack: Stack | None = None
     vocabulary_size: Count
     parameters: Size
     own_model: OwnModel | None = None
@@ -410,6 +460,11 @@ class Record(_Part):
     def _upgraded(cls, data: Any) -> Any:
         return migration.upgrade(data)
 
+    @property
+    def unclean(self) -> str | None:
+        """Which code was no clean commit, or ``None`` if all was."""
+        return self.source.unclean or (self.stack.unclean if self.stack else None)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """What figures are computed from is there, and no more than was asked for."""
@@ -422,6 +477,10 @@ class Record(_Part):
             raise ValueError("phases: expected import, build and prepare, as status is ok")
         if self.own_model and not self.trial.own_model:
             raise ValueError(f"own_model: expected none, as trial.model is {self.trial.model}")
+        if (self.stack.label if self.stack else "") != self.trial.stack:
+            raise ValueError(f"stack: expected that of the trial, {self.trial.stack!r}")
+        if self.status == Status.OK and self.stack and self.stack.digest is None:
+            raise ValueError("stack.digest: expected one, as status is ok")
         if self.status == Status.OK and self.trial.own_model and not self.own_model:
             raise ValueError("own_model: expected one, as status is ok")
         for name, value in self.trial.overrides.items():

@@ -36,7 +36,8 @@ class Trial:
 
     ``environment`` is what the user set for all workers, ``backend_environment`` what this
     backend's spec asks for. ``preparation`` is how the text became tokens. ``model`` is the LSTM,
-    or one that the backend's plugin brings.
+    or one that the backend's plugin brings. ``stack`` is the label of the environment in which the
+    worker runs; empty for the host's own.
     """
 
     backend: str
@@ -55,6 +56,7 @@ class Trial:
     repeat: int = field(default=0, metadata={"ge": 0, "le": MAX_SEED})
     preparation: Preparation = field(default_factory=Preparation)
     model: str = LSTM_MODEL
+    stack: str = ""
 
     @property
     def own_model(self) -> bool:
@@ -62,9 +64,20 @@ class Trial:
         return self.model != LSTM_MODEL
 
     @property
-    def label(self) -> str:
+    def program(self) -> str:
         """``backend:mode`` as on the command line."""
         return f"{self.backend}:{self.mode}"
+
+    @property
+    def label(self) -> str:
+        """``backend:mode``, and ``backend:mode@stack`` in a stack."""
+        return f"{self.program}@{self.stack}" if self.stack else self.program
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a user may call its row: the label, or less where that is enough."""
+        known = (self.label, self.program, self.backend)
+        return (*known, f"{self.backend}@{self.stack}", self.stack) if self.stack else known
 
     def protocol_title(self, without: Collection[str] = ()) -> str:
         """The protocol with what was overridden: ``quick with epochs 10 and hidden-size 128``.
@@ -103,20 +116,19 @@ class Trial:
     @property
     def name(self) -> str:
         """A file name that no other trial has: readable facts and a digest of all of them."""
-        facts = (self.backend, self.mode, self.device, self.dtype, self.init, f"r{self.repeat}")
-        return "-".join([*(re.sub(r"[^\w.]+", "_", fact) for fact in facts), digest(self)[:8]])
+        return readable_name(asdict(self))
 
     def group_key(self) -> str:
-        """Equal for trials that differ only in backend and mode."""
+        """Equal for trials that differ only in backend, mode and stack."""
         return self._key(self.repeat)
 
     def row_key(self) -> str:
         """Equal for trials that differ only in repeat."""
-        own = (self.backend, self.mode, sorted(self.backend_environment.items()))
+        own = (self.backend, self.mode, self.stack, sorted(self.backend_environment.items()))
         return self._key(*own)
 
     def _key(self, *more: object) -> str:
-        """Everything but backend, mode and repeat, and ``more``; made for thousands of records."""
+        """All but backend, mode, stack and repeat, and ``more``; made for thousands of records."""
         mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
         text = (self.corpus, self.corpus_digest, self.preparation)
         what = (self.model, self.device, self.dtype, self.init, *text)
@@ -166,13 +178,17 @@ def differences(trials: Sequence[Trial]) -> list[str]:
     ]
 
 
-def digest(trial: Trial) -> str:
-    """SHA-256 of what decides the trial."""
-    return digest_of_facts(asdict(trial))
+def readable_name(trial: Mapping[str, Any]) -> str:
+    """The name of a trial from its JSON."""
+    facts = [trial[key] for key in ("backend", "mode")]
+    facts += [stack] if (stack := trial.get("stack")) else []
+    facts += [trial["device"], trial["dtype"], trial["init"], f"r{trial.get('repeat', 0)}"]
+    readable = [re.sub(r"[^\w.]+", "_", fact) for fact in facts]
+    return "-".join([*readable, digest_of_facts(trial)[:8]])
 
 
 def digest_of_facts(trial: Mapping[str, Any]) -> str:
-    """The same from a trial's JSON.
+    """SHA-256 of what decides a trial, from its JSON.
 
     Fields that a later version has added count only if they are not as they were before there was a
     choice: a trial keeps its name.
@@ -180,6 +196,8 @@ def digest_of_facts(trial: Mapping[str, Any]) -> str:
     facts = dict(trial)
     if facts.get("preparation") == asdict(Preparation()):
         del facts["preparation"]
+    if not facts.get("stack"):
+        facts.pop("stack", None)
     later = later_defaults()
     facts["protocol"] = {
         name: value

@@ -97,6 +97,7 @@ FIGURES, DETAIL_FIGURES = _figures(Place.MAIN), _figures(Place.DETAILS)
 RESULTS = (
     _fact("backend", lambda row: row.first.trial.backend),
     _fact("mode", lambda row: row.first.trial.mode),
+    Column("stack", "stack", lambda row: row.first.trial.stack, "left"),
     DEVICE,
     _fact("status", lambda row: row.status),
     *FIGURES,

@@ -63,6 +63,7 @@ def _row_to_json(row: Row) -> dict[str, Any]:
     return {
         "backend": row.first.trial.backend,
         "mode": row.first.trial.mode,
+        "stack": row.first.trial.stack,
         "settings": conditions.settings(row.first),
         "status": row.status,
         "flags": [flag.value for flag in row.flags],

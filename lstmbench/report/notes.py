@@ -146,5 +146,5 @@ def _messages(table: Table) -> list[str]:
 
 
 def _commit_notes(records: list[Record]) -> list[str]:
-    found = sorted({why for record in records if (why := record.source.unclean)})
+    found = sorted({why for record in records if (why := record.unclean)})
     return [f"{why[0].upper()}{why[1:]}: not for publication." for why in found]

@@ -77,6 +77,7 @@ def _to_csv(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer: csv.DictWriter[str] | None = None
     usual = Preparation()
+    any_stack = any(row.first.trial.stack for table in tables for row in table.rows)
     any_prepared = any(table.first.trial.preparation != usual for table in tables)
     for table in tables:
         trial = table.first.trial
@@ -91,6 +92,7 @@ def _to_csv(tables: Sequence[Table]) -> str:
             "seed": trial.seed,
             "threads": trial.threads,
             "machine": table.facts["machine"],
+            **({"stack": ""} if any_stack else {}),
         }
         for row in table.rows:
             line = facts | row.to_json()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lstmbench.records.record import Reason
+from lstmbench.stacks.interpreter import Interpreter
 from lstmbench.worker.messages import A, Request
 
 
@@ -24,12 +25,16 @@ class WorkerLost(Exception):
 
 @dataclass(frozen=True)
 class Launch:
-    """All that starts a worker: ``module`` is run, ``log`` takes its standard output and error."""
+    """All that starts a worker: ``module`` is run, ``log`` takes its standard output and error.
+
+    By the ``interpreter`` of a stack, or the one that runs here.
+    """
 
     log: Path
     threads: int
     environment: Mapping[str, str] = field(default_factory=dict)
     module: str = "lstmbench.worker"
+    interpreter: Interpreter | None = None
 
 
 class Channel(Protocol):

@@ -27,6 +27,7 @@ from lstmbench.runner.interrupts import deferred_interrupts, interruptible, unin
 from lstmbench.runner.journal import KILLED, Journal
 from lstmbench.runner.plan import Plan
 from lstmbench.runner.trial_state import TrialState
+from lstmbench.stacks.ready import Ready
 from lstmbench.worker.messages import INTERFACE
 
 
@@ -48,8 +49,9 @@ class Conductor:
 
     ``specs`` are those of all plugins, so that records do not depend on what else is measured.
     ``raw_environment`` is what the trials' ``environment`` shows, paths and all. Without
-    ``measure_peak`` no peak is measured. ``records`` are those so far, ``problems`` a line for each
-    that could not be written; ``stopped`` is why the sampler ended the plan.
+    ``measure_peak`` no peak is measured. ``stacks`` are by label. ``records`` are those so far,
+    ``problems`` a line for each that could not be written; ``stopped`` is why the sampler ended the
+    plan.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Conductor:
         raw_environment: Mapping[str, str],
         sampler: Sampler | None = None,
         measure_peak: bool = True,
+        stacks: Mapping[str, Ready] | None = None,
     ) -> None:
         self.plan = plan
         self.specs = specs
@@ -78,6 +81,7 @@ class Conductor:
         self.raw_environment = raw_environment
         self.sampler = sampler
         self.measure_peak = measure_peak
+        self.stacks = stacks or {}
         self.records: list[Record] = []
         self.problems: list[str] = []
         self.stopped: str | None = None
@@ -85,9 +89,9 @@ class Conductor:
         self._journal = Journal(run)
         self._begun = set() if sampler else set(self._states)
         imports = sorted({name for spec in specs.values() for name in spec.imports})
-        self._machine = Machine(
-            digest=facts.digest(), facts=facts.facts(), versions=facts.versions(tuple(imports))
-        )
+        # of what workers run in, where that are stacks, each record of its own says more
+        versions = facts.host_versions() if self.stacks else facts.versions(tuple(imports))
+        self._machine = Machine(digest=facts.digest(), facts=facts.facts(), versions=versions)
 
     def conduct(self) -> bool:
         """All groups in order, until the sampler says stop.
@@ -137,13 +141,15 @@ class Conductor:
             limits=self.limits,
             raw_environment=self.raw_environment,
             measure_peak=self.measure_peak,
+            stacks=self.stacks,
             journal=self._journal,
             known=self._known,
             record=self._record,
         )
 
     def _state(self, trial: Trial) -> TrialState:
-        return TrialState(trial, self.run.log(trial.name))
+        stack = self.stacks.get(trial.stack)
+        return TrialState(trial, self.run.log(trial.name), stack.facts if stack else None)
 
     def _is_given_up(self, trial: Trial) -> bool:
         """Whether a row has failed so often that sampling goes on without it."""

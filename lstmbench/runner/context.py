@@ -14,6 +14,7 @@ from lstmbench.records.trial import Trial
 from lstmbench.runner.channel import Executor
 from lstmbench.runner.journal import Journal
 from lstmbench.runner.trial_state import TrialState
+from lstmbench.stacks.ready import Ready
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class Context:
 
     ``log`` gives the log of a process that is no trial's by its name. ``raw_environment`` is what
     workers get, paths and all; the trials' ``environment`` is what records show of it. Without
-    ``measure_peak`` no group measures what its device reaches. ``known`` takes every trial of which
-    there is something to note in ``journal``, ``record`` every trial that has ended.
+    ``measure_peak`` no group measures what its device reaches. ``stacks`` are by label. ``known``
+    takes every trial of which there is something to note in ``journal``, ``record`` every trial
+    that has ended.
     """
 
     specs: Mapping[str, BackendSpec]
@@ -84,6 +86,7 @@ class Context:
     limits: Limits
     raw_environment: Mapping[str, str]
     measure_peak: bool
+    stacks: Mapping[str, Ready]
     journal: Journal
     known: Callable[[TrialState], None]
     record: Callable[[TrialState, Outcome], None]

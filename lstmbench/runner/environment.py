@@ -61,10 +61,15 @@ FIXED = {
 
 def worker_environment(launch: Launch, scratch: str) -> dict[str, str]:
     """All variables of the worker whose own, empty folder is ``scratch``."""
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    paths = search_paths()
+    if launch.interpreter:
+        passed_on.pop("VIRTUAL_ENV", None)
+        paths = {"PYTHONPATH": os.pathsep.join(launch.interpreter.paths), "PYTHONNOUSERSITE": "1"}
     return {
         **FIXED,
-        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        **search_paths(),
+        **passed_on,
+        **paths,
         **dict.fromkeys(THREADS, str(launch.threads)),
         **dict.fromkeys(SCRATCH, scratch),
         **launch.environment,

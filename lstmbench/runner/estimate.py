@@ -56,7 +56,7 @@ def check_size(selection: Selection, corpus_tokens: int, vocabulary_size: int) -
     rule = selection.stopping_rule
     repeats = MIN_PROCESSES if rule else selection.repeats
     settings = len(selection.protocols) * len(selection.threads) * len(selection.devices)
-    _check_planned(settings * len(selection.backends))
+    _check_planned(settings * len(selection.backends) * len(selection.stacks))
     trials = make_plan(replace(selection, repeats=1)).trials
     once = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials)
     longest = max(once, rule.seconds) if rule else math.inf

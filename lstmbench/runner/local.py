@@ -68,6 +68,8 @@ class LocalChannel:
             with deferred_interrupts():
                 self._start(launch)
         except OSError as error:
+            if launch.interpreter and not Path(launch.interpreter.python).exists():
+                raise WorkerLost("unavailable", "the stack was removed meanwhile") from error
             what = error.strerror or error
             raise WorkerLost("exit", f"the worker cannot be started: {what}") from error
         except BaseException:  # an interruption that was deferred
@@ -86,10 +88,11 @@ class LocalChannel:
             self._replies, worker_out = _line()
             the_child_s.callback(os.close, worker_out)
             ours.callback(os.close, self._replies)
+            python = launch.interpreter.python if launch.interpreter else sys.executable
             self._output = Log(launch.log)
             the_child_s.callback(os.close, self._output.sink)
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", launch.module, str(worker_in), str(worker_out)],
+                [python, "-P", "-m", launch.module, str(worker_in), str(worker_out)],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output.sink,
                 stderr=self._output.sink,

@@ -46,6 +46,7 @@ class Options:
     prompt: Sequence[str] = ()
     no_samples: bool = False
     threads: Sequence[int] | None = None
+    stack: Sequence[str] = ()
     env: Sequence[str] = ()
     no_interleave: bool = False
     timeout: float = 300.0
@@ -73,7 +74,7 @@ class Options:
             flag = f"--{option.name.replace('_', '-')}"
             if value is True:
                 words.append(flag)
-            elif option.name in ("env", "prompt"):
+            elif option.name in ("env", "prompt", "stack"):
                 words += [word for each in value for word in (flag, each)]
             elif isinstance(value, (str, Path, int, float)):
                 words += [flag, str(value)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -40,6 +40,7 @@ class Selection:
     ``backends`` are ``(spec, mode)``, mode ``None`` for what ``modes`` says: ``default``, ``all``
     or names. ``protocols`` come with what the command line overrides; several, or several
     ``threads``, make a sweep. ``environment`` is what records show: without secrets and paths.
+    ``stacks`` are labels; the empty one is that of the host's own environment.
     """
 
     backends: Sequence[tuple[BackendSpec, str | None]]
@@ -57,6 +58,7 @@ class Selection:
     repeats: int = 1
     interleave: bool = True
     stopping_rule: StoppingRule | None = None
+    stacks: Sequence[str] = ("",)
 
     def combinations(self) -> Iterator[Combination]:
         """Every combination that a repeat crosses, groups whole."""
@@ -83,6 +85,17 @@ class Plan:
     @property
     def trials(self) -> list[Trial]:
         return [trial for group in self.groups for trial in group]
+
+    def where(self, obstacle: Callable[[Trial], str | None]) -> Plan:
+        """The same plan; trials for which there is an obstacle are unavailable."""
+        stopped = [(trial, reason) for trial in self.trials if (reason := obstacle(trial))]
+        left = [[trial for trial in group if not obstacle(trial)] for group in self.groups]
+        once = [(trial, reason) for trial, reason in stopped if not trial.repeat]
+        return replace(
+            self,
+            groups=[group for group in left if group],
+            unavailable=[*self.unavailable, *once],
+        )
 
     def by_repeat(self) -> Iterator[tuple[int, list[list[Trial]]]]:
         """The groups of each repeat, in order."""
@@ -135,8 +148,8 @@ def make_plan(selection: Selection) -> Plan:
             modes = (named,) if named else spec.modes_on(kind, selection.modes)
             if not modes and kind not in spec.modes:  # a row that says so
                 modes = next(iter(spec.modes.values()))[:1]
-            for mode in modes:
-                trial = _trial(selection, combination, spec, mode, repeat)
+            for mode, stack in itertools.product(modes, selection.stacks):
+                trial = _trial(selection, combination, spec, mode, stack, repeat)
                 if trial.name in seen:
                     continue
                 seen.add(trial.name)
@@ -160,7 +173,12 @@ def make_plan(selection: Selection) -> Plan:
 
 
 def _trial(
-    selection: Selection, combination: Combination, spec: BackendSpec, mode: str, repeat: int
+    selection: Selection,
+    combination: Combination,
+    spec: BackendSpec,
+    mode: str,
+    stack: str,
+    repeat: int,
 ) -> Trial:
     return Trial(
         backend=spec.name,
@@ -179,4 +197,5 @@ def _trial(
         backend_environment=recorded_environment(spec.environment),
         repeat=repeat,
         model=spec.model,
+        stack=stack,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from lstmbench.messages import storable, tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDES
 from lstmbench.records.parse import first_fault, unreadable
-from lstmbench.records.record import Machine, PluginCode, Record, Source, Status
+from lstmbench.records.record import Machine, PluginCode, Record, Source, Stack, Status
 from lstmbench.records.store import Run
 from lstmbench.runner import advice, estimate, selection, texts
 from lstmbench.runner.conductor import Conductor, Sampler
@@ -29,9 +30,14 @@ from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.options import Options
 from lstmbench.runner.plan import Plan, Selection, make_plan, recorded_environment
 from lstmbench.runner.progress import observe
-from lstmbench.runner.scratch import reclaim
+from lstmbench.runner.scratch import ScratchFolder, reclaim
 from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
 from lstmbench.runner.trial_state import parameter_count
+from lstmbench.stacks import request as requests
+from lstmbench.stacks.needs import Needs
+from lstmbench.stacks.ready import Ready
+from lstmbench.stacks.ready import ready as ready_stacks
+from lstmbench.stacks.request import Request
 
 #: Of a trial's name: file systems allow 255, and names of temporary files are a little longer.
 MAX_NAME_BYTES = 220
@@ -45,8 +51,8 @@ class Work:
     """What is to be done, all of it checked.
 
     ``command`` is the command line that asked for it, of which ``words`` are not private;
-    ``raw_environment`` is what workers get, paths and all. ``warnings`` and ``notes`` are lines for
-    the user.
+    ``raw_environment`` is what workers get, paths and all. ``stacks`` are yet to be made.
+    ``warnings`` and ``notes`` are lines for the user.
     """
 
     plan: Plan
@@ -56,6 +62,7 @@ class Work:
     words: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
     raw_environment: Mapping[str, str] = field(default_factory=dict)
+    stacks: Sequence[Request] = ()
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -101,6 +108,9 @@ def check(options: Options) -> Work:
         prepare=selection.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
     )
     environment = selection.parse_environment(options.env)
+    stacks = requests.parse(options.stack)
+    if stacks:
+        Needs.of([spec for spec, _ in backends], host)
     corpus, note = texts.choose_corpus(host, options.text)
     for protocol, _ in protocols:
         texts.check_fits(protocol, corpus)
@@ -124,6 +134,7 @@ def check(options: Options) -> Work:
         repeats=MAX_PROCESSES if rule else repeats or preset.repeats,
         interleave=not options.no_interleave,
         stopping_rule=rule,
+        stacks=[stack.label for stack in stacks] or [""],
     )
     if not options.yes:
         estimate.check_size(selected, corpus.train_tokens, len(corpus.vocabulary))
@@ -141,6 +152,7 @@ def check(options: Options) -> Work:
         words=selection.words(host),
         limits=limits,
         raw_environment=environment,
+        stacks=stacks,
         warnings=[warning for warning in warnings if warning],
         notes=[corpus.description],
     )
@@ -177,6 +189,7 @@ def check_recordable(plan: Plan, vocabulary_size: int) -> None:
             "trial": trial,
             "source": source,
             "machine": machine,
+            "stack": Stack(label=trial.stack, request="") if trial.stack else None,
             "vocabulary_size": vocabulary_size,
             "parameters": parameter_count(trial, vocabulary_size),
             "status": Status.INTERRUPTED,
@@ -203,9 +216,39 @@ def conduct(
     ``sampler`` ends the repeats early; without one the plan's stopping rule does, if it has one.
     With ``progress``, warnings and what happens are shown on standard error.
     """
-    plan = work.plan
     reclaim()
     check_temporary_folder()
+    with _stacks(work, progress) as ready:
+        return _conduct(work, store, ready, sampler, measure_peak, progress)
+
+
+@contextmanager
+def _stacks(work: Work, progress: bool) -> Iterator[Mapping[str, Ready]]:
+    """Those that were asked for, each by its label; why one cannot be had is one of its facts."""
+    if not work.stacks:
+        yield {}
+        return
+    trials = [*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]
+    specs = [work.specs[name] for name in dict.fromkeys(trial.backend for trial in trials)]
+    needs = Needs.of(specs, manager.load())
+    with (
+        ScratchFolder() as code,
+        ready_stacks(work.stacks, needs, code, lambda s: tell([s] if progress else [])) as ready,
+    ):
+        yield ready
+
+
+def _conduct(
+    work: Work,
+    store: Path,
+    stacks: Mapping[str, Ready],
+    sampler: Sampler | None,
+    measure_peak: bool,
+    progress: bool,
+) -> Done:
+    plan = work.plan.where(
+        lambda trial: stacks[trial.stack].obstacles.get(trial.backend) if trial.stack else None
+    )
     warnings = [*work.warnings, *recover([store])]
     if sampler is None and plan.stopping_rule:
         sampler = UntilPrecise(plan.stopping_rule)
@@ -237,6 +280,7 @@ def conduct(
             raw_environment=work.raw_environment,
             sampler=sampler,
             measure_peak=measure_peak,
+            stacks=stacks,
         )
         finished = conductor.conduct()
     return Done(

@@ -33,7 +33,13 @@ def show(records: Sequence[Record], folder: Path, stopped: str | None = None) ->
     return problems
 
 
-def exit_code(records: Sequence[Record], *, named_backends: bool, named_devices: bool) -> int:
+def exit_code(
+    records: Sequence[Record],
+    *,
+    named_backends: bool,
+    named_devices: bool,
+    named_stacks: bool = False,
+) -> int:
     """1 if a trial failed, or if what the user named is available nowhere it was asked for."""
     if any(record.status == Status.FAILED for record in records):
         return 1
@@ -46,5 +52,7 @@ def exit_code(records: Sequence[Record], *, named_backends: bool, named_devices:
         if named_backends and (named_devices or missing_backend):
             return 1
         if named_devices and missing_device:
+            return 1
+        if named_stacks and record.trial.stack not in {trial.stack for trial in had}:
             return 1
     return 0

@@ -24,6 +24,7 @@ from lstmbench.records.record import (
     Reason,
     Record,
     Source,
+    Stack,
     Status,
     SystemLoad,
 )
@@ -61,6 +62,7 @@ class TrialState:
 
     trial: Trial
     log: Path
+    stack: Stack | None = None
     series: list[EpochResult] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -127,6 +129,7 @@ class TrialState:
             "trial": self.trial,
             "source": source,
             "machine": machine,
+            "stack": self.stack,
             "vocabulary_size": vocabulary_size,
             "parameters": parameter_count(self.trial, vocabulary_size, self.own_model),
             "own_model": self.own_model,
@@ -154,7 +157,7 @@ class TrialState:
 
     def bare(self) -> TrialState:
         """The same trial with nothing but its log."""
-        return TrialState(self.trial, self.log)
+        return TrialState(self.trial, self.log, self.stack)
 
     def _challenge(self) -> Challenge | None:
         if not self.challenges:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from lstmbench.protocol import D2L
-from lstmbench.records.record import Epochs, Machine, Parity, Record, Source
+from lstmbench.records.record import Epochs, Machine, Parity, Record, Source, Stack
 from lstmbench.records.trial import Trial
 
 
@@ -17,11 +17,15 @@ def make_record(**changes: Any) -> Record:
 
         make_record(backend="mine", repeat=1, run="another", status="failed", reason="nan")
 
+    ``stack`` is a :class:`lstmbench.records.record.Stack`, whose label the trial gets.
+
     The numbers are made up, so ``lstmbench verify`` rejects such a record. Raises
     :class:`TypeError` for a keyword that names no field, and pydantic's ``ValidationError`` for a
     value that no record may hold.
     """
+    stack: Stack | None = changes.pop("stack", None)
     trial = {
+        "stack": stack.label if stack else "",
         "backend": "numpy",
         "mode": "eager",
         "device": "cpu",
@@ -52,6 +56,7 @@ def make_record(**changes: Any) -> Record:
             facts={"processor": "Some CPU", "physical_cores": 2},
             versions={"python": "3.11.0"},
         ),
+        "stack": stack,
         "vocabulary_size": 28,
         "parameters": 1000,
         "status": "ok",

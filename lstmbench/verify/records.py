@@ -20,7 +20,7 @@ from lstmbench.preparation import Tokens
 from lstmbench.protocol import OVERRIDES, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
-from lstmbench.records.record import Flag, Parity, Record, Status
+from lstmbench.records.record import Flag, Parity, Record, Status, digest_of_stack
 from lstmbench.verify import audits
 from lstmbench.verify.known import (
     ReferenceData,
@@ -292,13 +292,18 @@ def _source(record: Record, known: ReferenceData) -> Iterator[Fault]:
         yield "source.commit", f"{source.commit!r} is no commit"
     if (source.commit is None) != (source.dirty is None):
         yield "source.dirty", f"{source.dirty}, though the commit is {source.commit}"
-    for index, plugin in enumerate(source.plugins):
-        place = f"source.plugins.{index}"
+    code = [(f"source.plugins.{i}", plugin) for i, plugin in enumerate(source.plugins)]
+    if stack := record.stack:
+        code += [(f"stack.plugins.{i}", plugin) for i, plugin in enumerate(stack.plugins)]
+        made = digest_of_stack(stack.python, stack.packages) if stack.python else None
+        if stack.digest != made:
+            yield "stack.digest", f"python and packages give {made}"
+    for place, plugin in code:
         if plugin.digest is not None and not _DIGEST.fullmatch(plugin.digest):
             yield f"{place}.digest", "is no SHA-256"
         if plugin.commit is not None and not _COMMIT.fullmatch(plugin.commit):
             yield f"{place}.commit", f"{plugin.commit!r:.60} is no commit"
-        if plugin.dirty and source.dirty is False:
+        if plugin.dirty and source.dirty is False and place.startswith("source"):
             yield "source.dirty", f"false, though {plugin.distribution} was changed"
     try:
         datetime.fromisoformat(source.started)

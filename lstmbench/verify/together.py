@@ -8,7 +8,7 @@ from typing import Any
 from lstmbench.analysis import repeats
 from lstmbench.records import canonical
 from lstmbench.records.parse import Stored
-from lstmbench.records.record import Record, Status
+from lstmbench.records.record import Record, Stack, Status
 from lstmbench.verify.findings import Report
 
 
@@ -19,9 +19,10 @@ class Together:
         self.report = report
         self._records: dict[tuple[str, str], tuple[str, Record]] = {}
         self._runs: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._stacks: dict[tuple[str, str], tuple[str, Stack]] = {}
 
     def add(self, file: str, stored: Stored) -> None:
-        """A trial leaves one record in a run, and all of a run name the same origin."""
+        """A trial leaves one record in a run; all of a run name the same origin and stacks."""
         record = stored.record
         run, name = record.source.run, canonical.trial_name(stored.raw)
         other, _ = self._records.setdefault((run, name), (file, record))
@@ -34,6 +35,10 @@ class Together:
         first, expected = self._runs.setdefault(run, (file, origin))
         for field in _unlike(origin, expected):
             self.report.wrong(file, f"{field}: not that of {first}, which is of the same run")
+        if record.stack:
+            first, stack = self._stacks.setdefault((run, record.stack.label), (file, record.stack))
+            if record.stack != stack:
+                self.report.wrong(file, f"stack: not that of {first}, of the same run and label")
 
     def finish(self) -> None:
         """Trials that were interleaved name each other; those that left no record are told."""

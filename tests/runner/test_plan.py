@@ -234,6 +234,7 @@ def test_what_is_as_before_there_was_a_choice_has_no_part_in_a_trial_s_name() ->
     facts = asdict(trial)
     for name in later_defaults():
         del facts["protocol"][name]
+    assert facts.pop("stack") == ""
     assert facts.pop("preparation") == asdict(Preparation())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     assert trial.name.endswith(digest[:8])
@@ -242,3 +243,18 @@ def test_what_is_as_before_there_was_a_choice_has_no_part_in_a_trial_s_name() ->
         changed = replace(trial, protocol=replace(trial.protocol, **{name: value}))
         assert changed.name != trial.name
         assert changed.group_key() != trial.group_key()
+
+
+def test_stacks_of_a_backend_are_trials_of_one_group() -> None:
+    plan = make_plan(selection(backends=[(B, None)], stacks=["old", "new"], repeats=2))
+    assert [[trial.stack for trial in group] for group in plan.groups] == [["old", "new"]] * 2
+    assert len({trial.name for trial in plan.trials}) == 4
+    assert len({trial.row_key() for trial in plan.trials}) == 2
+
+
+def test_a_stack_that_cannot_be_had_is_unavailable_once() -> None:
+    plan = make_plan(selection(backends=[(B, None)], stacks=["old", "new"], repeats=2))
+    left = plan.where(lambda trial: "no such version" if trial.stack == "old" else None)
+    assert [[trial.stack for trial in group] for group in left.groups] == [["new"], ["new"]]
+    assert [(trial.stack, why) for trial, why in left.unavailable] == [("old", "no such version")]
+    assert not plan.where(lambda trial: "no").groups

@@ -7,13 +7,16 @@ import shlex
 from lstmbench.records.trial import Trial
 
 
-def command(trial: Trial) -> list[str]:
+def command(trial: Trial, stack: str = "") -> list[str]:
     """``lstmbench run`` with everything that decides the trial, quoted for a shell.
+
+    ``stack`` is what was asked for, where the trial has a stack.
 
     In parts that read best unbroken; blanks join them.
     """
     options: list[tuple[str, object]] = [
-        ("--backends", trial.label),
+        ("--backends", trial.program),
+        *([("--stack", stack)] if stack else []),
         ("--devices", trial.device),
         ("--protocol", trial.protocol.name),
         *((f"--{name.replace('_', '-')}", value) for name, value in trial.overrides.items()),

@@ -82,17 +82,23 @@ FACETS = (
 )
 
 
+def versions(record: Record) -> dict[str, str]:
+    """What was installed where the worker ran, beside what the host knows of itself."""
+    return record.machine.versions | (record.stack.versions if record.stack else {})
+
+
 def versions_facet(records: Sequence[Record]) -> Facet:
     """The versions that are not the same in all records."""
     seen: dict[str, set[str]] = {}
     for record in records:
-        for name, version in record.machine.versions.items():
+        for name, version in versions(record).items():
             seen.setdefault(name, set()).add(version)
-    everywhere = {n for n in seen if all(n in r.machine.versions for r in records)}
+    known = [versions(record) for record in records]
+    everywhere = {n for n in seen if all(n in own for own in known)}
     varying = sorted(n for n in seen if len(seen[n]) > 1 or n not in everywhere)
 
     def text(record: Record) -> str:
-        known = record.machine.versions
+        known = versions(record)
         return ", ".join(f"{name} {known[name]}" for name in varying if name in known)
 
     return Facet("versions", text, setting=False, minor=True)

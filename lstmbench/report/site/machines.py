@@ -8,6 +8,7 @@ from typing import Any
 
 from lstmbench.records.record import Record, Status
 from lstmbench.report.site.facts import machine_name, natural, plain
+from lstmbench.report.site.facts import versions as versions_of
 from lstmbench.report.site.names import slug
 
 
@@ -26,7 +27,7 @@ def page_data(records: Sequence[Record]) -> dict[str, Any]:
     runs: dict[str, list[Record]] = {}
     for record in records:
         runs.setdefault(record.source.run, []).append(record)
-        for name, version in record.machine.versions.items():
+        for name, version in versions_of(record).items():
             versions.setdefault(name, set()).add(version)
     return {
         "name": machine_name(machine),

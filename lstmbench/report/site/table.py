@@ -60,10 +60,12 @@ def index(tables: Sequence[Table]) -> dict[str, Any]:
     varying = [facet for facet in facets if len(set(texts[facet])) > 1]
     words = [facet for facet in varying if facet.setting]
     names = [" · ".join(w for f in words if (w := f.word(row.first))) for row in rows]
+    stacks = [row.first.trial.stack for row in rows]
     columns = [
         _Column.of("trial", [row.label for row in rows]),
         _Column.of("backend", [r.first.trial.backend for r in rows], minor=True, choice=True),
         _Column.of("mode", [r.first.trial.mode for r in rows], minor=True, choice=True),
+        *([_Column.of("stack", stacks, minor=True, choice=True)] if any(stacks) else []),
         _Column.of("status", [row.status for row in rows], choice=True),
         *([_Column.of("setting", names)] if any(names) else []),
         *(

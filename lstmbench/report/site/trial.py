@@ -14,7 +14,7 @@ from lstmbench.records.record import Evaluation, Record, Status
 from lstmbench.report.columns import DETAIL_FIGURES, FIGURES
 from lstmbench.report.numbers import scaled, significant
 from lstmbench.report.site import command
-from lstmbench.report.site.facts import machine_name, plain
+from lstmbench.report.site.facts import machine_name, plain, versions
 
 MIB = 2**20
 #: Fields of a protocol that are no hyper-parameters.
@@ -49,6 +49,7 @@ def fact_groups(record: Record) -> list[FactGroup]:
             [
                 ("backend", trial.backend),
                 ("mode", trial.mode),
+                *_stack(record),
                 ("device", trial.device),
                 ("dtype", trial.dtype),
                 ("threads", str(trial.threads)),
@@ -109,12 +110,24 @@ def fact_groups(record: Record) -> list[FactGroup]:
                 *((key.replace("_", " "), plain(value)) for key, value in machine.facts.items()),
             ],
         ),
-        FactGroup("versions", "Versions", list(machine.versions.items())),
+        FactGroup("versions", "Versions", list(versions(record).items())),
         FactGroup("runtime", "In force", list(record.runtime.items())),
         FactGroup("digests", "Digests", list(record.digests.known().items())),
     ]
     filled = [replace(g, pairs=[(k, v) for k, v in g.pairs if v != ""]) for g in found]
     return [group for group in filled if group.pairs]
+
+
+def _stack(record: Record) -> Pairs:
+    stack = record.stack
+    if stack is None:
+        return []
+    return [
+        ("stack", stack.label),
+        ("stack asked for", stack.request),
+        ("stack digest", stack.digest or ""),
+        *((f"commit of {p.distribution}", p.commit or "unknown") for p in stack.plugins),
+    ]
 
 
 def _system_load(record: Record) -> Pairs:
@@ -196,7 +209,7 @@ def page_data(row: Row, slug: str, raw: str, machine: str) -> dict[str, Any]:
         "groups": fact_groups(record),
         "errors": errors(record),
         "evaluations": evaluations(record),
-        "command": command.command(trial),
+        "command": command.command(trial, record.stack.option if record.stack else ""),
         "ran": shlex.join(record.source.command),
     }
 
