@@ -101,7 +101,10 @@ def check(options: Options) -> Work:
         prepare=selection.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
     )
     environment = selection.parse_environment(options.env)
-    corpus, note = texts.choose_corpus(host, options.text)
+    if preset.is_layer:
+        corpus, note = texts.no_text(preset, options.text, options.prompt, options.init), None
+    else:
+        corpus, note = texts.choose_corpus(host, options.text)
     for protocol, _ in protocols:
         texts.check_fits(protocol, corpus)
     protocols = [
@@ -142,7 +145,7 @@ def check(options: Options) -> Work:
         limits=limits,
         raw_environment=environment,
         warnings=[warning for warning in warnings if warning],
-        notes=[corpus.description],
+        notes=[] if preset.is_layer else [corpus.description],
     )
 
 
