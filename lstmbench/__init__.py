@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lstmbench.backend import BackendSpec as BackendSpec
     from lstmbench.backend import EpochLoss as EpochLoss
     from lstmbench.backend import LayerParameters as LayerParameters
+    from lstmbench.backend import LayerResult as LayerResult
     from lstmbench.backend import ModelConfig as ModelConfig
     from lstmbench.backend import Parameters as Parameters
     from lstmbench.backend import Task as Task

@@ -9,6 +9,7 @@ import numbers
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -107,7 +108,10 @@ class Results(Sequence[Record]):
         ]
 
     def epochs(self) -> list[dict[str, Any]]:
-        """The raw series: one entry for each epoch of each trial, seconds and nats as measured."""
+        """The raw series: one entry for each epoch of each trial, seconds and nats as measured.
+
+        Of the layers alone, for each round of passes forward and backward, without nats.
+        """
         return [
             {
                 **_identity(record),
@@ -117,8 +121,8 @@ class Results(Sequence[Record]):
                 "tokens": tokens,
             }
             for record in self.records
-            for number, (seconds, nats, tokens) in enumerate(
-                zip(record.epochs.seconds, record.epochs.nats, record.epochs.tokens, strict=True),
+            for number, (seconds, tokens, nats) in enumerate(
+                zip_longest(record.epochs.seconds, record.epochs.tokens, record.epochs.nats),
                 start=1,
             )
         ]
@@ -202,6 +206,7 @@ def run(
     dropout: float | Sequence[float] | None = None,
     optimizer: str | Sequence[str] | None = None,
     tied: bool | Sequence[bool] | None = None,
+    input_size: int | Sequence[int] | None = None,
     dtype: str = Options.dtype,
     seed: int = Options.seed,
     init: str = Options.init,
@@ -253,6 +258,7 @@ def run(
         dropout=_numbers("dropout", dropout),
         optimizer=None if optimizer is None else _several(optimizer),
         tied=None if tied is None else _several(tied),
+        input_size=_whole("input_size", input_size),
         dtype=dtype,
         seed=_one("seed", seed),
         init=init,

@@ -36,6 +36,7 @@ FEATURES = {
     "clip-value": "a finite ``TrainingConfig.clip_value``",
     "unclipped": "neither a finite ``clip_norm`` nor a finite ``clip_value``",
     "sum-loss": "``TrainingConfig.loss`` as a sum over steps",
+    "layer": "the layers alone: ``Backend.stage_layer``, ``layer_pass`` and ``layer_result``",
 }
 #: How many numbers each optimizer keeps beside every parameter, by name.
 MOMENTS: dict[str, tuple[str, ...]] = {
@@ -137,11 +138,16 @@ class ModelConfig:
     def parameter_count(self) -> int:
         """Trainable scalars with one bias per layer, from the shapes alone."""
         hidden, vocabulary = self.hidden_size, self.vocabulary_size
-        recurrent = sum(
+        output = vocabulary if self.tied else (hidden + 1) * vocabulary
+        return (self.embedding_size or 0) * vocabulary + self.layers_parameter_count + output
+
+    @property
+    def layers_parameter_count(self) -> int:
+        """The same of the recurrent layers alone."""
+        hidden = self.hidden_size
+        return sum(
             4 * hidden * (self.input_size(layer) + hidden + 1) for layer in range(self.layers)
         )
-        output = vocabulary if self.tied else (hidden + 1) * vocabulary
-        return (self.embedding_size or 0) * vocabulary + recurrent + output
 
 
 @dataclass(frozen=True)
@@ -173,8 +179,15 @@ class TrainingConfig:
         return MOMENTS[self.optimizer]
 
 
-def needed_features(model: ModelConfig, training: TrainingConfig) -> list[str]:
-    """Those of :data:`FEATURES` without which a backend cannot train this."""
+def needed_features(
+    model: ModelConfig, training: TrainingConfig, *, layer: bool = False
+) -> list[str]:
+    """Those of :data:`FEATURES` without which a backend cannot train this.
+
+    Of the ``layer`` alone nothing is trained, and nothing around it needed.
+    """
+    if layer:
+        return ["layer"]
     unclipped = math.isinf(training.clip_norm) and math.isinf(training.clip_value)
     needed = {
         "embedding": model.embedding_size is not None,
@@ -187,7 +200,7 @@ def needed_features(model: ModelConfig, training: TrainingConfig) -> list[str]:
         "unclipped": unclipped,
         "sum-loss": training.loss == "sum",
     }
-    return [name for name in FEATURES if needed[name]]
+    return [name for name in FEATURES if needed.get(name)]
 
 
 @dataclass(frozen=True)
@@ -321,6 +334,44 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class LayerResult:
+    """What one pass through the recurrent layers alone has given.
+
+    ``outputs`` ``[T, B, H]`` are those of the last layer. After a backward pass, ``inputs``
+    ``[T, B, in]`` and ``layers``, shaped like the parameters, are gradients of the sum of
+    ``outputs * slopes``; otherwise ``None`` and empty.
+    """
+
+    outputs: np.ndarray
+    inputs: np.ndarray | None = None
+    layers: tuple[LayerParameters, ...] = ()
+
+    @classmethod
+    def of_arrays(
+        cls,
+        outputs: np.ndarray,
+        inputs: np.ndarray | None = None,
+        gradients: Sequence[np.ndarray] = (),
+    ) -> LayerResult:
+        """Of the LSTM, whose ``gradients`` are flat: :data:`LAYER_TENSORS`, layer by layer."""
+        layers = (
+            LayerParameters(kernel, recurrent, bias)
+            for kernel, recurrent, bias in zip(*(gradients[i::3] for i in range(3)), strict=True)
+        )
+        return cls(outputs, inputs, tuple(layers))
+
+    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+        """``(name, array)``: ``outputs``, ``inputs``, then layer by layer as in
+        :class:`Parameters`."""
+        yield "outputs", self.outputs
+        if self.inputs is not None:
+            yield "inputs", self.inputs
+        for index, layer in enumerate(self.layers):
+            for name, array in layer.tensors().items():
+                yield f"layer{index}.{name}", array
+
+
+@dataclass(frozen=True)
 class EpochLoss:
     """Cross-entropy summed over ``tokens`` predictions, in nats."""
 
@@ -335,8 +386,8 @@ class Backend(ABC):
     normal(0, 0.01), biases 0). Raise :class:`lstmbench.Unavailable` in ``__init__`` when the
     device or mode cannot be had here. To be written are ``load_parameters``, ``parameters``,
     ``train_epoch``, ``evaluate``, ``generate`` and, since records state its facts, ``runtime``;
-    ``prepare``, ``matrix_product`` and ``device_memory`` are optional; a backend of some
-    :data:`FEATURES` needs ``set_learning_rate`` or ``optimizer_state`` too.
+    ``prepare``, ``matrix_product`` and ``device_memory`` are optional; some :data:`FEATURES` need
+    ``set_learning_rate``, ``optimizer_state``, or the three methods of the layer alone.
     """
 
     def __init__(self, task: Task) -> None:
@@ -406,6 +457,28 @@ class Backend(ABC):
 
         Returns only the new ids.
         """
+
+    def stage_layer(self, inputs: np.ndarray, slopes: np.ndarray | None = None) -> None:
+        """Feature ``layer``: take what the next passes read to the device; not timed.
+
+        ``inputs`` ``[P, T, B, in]`` are those of P passes, where ``in`` is
+        ``task.model.input_size(0)``; ``slopes`` ``[P, T, B, H]``, where passes go backward too,
+        the gradients by the outputs; both C-ordered, in the task's dtype. Nothing is computed yet.
+        """
+        raise NotImplementedError
+
+    def layer_pass(self, index: int) -> None:
+        """Feature ``layer``: pass ``index`` through the recurrent layers alone, from zero state.
+
+        Forward, and backward as well if slopes were staged. Returns only when the outputs and all
+        gradients exist on the device. The first pass of a shape may compile. Embedding, output and
+        optimizer have no part in it.
+        """
+        raise NotImplementedError
+
+    def layer_result(self) -> LayerResult:
+        """Feature ``layer``: what the last pass has given, copied to arrays of the task's dtype."""
+        raise NotImplementedError
 
     def matrix_product(self, side: int) -> None:
         """Multiply two ``[side, side]`` matrices once, as fast as the framework can on the device.

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal
 
-from lstmbench.backend import MOMENTS, Initialisation, ModelConfig, TrainingConfig
+from lstmbench.backend import (
+    MOMENTS,
+    Initialisation,
+    ModelConfig,
+    TrainingConfig,
+    needed_features,
+)
 from lstmbench.errors import UserError
 
 #: What an override may be.
@@ -24,12 +30,18 @@ OVERRIDABLE: dict[str, tuple[float, float]] = {
     "learning_rate": (0.0, 10**6),
     "embedding_size": (1, 10**5),
     "dropout": (0.0, 1.0),
+    "input_size": (1, 10**5),
 }
 #: Others, with the values that they may have.
 CHOICES: dict[str, tuple[Value, ...]] = {"optimizer": tuple(MOMENTS), "tied": (False, True)}
 #: All of them.
 OVERRIDES = (*OVERRIDABLE, *CHOICES)
 
+#: Those that decide what the layers alone compute.
+OF_LAYER = ("epochs", "batch_size", "steps", "hidden_size", "layers", "input_size")
+
+#: What is measured: a model that is trained, or the recurrent layers alone.
+KINDS = ("model", "layer")
 #: What the learning rate follows.
 SCHEDULES = ("constant", "epoch", "validation")
 
@@ -69,6 +81,10 @@ class Protocol:
     ``epoch`` after ``decay_after``, or whenever a ``validation`` is no better than the best before.
     :class:`lstmbench.backend.ModelConfig`, ``TrainingConfig`` and ``Initialisation`` explain the
     others.
+
+    Of ``kind`` ``layer``, the recurrent layers alone are measured: an epoch is a round of passes
+    on random numbers ``[steps, batch_size, input_size]`` (as wide as the layers, if that is
+    ``None``), nothing is trained, and no text is read.
     """
 
     name: str
@@ -104,6 +120,8 @@ class Protocol:
     initial_scale: float = _later(0.01, ge=0, le=10**6)
     initial_bias_scale: float = _later(0.0, ge=0, le=10**6)
     forget_bias: float | None = _later(None, ge=-(10**6), le=10**6)
+    kind: Literal["model", "layer"] = _later("model")
+    input_size: int | None = _later(None, ge=1, le=10**5)
 
     def override(self, values: Mapping[str, Value]) -> Protocol:
         """A copy with some hyper-parameters replaced.
@@ -112,8 +130,14 @@ class Protocol:
         go together.
         """
         for name, value in values.items():
+            option = f"--{name.replace('_', '-')} {value}"
             if fault := _fault(name, value):
-                raise UserError(f"--{name.replace('_', '-')} {value}: {fault}")
+                raise UserError(f"{option}: {fault}")
+            if self.is_layer and name not in OF_LAYER:
+                raise UserError(
+                    f"{option}: protocol {self.name!r} measures the recurrent layers alone, where "
+                    "it means nothing"
+                )
         changed = replace(self, **values)  # type: ignore[arg-type]
         for fault in changed.contradictions():
             raise UserError(f"protocol {self.name}: {fault}")
@@ -126,6 +150,8 @@ class Protocol:
 
     def contradictions(self) -> Iterator[str]:
         """What does not go together, in words."""
+        if self.input_size is not None and not self.is_layer:
+            yield "--input-size is the width of random numbers; this protocol reads text"
         if self.tied and self.embedding_size != self.hidden_size:
             size = "none" if self.embedding_size is None else self.embedding_size
             yield (
@@ -138,18 +164,36 @@ class Protocol:
             yield "its learning rate follows the validation, and it has no validation text"
 
     @property
+    def is_layer(self) -> bool:
+        """Whether the recurrent layers alone are measured."""
+        return self.kind == "layer"
+
+    @property
+    def needed_features(self) -> list[str]:
+        """Those of :data:`lstmbench.backend.FEATURES` without which a backend has no part in it."""
+        # sizes decide none, so that of the vocabulary need not be known
+        return needed_features(self.model(1), self.training, layer=self.is_layer)
+
+    def parameter_count(self, vocabulary_size: int) -> int:
+        """Trainable scalars by the formula; of the layers alone, theirs."""
+        model = self.model(vocabulary_size)
+        return model.layers_parameter_count if self.is_layer else model.parameter_count
+
+    @property
     def validates(self) -> bool:
         """Whether text is held out for validation, and used."""
         has_text = self.train_tokens is None and self.validation_fraction > 0
         return has_text and self.validate_every > 0
 
     def model(self, vocabulary_size: int) -> ModelConfig:
-        """The model for a vocabulary of that size."""
+        """The model for a vocabulary of that size; its embedding is as wide as what the layers
+        alone read."""
+        width = (self.input_size or self.hidden_size) if self.is_layer else self.embedding_size
         return ModelConfig(
             vocabulary_size,
             self.hidden_size,
             self.layers,
-            self.embedding_size,
+            width,
             self.tied,
             Initialisation(
                 self.initialisation, self.initial_scale, self.initial_bias_scale, self.forget_bias
@@ -369,4 +413,19 @@ CHAR_RNN = Protocol(
     initial_bias_scale=0.08,
     forget_bias=1.0,
 )
-PRESETS = (D2L, QUICK, HELDOUT, SPEED, PTB_SMALL, PTB_MEDIUM, PTB_LARGE, WORD_LM, CHAR_RNN)
+#: Published figures of this kind are of many shapes, which the command line sets.
+LAYER = Protocol(
+    name="layer",
+    summary="timing only: the recurrent layers alone, forward and backward, on random numbers",
+    kind="layer",
+    epochs=30,
+    train_tokens=None,
+    prefixes=(),
+    note="`layer`: passes through the recurrent layers alone, on random numbers. Nothing is "
+    "trained.",
+    precision=0.02,
+    initialisation="uniform",
+    initial_scale=0.05,
+    initial_bias_scale=0.05,
+)
+PRESETS = (D2L, QUICK, HELDOUT, SPEED, PTB_SMALL, PTB_MEDIUM, PTB_LARGE, WORD_LM, CHAR_RNN, LAYER)

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lstmbench_numpy.backend import NumpyBackend
 
-from lstmbench import Batches, EpochLoss, LayerParameters, Parameters, Task, reference
+from lstmbench import (
+    Batches,
+    EpochLoss,
+    LayerParameters,
+    LayerResult,
+    Parameters,
+    Task,
+    reference,
+)
 from lstmbench.cells import CellState, LstmCell
+from lstmbench.layer import layer_pass
 from lstmbench.optimizers import ADAM_DECAY, EPSILON, RMSPROP_DECAY
 
 if TYPE_CHECKING:
@@ -435,6 +444,111 @@ class DropsUnitsTogether(_Dropping):
     kind = _InFours
 
 
+class _Layer(NumpyBackend):
+    """Passes through the layers alone, open to mistakes."""
+
+    def layer_pass(self, index: int) -> None:
+        inputs, slopes = self._staged
+        self._result = self.passed(inputs[index], None if slopes is None else slopes[index])
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        return layer_pass(self._parameters.layers, inputs, slopes)
+
+
+class LayerCarriesState(_Layer):
+    """Goes on from where the pass before has ended."""
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        before = getattr(self, "_before", inputs[:0])
+        self._before = inputs
+        if before.shape != inputs.shape:
+            return super().passed(inputs, slopes)
+        both = super().passed(np.concatenate([before, inputs]), None)
+        own = super().passed(inputs, slopes)
+        return replace(own, outputs=both.outputs[len(inputs) :])
+
+
+class LayerAlwaysTheFirst(_Layer):
+    """Computes one pass of those that were staged."""
+
+    def layer_pass(self, index: int) -> None:
+        super().layer_pass(0)
+
+
+class LayerOfOldParameters(_Layer):
+    """Goes on with the parameters that it saw first."""
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        self._first = getattr(self, "_first", self._parameters)
+        return layer_pass(self._first.layers, inputs, slopes)
+
+
+class LayerAddsUp(_Layer):
+    """Gradients pile up from pass to pass, as PyTorch's ``.grad`` does."""
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        found = super().passed(inputs, slopes)
+        if slopes is None:
+            return found
+        own = self._own(found)
+        self._sum = [a + b for a, b in zip(getattr(self, "_sum", [0] * 6), own, strict=True)]
+        layers = tuple(LayerParameters(*self._sum[i : i + 3]) for i in range(0, 6, 3))
+        return replace(found, layers=layers)
+
+    @staticmethod
+    def _own(found: LayerResult) -> list[np.ndarray]:
+        return [array for layer in found.layers for array in layer.tensors().values()]
+
+
+class LayerDoublesBias(_Layer):
+    """Counts two biases."""
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        found = super().passed(inputs, slopes)
+        layers = tuple(replace(layer, bias=2 * layer.bias) for layer in found.layers)
+        return replace(found, layers=layers)
+
+
+class LayerOnlyLastSlope(_Layer):
+    """Of the slopes only those of the last step go back."""
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        if slopes is not None:
+            slopes = np.concatenate([np.zeros_like(slopes[:-1]), slopes[-1:]])
+        return super().passed(inputs, slopes)
+
+
+class LayerNoGradientOfInputs(_Layer):
+    """Spares itself the matmul that gives the gradient by the inputs."""
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        found = super().passed(inputs, slopes)
+        return found if slopes is None else replace(found, inputs=np.zeros_like(inputs))
+
+
+class LayerTrains(_Layer):
+    """Updates the parameters."""
+
+    def passed(self, inputs: np.ndarray, slopes: np.ndarray | None) -> LayerResult:
+        found = super().passed(inputs, slopes)
+        if slopes is not None:
+            self._parameters.layers[0].bias[:] -= found.layers[0].bias
+        return found
+
+
+class LayerLater(_Layer):
+    """Computes when the result is asked for."""
+
+    def layer_pass(self, index: int) -> None:
+        self._asked: int | None = index
+
+    def layer_result(self) -> LayerResult:
+        if self._asked is not None:
+            super().layer_pass(self._asked)
+            self._asked = None
+        return super().layer_result()
+
+
 #: The mistake, and the check that is meant for it.
 MEANT: dict[type[NumpyBackend], str] = {
     EmbeddingOverwritten: "embedding",
@@ -470,4 +584,13 @@ MEANT: dict[type[NumpyBackend], str] = {
     SameMasksEveryStep: "dropout_masks_are_new",
     SameMasksEveryRow: "dropout_masks_are_new",
     DropsUnitsTogether: "dropout_loss",
+    LayerCarriesState: "layer_forward",
+    LayerAlwaysTheFirst: "layer_forward",
+    LayerOfOldParameters: "layer_forward",
+    LayerAddsUp: "layer_gradients",
+    LayerDoublesBias: "layer_gradients",
+    LayerOnlyLastSlope: "layer_gradients",
+    LayerNoGradientOfInputs: "layer_gradients",
+    LayerTrains: "layer_gradients",
+    LayerLater: "layer_finished",
 }

@@ -58,10 +58,14 @@ def unaudited(record: Record) -> bool:
     audit = record.audit
     if audit is None or record.status != Status.OK:
         return False
-    judged = {part.what for part in audit.parts if part.allowed.keys() & {"parameters", "progress"}}
     slower = impossible.slower_than_timed(record)
     if slower is not None and slower.is_doubtful:
         return True
+    if record.trial.protocol.is_layer:
+        # rounding may hide one quantity, and then the others do not vouch for it
+        whole = {part.what for part in audit.parts if part.allowed.keys() == part.errors.keys()}
+        return not {"forward", "backward", "challenge"} <= whole
+    judged = {part.what for part in audit.parts if part.allowed.keys() & {"parameters", "progress"}}
     return not {"segment", "challenge"} <= judged
 
 

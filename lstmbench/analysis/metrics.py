@@ -17,7 +17,7 @@ from functools import partial
 from lstmbench.analysis import intervals, observations, roofline, series
 from lstmbench.analysis.intervals import Interval
 from lstmbench.analysis.observations import Value
-from lstmbench.records.record import Record, Status
+from lstmbench.records.record import Epochs, Record, Status
 
 #: Perplexities whose first passing is timed.
 TARGETS = (2.0, 1.5, 1.1)
@@ -140,7 +140,8 @@ def seconds_to(record: Record, target: float, with_start_up: bool = False) -> fl
     if spent is None:
         return None
     values = series.perplexities(record.epochs)
-    for seconds, value in zip(record.epochs.seconds, values, strict=True):
+    # the layers alone have no perplexity
+    for seconds, value in zip(record.epochs.seconds, values, strict=False):
         spent += seconds
         if value <= target:
             return spent
@@ -175,6 +176,27 @@ def _test_source(record: Record) -> float | None:
     tests = [(e.source_nats, e.tokens) for e in record.evaluations if e.split == "test"]
     known = [series.perplexity(nats, tokens) for nats, tokens in tests if nats is not None]
     return known[-1] if known else None
+
+
+def _forward_pass(record: Record) -> float | None:
+    """Seconds of one pass through the layers alone, forward only."""
+    return _pass(record, record.layer.forward) if record.layer else None
+
+
+def _whole_pass(record: Record) -> float | None:
+    """Seconds of one pass through the layers alone, forward and backward."""
+    return _pass(record, record.epochs) if record.layer else None
+
+
+def _pass(record: Record, rounds: Epochs) -> float | None:
+    speed = series.speed(rounds)
+    protocol = record.trial.protocol
+    return protocol.batch_size * protocol.steps / speed if speed else None
+
+
+def _step(record: Record) -> float | None:
+    seconds = _whole_pass(record)
+    return seconds / record.trial.protocol.steps if seconds else None
 
 
 def _quartile(records: Sequence[Record], which: int) -> float | None:
@@ -325,6 +347,42 @@ METRICS: tuple[Metric, ...] = (
         unit="tokens/s",
         value=lambda record: _quartile([record], 2),
         pooled=partial(_quartile, which=2),
+    ),
+    Metric(
+        key="layer_forward_seconds",
+        meaning="a pass forward through the recurrent layers alone, by the estimator of speeds",
+        unit="s",
+        value=_forward_pass,
+        summary=Summary.GEOMETRIC_MEAN,
+        better=Better.LOWER,
+        label="ms forward",
+        shown=Shown("ms forward", Place.MAIN, factor=1e3),
+        complete=True,
+        drifts=True,
+        scales=True,
+    ),
+    Metric(
+        key="layer_seconds",
+        meaning="a pass forward and backward through the recurrent layers alone",
+        unit="s",
+        value=_whole_pass,
+        summary=Summary.GEOMETRIC_MEAN,
+        better=Better.LOWER,
+        label="ms forward and backward",
+        shown=Shown("ms forward+backward", Place.MAIN, factor=1e3),
+        complete=True,
+        drifts=True,
+        scales=True,
+    ),
+    Metric(
+        key="layer_step_seconds",
+        meaning="the same for each time step, all layers together",
+        unit="s",
+        value=_step,
+        summary=Summary.GEOMETRIC_MEAN,
+        shown=Shown("us/step", Place.MAIN, factor=1e6),
+        complete=True,
+        scales=True,
     ),
     OPERATIONS_PER_SECOND,
     SHARE_OF_PEAK,

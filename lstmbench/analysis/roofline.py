@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lstmbench.analysis import series
 from lstmbench.backend import ModelConfig, TrainingConfig
+from lstmbench.protocol import Protocol
 from lstmbench.records.record import OwnModel, Record
 
 #: Sides of the matmuls by kind of device, else 1024: long enough to reach the peak, short enough to
@@ -20,6 +21,10 @@ SIDES = {"cpu": 1024, "mps": 4096, "cuda": 8192}
 COPY_BYTES = 1 << 27
 #: Rounds of measuring the peak in a trial, and matmuls and copies in each.
 MAX_ROUNDS, MATMULS, COPIES = 11, 4, 2
+#: Of a round of the layers alone: operations of its passes by kind of device, passes, and numbers
+#: that they read together, at most.
+OPERATIONS_OF_A_ROUND = {"cpu": 2e10, "mps": 2e11, "cuda": 1e12}
+MAX_PASSES, MAX_NUMBERS = 64, 1 << 25
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
@@ -68,6 +73,28 @@ def cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -
     )
 
 
+def layer_cost(model: ModelConfig, training: TrainingConfig, dtype: str = "float32") -> Cost:
+    """The same of the recurrent layers alone, on numbers: nothing is looked up or updated."""
+    hidden, layers = model.hidden_size, model.layers
+    width = model.input_size(0)
+    entries = 4 * hidden * (width + hidden) + (layers - 1) * 8 * hidden**2
+    activations = 2 * layers * 6 * hidden + 2 * width
+    # parameters are read forward and backward, their gradient is written
+    weights = 3 * model.layers_parameter_count / (training.batch_size * training.steps)
+    return Cost(2 * entries, 4 * entries, 0.0, _ITEM_BYTES[dtype] * (activations + weights))
+
+
+def layer_passes(protocol: Protocol, device_kind: str) -> int:
+    """Passes in a round of the layers alone: long enough for a clock, in little memory."""
+    model, training = protocol.model(1), protocol.training
+    tokens = training.batch_size * training.steps
+    operations = layer_cost(model, training).operations * tokens
+    numbers = tokens * (model.input_size(0) + model.hidden_size)
+    wanted = OPERATIONS_OF_A_ROUND.get(device_kind, max(OPERATIONS_OF_A_ROUND.values()))
+    most = min(MAX_PASSES, MAX_NUMBERS // numbers)
+    return max(1, min(int(wanted // operations), most))
+
+
 def own_cost(
     own: OwnModel, model: ModelConfig, training: TrainingConfig, dtype: str = "float32"
 ) -> Cost:
@@ -94,6 +121,8 @@ def record_cost(record: Record) -> Cost:
     """Of the record's model, batch and dtype."""
     protocol = record.trial.protocol
     model = protocol.model(record.vocabulary_size)
+    if protocol.is_layer:
+        return layer_cost(model, protocol.training, record.trial.dtype)
     if record.own_model:
         return own_cost(record.own_model, model, protocol.training, record.trial.dtype)
     return cost(model, protocol.training, record.trial.dtype)

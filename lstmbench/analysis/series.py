@@ -13,7 +13,9 @@ LAST_EPOCHS = 10
 
 
 def perplexities(epochs: Epochs) -> list[float]:
-    """exp(nats / tokens) of each epoch's training pass."""
+    """exp(nats / tokens) of each epoch's training pass; none of the layers alone."""
+    if not epochs.nats:
+        return []
     return [perplexity(n, t) for n, t in zip(epochs.nats, epochs.tokens, strict=True)]
 
 

@@ -15,6 +15,7 @@ from lstmbench.analysis.metrics import METRICS, TOKENS_PER_SECOND, Metric
 from lstmbench.errors import UserError
 from lstmbench.protocol import identity
 from lstmbench.records.record import Flag, Record, Status
+from lstmbench.records.trial import Trial
 
 #: Sentences about one row: each of its processes may give rise to others.
 MAX_SUSPICIONS = 3
@@ -162,8 +163,7 @@ class Table:
         return ", ".join(
             [
                 trial.protocol_title(without=[size] if size else []),
-                f"{trial.init} initial parameters",
-                trial.corpus_title,
+                *_started_from(trial),
                 trial.dtype,
                 f"seed {trial.seed}",
                 *(threads if size != "threads" else []),
@@ -215,6 +215,13 @@ class Table:
                 leader, rank = row, place
             ranks.append(rank)
         return ranks
+
+
+def _started_from(trial: Trial) -> list[str]:
+    """Parameters and text, in words; the layers alone have random numbers for both."""
+    if trial.protocol.is_layer:
+        return ["random numbers"]
+    return [f"{trial.init} initial parameters", trial.corpus_title]
 
 
 def fastest_first(row: Row) -> tuple[bool, float, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,8 @@ from lstmbench.audit.replay import Course, Trained, train
 from lstmbench.backend import Parameters, TrainingConfig
 from lstmbench.batches import Batches
 from lstmbench.cells import LSTM, Cell
+from lstmbench.layer import layer_pass
+from lstmbench.worker.parity import relative_error
 
 #: Trainings that are remembered: trials of a group share their start, if not their parameters.
 REMEMBERED = 3
@@ -95,6 +97,26 @@ class Auditor:
         spread = np.maximum(np.ptp(logits, axis=1), np.finfo(float).tiny)
         worst = float(np.max((logits.max(axis=1) - chosen) / spread, initial=0.0))
         return Comparison({"text": worst}, {"text": TIE[self.dtype]})
+
+    def layer(
+        self,
+        parameters: Parameters,
+        inputs: np.ndarray,
+        slopes: np.ndarray | None,
+        claimed: Mapping[str, np.ndarray],
+    ) -> Comparison:
+        """What a pass through the layers alone claims to have given."""
+
+        def passed(dtype: str) -> dict[str, np.ndarray]:
+            back = None if slopes is None else slopes.astype(dtype)
+            layers = parameters.astype(dtype).layers
+            return dict(layer_pass(layers, inputs.astype(dtype), back, self.cell).items())
+
+        with ThreadPoolExecutor(2) as pool:
+            exact, rounded = pool.map(passed, ("float64", "float32"))
+        honest = {name: relative_error(rounded[name], exact[name]) for name in exact}
+        errors = {name: relative_error(claimed[name], exact[name]) for name in exact}
+        return Comparison(errors, allowances(honest, self.dtype))
 
     def _logits(self, parameters: Parameters, ids: Sequence[int]) -> np.ndarray:
         """After each of ``ids``, read from zero state: ``[len(ids), V]``."""

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstmbench import reference
-from lstmbench.backend import Parameters
+from lstmbench.backend import ModelConfig, Parameters
 from lstmbench.batches import Batches, partition
 from lstmbench.cells import Shapes
 
 #: Epochs between two questions for parameters, at most.
 MAX_SEGMENT_EPOCHS = 3
+#: Rounds of the layers alone that are drawn, beside the last one.
+AUDITED_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,56 @@ def order(nonce: str, trial: str, drawn: tuple[Segment, ...]) -> Iterator[Segmen
         yield between[index]
 
 
+def _strong_scale(shapes: Shapes) -> float:
+    """Of parameters and biases at which mistakes show, and rounding does not grow."""
+    # of tied weights the output kernel is the embedding
+    hidden = shapes["output_kernel"][0] if "output_kernel" in shapes else shapes["embedding"][1]
+    return 0.1 if hidden <= 256 else float(1 / np.sqrt(hidden))
+
+
+def layer_parameters(nonce: str, what: object, shapes: Shapes) -> Parameters:
+    """For the layers alone, new by ``what``, and such that mistakes show."""
+    scale = _strong_scale(shapes)
+    seed = int(_generator(nonce, "layer parameters", what).integers(2**63))
+    return reference.draw_tensors(shapes, seed, scale, scale)
+
+
+def layer_numbers(
+    nonce: str,
+    what: object,
+    passes: int,
+    model: ModelConfig,
+    steps: int,
+    batch: int,
+    backward: bool,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What passes through the layers alone read, ``[passes, steps, batch, in]``, and, if they go
+    ``backward``, slopes ``[passes, steps, batch, H]``: float32, uniform in -1 to 1.
+
+    ``what``, such as the number of a round, makes them new.
+    """
+    draw = _generator(nonce, "layer", what, backward)
+
+    def numbers(width: int) -> np.ndarray:
+        drawn = draw.random((passes, steps, batch, width), np.float32)
+        drawn *= 2
+        drawn -= 1
+        return drawn
+
+    return numbers(model.input_size(0)), numbers(model.hidden_size) if backward else None
+
+
+def shown_pass(nonce: str, trial: str, what: object, passes: int) -> int:
+    """How many passes of a round are asked for before the last of them is shown."""
+    return int(_generator(nonce, "shown", trial, what).integers(1, passes + 1))
+
+
+def audited_rounds(nonce: str, trial: str, rounds: int) -> set[int]:
+    """Rounds of the layers alone, counted from 1, that are audited beside the fastest ones."""
+    draw = _generator(nonce, "rounds", trial)
+    return {int(number) for number in draw.integers(1, rounds + 1, AUDITED_ROUNDS)} | {rounds}
+
+
 def challenge(
     nonce: str,
     trial: str,
@@ -87,9 +139,7 @@ def challenge(
     """
     draw = _generator(nonce, "challenge", trial, number)
     (vocabulary,) = shapes["output_bias"]
-    # of tied weights the output kernel is the embedding
-    hidden = shapes["output_kernel"][0] if "output_kernel" in shapes else shapes["embedding"][1]
-    scale = 0.1 if hidden <= 256 else 1 / np.sqrt(hidden)
+    scale = _strong_scale(shapes)
     seed = int(draw.integers(2**63))
     start = reference.draw_tensors(shapes, seed, scale=scale, bias_scale=scale)
     symbols = draw.permutation(vocabulary).astype(np.int32)

@@ -150,6 +150,17 @@ class AuditEvaluation(Request[Audited], name="audit_evaluation"):
 
 
 @dataclass(frozen=True)
+class AuditLayer(Request[Audited], name="audit_layer"):
+    """Go through the layers alone again, on ``inputs`` ``[T, B, in]`` and perhaps ``slopes``
+    ``[T, B, H]``, and compare with what a pass has shown."""
+
+    parameters: File
+    inputs: File
+    slopes: File | None
+    result: File
+
+
+@dataclass(frozen=True)
 class AuditText(Request[Audited], name="audit_text"):
     """Whether each of ``ids`` is the likeliest symbol after ``prefix`` and those before it."""
 

@@ -16,6 +16,7 @@ from lstmbench.audit.comparison import Comparison
 from lstmbench.audit.messages import (
     Audited,
     AuditEvaluation,
+    AuditLayer,
     AuditLoaded,
     AuditSegment,
     AuditText,
@@ -32,8 +33,15 @@ from lstmbench.audit.replay import Course, Trained
 from lstmbench.backend import EpochLoss, ModelConfig, Parameters, Task
 from lstmbench.batches import Batches
 from lstmbench.cells import LSTM, Cell, load_cell, operations_per_token, tensor_shapes
+from lstmbench.layer import result_shapes
 from lstmbench.worker import parity
-from lstmbench.worker.arrays import read_batches, read_trained, write_batches, write_parameters
+from lstmbench.worker.arrays import (
+    read_batches,
+    read_layer_result,
+    read_trained,
+    write_batches,
+    write_parameters,
+)
 from lstmbench.worker.loop import Handlers, OutOfOrder, Session
 from lstmbench.worker.messages import Finish, Finished, InvalidMessage
 
@@ -56,6 +64,7 @@ class AuditSession(Session):
             AuditSegment: self.segment,
             AuditEvaluation: self.evaluation,
             AuditText: self.text,
+            AuditLayer: self.layer,
             Finish: self.finish,
         }
 
@@ -145,6 +154,19 @@ class AuditSession(Session):
         """What the model writes."""
         parameters = self._parameters(request.parameters)
         return _audited(self.auditor.continuation(parameters, request.prefix, request.ids))
+
+    def layer(self, request: AuditLayer) -> Audited:
+        """A pass through the layers alone."""
+        inputs, slopes = (
+            None if file is None else np.load(_unchanged(file), allow_pickle=False)
+            for file in (request.inputs, request.slopes)
+        )
+        assert inputs is not None
+        steps, batch, _ = inputs.shape
+        shapes = result_shapes(self.task.model, steps, batch, slopes is not None, self._cell)
+        claimed = read_layer_result(_unchanged(request.result), shapes)
+        parameters = self._parameters(request.parameters)
+        return _audited(self.auditor.layer(parameters, inputs, slopes, claimed))
 
     def finish(self, request: Finish) -> Finished:
         """The end."""

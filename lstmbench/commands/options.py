@@ -76,6 +76,7 @@ OVERRIDES: tuple[tuple[str, type[Any]], ...] = (
     ("dropout", float),
     ("optimizer", str),
     ("tied", bool),
+    ("input_size", int),
 )
 
 

@@ -141,6 +141,10 @@ PENN_TREEBANK = CorpusSpec(
     tokens="word",
     normalise="none",
 )
+#: For trials that read no text.
+NO_TEXT = CorpusSpec(
+    name="none", summary="no text: for the recurrent layers alone", make=lambda: "ab"
+)
 SPECS = (
     *(TIME_MACHINE, BUNDLED, MARKOV, ZIPF),
     *(TINY_SHAKESPEARE, WIKITEXT_2, TEXT8, ENWIK8, PENN_TREEBANK),

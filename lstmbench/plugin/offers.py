@@ -109,7 +109,7 @@ def backend_faults(spec: BackendSpec) -> Iterator[str]:
 
 
 def protocol_faults(offered: Protocol) -> Iterator[str]:
-    from lstmbench.protocol import OVERRIDABLE, SCHEDULES
+    from lstmbench.protocol import KINDS, OVERRIDABLE, SCHEDULES
 
     for name, (least, most) in OVERRIDABLE.items():
         value = getattr(offered, name)
@@ -119,7 +119,7 @@ def protocol_faults(offered: Protocol) -> Iterator[str]:
         elif name == "dropout":
             right = _number(value, least, most) and value < most
             expected = "a share from 0 to below 1"
-        elif name == "embedding_size":
+        elif name in ("embedding_size", "input_size"):
             right = value is None or _count(value, least, most)
             expected = f"a whole number from {least} to {most}, or None"
         else:
@@ -147,6 +147,7 @@ def protocol_faults(offered: Protocol) -> Iterator[str]:
         clip_value=(_positive_or_none(offered.clip_value), "a positive number, or None"),
         tied=(type(offered.tied) is bool, "True or False"),
         optimizer=(offered.optimizer in MOMENTS, f"one of {', '.join(MOMENTS)}"),
+        kind=(offered.kind in KINDS, f"one of {', '.join(KINDS)}"),
         loss=(offered.loss in LOSSES, f"one of {', '.join(LOSSES)}"),
         schedule=(offered.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
         decay=(_number(offered.decay, 0, 1) and offered.decay > 0, "a share above 0"),

@@ -214,6 +214,8 @@ class Parity(_Part):
 class Epochs(_Part):
     """The raw series of the training passes: seconds, summed nats and tokens of each epoch.
 
+    Of the layers alone, which have no loss, ``nats`` is empty.
+
     ``joules`` is what the device's energy counter says, empty where there is none.
     ``host_seconds`` are measured by the host, from its request to the answer;
     ``processor_seconds`` are what the worker and all that it started computed meanwhile, empty
@@ -230,12 +232,22 @@ class Epochs(_Part):
     @model_validator(mode="after")
     def _one_value_per_epoch(self) -> Self:
         count = len(self.seconds)
-        optional = ("joules", "host_seconds", "processor_seconds")
-        for name in ("nats", "tokens", *optional):
+        optional = ("nats", "joules", "host_seconds", "processor_seconds")
+        for name in ("tokens", *optional):
             length = len(getattr(self, name))
             if length != count and (length or name not in optional):
                 raise ValueError(f"expected {count} {name}, one for each epoch, got {length}")
         return self
+
+
+class Layer(_Part):
+    """The recurrent layers alone: a round is ``passes`` passes on random numbers.
+
+    ``forward``: rounds that go forward only; ``epochs`` are those that go backward too.
+    """
+
+    passes: Count
+    forward: Epochs = Field(default_factory=Epochs)
 
 
 class Matmul(_Part):
@@ -307,11 +319,12 @@ class AuditPart(_Part):
     """One claim, checked by the reference.
 
     ``first`` and ``last`` are the epochs of a segment, counted from 1; ``last`` is the epoch after
-    which anything else was claimed. ``errors`` are relative; ``allowed`` is how large an honest one
+    which anything else was claimed, or the round of a ``forward`` or ``backward`` pass through the
+    layers alone. ``errors`` are relative; ``allowed`` is how large an honest one
     may be, and has no entry for what rounding hides.
     """
 
-    what: Literal["segment", "challenge", "evaluation", "text"]
+    what: Literal["segment", "challenge", "evaluation", "text", "forward", "backward"]
     first: Count | None = None
     last: Count
     errors: dict[str, float]
@@ -443,6 +456,7 @@ class Record(_Part):
     memory: Memory = Field(default_factory=Memory)
     parity: Parity | None = None
     epochs: Epochs = Field(default_factory=Epochs)
+    layer: Layer | None = None
     evaluations: list[Evaluation] = Field(default_factory=list)
     continuations: list[Continuation] = Field(default_factory=list)
     digests: Digests = Field(default_factory=Digests)
@@ -475,6 +489,10 @@ class Record(_Part):
             raise ValueError("epochs: expected at least one, as status is ok, got none")
         if self.status == Status.OK and self.phases.start_up is None:
             raise ValueError("phases: expected import, build and prepare, as status is ok")
+        if self.trial.protocol.is_layer:
+            self._check_layer(done)
+        elif len(self.epochs.nats) != done or self.layer:
+            raise ValueError(f"epochs: expected {done} nats and no layer, as a model is trained")
         if self.own_model and not self.trial.own_model:
             raise ValueError(f"own_model: expected none, as trial.model is {self.trial.model}")
         if (self.stack.label if self.stack else "") != self.trial.stack:
@@ -487,3 +505,10 @@ class Record(_Part):
             if not isinstance(value, str) and not abs(value) <= MAX_COUNT:
                 raise ValueError(f"trial.overrides.{name}: expected at most {MAX_COUNT}")
         return self
+
+    def _check_layer(self, done: int) -> None:
+        if self.epochs.nats or (self.layer and self.layer.forward.nats):
+            raise ValueError("epochs: expected no nats, as the layers alone have no loss")
+        forward = len(self.layer.forward.seconds) if self.layer else 0
+        if self.status == Status.OK and forward != done:
+            raise ValueError(f"layer.forward: expected {done} rounds, as epochs has, got {forward}")

@@ -78,7 +78,9 @@ def section(table: Table) -> Section:
 
 
 def _results(table: Table) -> list[TextColumn]:
-    columns = [column.of(table.rows) for column in RESULTS]
+    # the layers alone predict nothing
+    no_loss = {"perplexity"} if table.first.trial.protocol.is_layer else set()
+    columns = [column.of(table.rows) for column in RESULTS if column.key not in no_loss]
     if table.relative_to:
         place = [column.key for column in columns].index(SHARE_OF_PEAK.key)
         columns.insert(place, relative_column([table], table.relative_to))

@@ -12,11 +12,22 @@ from lstmbench.analysis.tables import Table
 from lstmbench.errors import UserError
 from lstmbench.protocol import later_defaults
 from lstmbench.report.layout import Section, TextTable
+from lstmbench.report.numbers import significant
 
 COLUMNS = (
     ("implementation", "implementation"),
     ("perplexity", "perplexity"),
     ("tokens_per_second", "tokens/s"),
+    ("hardware", "hardware"),
+    ("source", "source"),
+)
+
+
+LAYER_COLUMNS = (
+    ("implementation", "implementation"),
+    ("layer_forward", "ms forward"),
+    ("layer", "ms forward+backward"),
+    ("layer_step", "us/step"),
     ("hardware", "hardware"),
     ("source", "source"),
 )
@@ -28,6 +39,24 @@ def publications() -> list[dict[str, Any]]:
     text = resources.files("lstmbench").joinpath("data/published.json").read_text("utf-8")
     found: list[dict[str, Any]] = json.loads(text)
     return found
+
+
+@cache
+def layer_publications() -> list[dict[str, Any]]:
+    """The same of the recurrent layers alone: source with its address, date, hardware, shape, and
+    milliseconds of a pass, forward and of both, where they are stated."""
+    text = resources.files("lstmbench").joinpath("data/published_layers.json").read_text("utf-8")
+    found: list[dict[str, Any]] = json.loads(text)
+    return found
+
+
+def of_equal_shape(publication: Mapping[str, Any], table: Table) -> bool:
+    """Whether the table is of the layers alone, in the shape that the publication states."""
+    protocol = table.first.trial.protocol
+    if not protocol.is_layer:
+        return False
+    own = {**vars(protocol), "input_size": protocol.model(1).input_size(0)}
+    return all(own[name] == value for name, value in publication["shape"].items())
 
 
 def comparable(publication: Mapping[str, Any], table: Table) -> bool:
@@ -44,7 +73,43 @@ def published_section(tables: Sequence[Table]) -> Section:
 
     Raises :class:`UserError` if there are none.
     """
-    rows = [
+    rows = _model_rows(tables)
+    of_layers = _layer_rows(tables)
+    if not rows and not of_layers:
+        raise UserError(
+            "--published: no published figure has the protocol and the corpus, or the shape, of "
+            "these tables; leave the option out"
+        )
+    note = "Measured by others on other machines: a point of reference, not a comparison."
+    shown = ((COLUMNS, rows), (LAYER_COLUMNS, of_layers))
+    parts = [TextTable.from_rows("published", columns, own) for columns, own in shown if own]
+    what = "protocol" if rows else "shape"
+    return Section(f"Published elsewhere for the same {what}", (*parts, note))
+
+
+def _layer_rows(tables: Sequence[Table]) -> list[tuple[str, ...]]:
+    return [
+        (
+            figure["implementation"],
+            *(_shown(figure[key]) for key in ("forward_ms", "both_ms")),
+            _shown(figure["both_ms"], 1000 / publication["shape"]["steps"]),
+            publication["hardware"],
+            ", ".join(
+                filter(None, (publication["source"], publication["date"], publication["url"]))
+            ),
+        )
+        for publication in layer_publications()
+        if any(of_equal_shape(publication, table) for table in tables)
+        for figure in publication["figures"]
+    ]
+
+
+def _shown(value: float | None, factor: float = 1.0) -> str:
+    return "" if value is None else significant(value * factor, 4)
+
+
+def _model_rows(tables: Sequence[Table]) -> list[tuple[str, ...]]:
+    return [
         (
             figure["implementation"],
             str(figure["perplexity"]),
@@ -56,11 +121,3 @@ def published_section(tables: Sequence[Table]) -> Section:
         if any(comparable(publication, table) for table in tables)
         for figure in publication["figures"]
     ]
-    if not rows:
-        raise UserError(
-            "--published: no published figure has the protocol and the corpus of these tables; "
-            "leave the option out"
-        )
-    note = "Measured by others on other machines: a point of reference, not a comparison."
-    title = "Published elsewhere for the same protocol"
-    return Section(title, (TextTable.from_rows("published", COLUMNS, rows), note))

@@ -129,7 +129,7 @@ class Question(NamedTuple):
     little. There is no ``request`` where the trial was not asked to show what it takes.
     """
 
-    what: Literal["segment", "challenge", "evaluation", "text"]
+    what: Literal["segment", "challenge", "evaluation", "text", "forward", "backward"]
     first: int | None
     last: int
     request: Request[Audited] | None
@@ -140,6 +140,8 @@ class Question(NamedTuple):
     def name(self) -> str:
         if self.what == "challenge":
             return self.what
+        if self.what in ("forward", "backward"):
+            return f"the {self.what} pass of round {self.last}"
         if self.what != "segment":
             return f"{self.what} after epoch {self.last}"
         one = self.first == self.last
@@ -362,7 +364,7 @@ class GroupAudit:
                     self._batches(f"epoch{e}", self.batches(trial, "train", self._offsets[e]))
                     for e in epochs
                 ],
-                [state.series[e].nats for e in epochs],
+                [claimed for e in epochs if (claimed := state.series[e].nats) is not None],
                 self._snapshot("after", after),
                 [1] if trial.init == "shared" else [1, 2],
                 [state.rates[e] for e in epochs] if trial.protocol.training.scheduled else [],

@@ -25,6 +25,7 @@ from lstmbench.runner.context import Context, Limits, Observer, Outcome, Unbreak
 from lstmbench.runner.group import Group
 from lstmbench.runner.interrupts import deferred_interrupts, interruptible, uninterruptible
 from lstmbench.runner.journal import KILLED, Journal
+from lstmbench.runner.layers import LayerGroup
 from lstmbench.runner.plan import Plan
 from lstmbench.runner.trial_state import TrialState
 from lstmbench.stacks.ready import Ready
@@ -122,7 +123,8 @@ class Conductor:
             wanted = [[t for t in group if not self._is_given_up(t)] for group in groups]
             self._begun.update(trial.name for group in wanted for trial in group)
             for group in filter(None, wanted):
-                Group([self._states[trial.name] for trial in group], context).run()
+                kind = LayerGroup if group[0].protocol.is_layer else Group
+                kind([self._states[trial.name] for trial in group], context).run()
         if self.plan.groups:
             self._stops_before(self.plan.groups[-1][0].repeat + 1)
 

@@ -30,7 +30,7 @@ class Observer(Protocol):
 
     def phase(self, trial: Trial, name: str) -> None: ...
 
-    def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None: ...
+    def epoch(self, trial: Trial, done: int, perplexity: float | None, rate: float) -> None: ...
 
     def recorded(self, record: Record) -> None: ...
 
@@ -44,7 +44,7 @@ class Unbreakable:
     def phase(self, trial: Trial, name: str) -> None:
         self._tell(lambda observer: observer.phase(trial, name))
 
-    def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None:
+    def epoch(self, trial: Trial, done: int, perplexity: float | None, rate: float) -> None:
         self._tell(lambda observer: observer.epoch(trial, done, perplexity, rate))
 
     def recorded(self, record: Record) -> None:

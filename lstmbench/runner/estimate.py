@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lstmbench.analysis.precision import MIN_PROCESSES
-from lstmbench.analysis.roofline import cost
+from lstmbench.analysis.roofline import cost, layer_cost, layer_passes
 from lstmbench.batches import window_count
 from lstmbench.errors import UserError
 from lstmbench.records.trial import Trial
@@ -26,13 +26,27 @@ START_UP_SECONDS = 10.0
 def seconds(trial: Trial, corpus_tokens: int, vocabulary_size: int) -> float:
     """Of one trial, roughly, and rather too short than too long."""
     protocol = trial.protocol
+    if protocol.is_layer:
+        return START_UP_SECONDS + _layer_operations(trial) / _rate(trial)
     part = protocol.splits(corpus_tokens)["train"]
     windows = window_count(part.stop - part.start, protocol.batch_size, protocol.steps)
     tokens = protocol.epochs * windows * protocol.batch_size * protocol.steps
     operations = cost(protocol.model(vocabulary_size), protocol.training).operations
+    return START_UP_SECONDS + tokens * operations / _rate(trial)
+
+
+def _rate(trial: Trial) -> float:
     on_cpu = trial.device_kind == "cpu"
-    rate = RATE_OF_A_THREAD * trial.threads if on_cpu else RATE_OF_A_DEVICE
-    return START_UP_SECONDS + tokens * operations / rate
+    return RATE_OF_A_THREAD * trial.threads if on_cpu else RATE_OF_A_DEVICE
+
+
+def _layer_operations(trial: Trial) -> float:
+    """Of all rounds: passes that go forward, and as many that go backward too."""
+    protocol = trial.protocol
+    passes = protocol.epochs * layer_passes(protocol, trial.device_kind)
+    tokens = passes * protocol.batch_size * protocol.steps
+    own = layer_cost(protocol.model(1), protocol.training)
+    return tokens * (own.forward + own.operations)
 
 
 def check_sweep(overrides: Mapping[str, Sequence[object] | None]) -> None:

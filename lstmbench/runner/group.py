@@ -9,9 +9,9 @@ from __future__ import annotations
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -66,6 +66,16 @@ def interleave_order(items: Sequence[T], done: int) -> list[T]:
     return order[::-1] if done % 2 else order
 
 
+@dataclass
+class Seen:
+    """What the host has seen of a request; as in :class:`EpochResult`."""
+
+    host_seconds: float = 0.0
+    spent: float = 0.0
+    queued: float = 0.0
+    joules: float | None = None
+
+
 class Group:
     """Leads a group's trials, which have protocol and seed in common, to their records."""
 
@@ -99,13 +109,20 @@ class Group:
     def run(self) -> None:
         """Make all ready, train epoch by epoch in rotating order, then end and audit each."""
         with ScratchFolder() as folder:
-            self._audit = GroupAudit(self.context.corpus, self._offsets, self._auditor, folder)
+            self._audit = self._make_audit(folder)
             try:
                 self._prepare_all(folder)
                 self._train()
                 self._end_all()
             finally:
                 self.close()
+
+    def _make_audit(self, folder: Path) -> GroupAudit:
+        return GroupAudit(self.context.corpus, self._offsets, self._auditor, folder)
+
+    def _make_prover(self, folder: Path) -> Prover:
+        batches = self._audit.batches(self._trial, "train", 0)
+        return Prover(self._auditor, batches, folder, self.context.limits.prepare)
 
     def close(self) -> None:
         """End every worker."""
@@ -119,8 +136,7 @@ class Group:
     def _prepare_all(self, folder: Path) -> None:
         digest = offsets_digest(self._offsets)
         names = [state.trial.name for state in self.states]
-        batches = self._audit.batches(self._trial, "train", 0)
-        prover = Prover(self._auditor, batches, folder, self.context.limits.prepare)
+        prover = self._make_prover(folder)
         for state in self.states:
             state.digests["offsets"] = digest
             state.peaks = self._peaks
@@ -135,12 +151,12 @@ class Group:
         others = CpuTimeDelta()
         for live in self._live:
             live.account.ready()
-        for done, offset in enumerate(self._offsets):
+        for done in range(len(self._offsets)):
             before = len(self._live)
-            batches = self._audit.batches(self._trial, "train", offset)
+            train = self._next(done)
             for live in interleave_order(self._live, done):
                 with self._guarded(live.state):
-                    self._epoch(live, batches)
+                    train(live)
             if (
                 self.context.measure_peak
                 and self._live
@@ -153,6 +169,11 @@ class Group:
         self._probe.close()
         for live in self._live:
             live.state.system_load = system_load
+
+    def _next(self, done: int) -> Callable[[LiveTrial], None]:
+        """What each trial of the group does next, after so many epochs."""
+        batches = self._audit.batches(self._trial, "train", self._offsets[done])
+        return lambda live: self._epoch(live, batches)
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -231,37 +252,32 @@ class Group:
         context.known(state)
         context.observer.phase(trial, "ready")
 
-    def _epoch(self, live: LiveTrial, batches: Batches) -> None:
-        state, trial, protocol = live.state, live.trial, live.trial.protocol
+    def _begin(self, live: LiveTrial) -> None:
+        """A trial is about to be asked to compute. Raises :class:`WorkerLost` if it has already."""
         live.account.begin()
         if live.account.between.is_work:
             spent = live.account.between.spent
             raise WorkerLost(INTERFACE, f"computed for {spent:.1f} s while others trained")
+
+    def _epoch(self, live: LiveTrial, batches: Batches) -> None:
+        state, trial, protocol = live.state, live.trial, live.trial.protocol
+        self._begin(live)
         # before the arrays are there: nothing can be trained that is not timed
         request_seconds = live.request_seconds()
         rate = protocol.rate(len(state.series) + 1, state.validation_losses)
         path = live.give(batches)
-        counter = self._counter(trial.device)
-        before = counter() if counter else None
-        spent, queued = live.account.lap(), live.queued_seconds()
-        begin = time.perf_counter()
-        answer = live.ask(TrainEpoch(path, rate if protocol.training.scheduled else None))
-        host_seconds = time.perf_counter() - begin
-        spent, queued = live.account.lap() - spent, live.queued_seconds() - queued
-        after = counter() if counter else None
+        with self._measured(live) as seen:
+            answer = live.ask(TrainEpoch(path, rate if protocol.training.scheduled else None))
         self._check_tokens(batches, answer.tokens)
-        joules = None if before is None or after is None else after - before
-        if joules is not None and joules < 0:  # the counter was reset
-            joules = None
         epoch = EpochResult(
             answer.seconds,
             answer.nats,
             answer.tokens,
-            joules,
-            host_seconds,
-            spent,
+            seen.joules,
+            seen.host_seconds,
+            seen.spent,
             request_seconds,
-            queued,
+            seen.queued,
         )
         state.series.append(epoch)
         state.rates.append(rate)
@@ -281,6 +297,20 @@ class Group:
         if every and done % every == 0:
             self._evaluate(live, "validation")
         self._rest(live)
+
+    @contextmanager
+    def _measured(self, live: LiveTrial) -> Iterator[Seen]:
+        """What the host sees of a request."""
+        counter, seen = self._counter(live.trial.device), Seen()
+        before = counter() if counter else None
+        spent, queued = live.account.lap(), live.queued_seconds()
+        begin = time.perf_counter()
+        yield seen
+        seen.host_seconds = time.perf_counter() - begin
+        seen.spent, seen.queued = live.account.lap() - spent, live.queued_seconds() - queued
+        after = counter() if counter else None
+        if before is not None and after is not None and after >= before:  # else it was reset
+            seen.joules = after - before
 
     def _rest(self, live: LiveTrial) -> None:
         """The others are next: nothing may be left to compute, and none may have been changed."""

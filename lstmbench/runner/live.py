@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -18,13 +20,31 @@ from lstmbench.runner.account import Account
 from lstmbench.runner.channel import Channel, WorkerLost
 from lstmbench.runner.exchange import place, take
 from lstmbench.runner.trial_state import TrialState
-from lstmbench.worker.arrays import read_trained, write_batches, write_parameters
-from lstmbench.worker.messages import INTERFACE, A, Finish, Ping, Request, SaveParameters
+from lstmbench.worker.arrays import (
+    read_layer_result,
+    read_trained,
+    write_batches,
+    write_parameters,
+)
+from lstmbench.worker.messages import (
+    INTERFACE,
+    A,
+    Finish,
+    Ping,
+    Request,
+    SaveParameters,
+    ShowLayer,
+    StageLayer,
+)
 
 #: What a file of arrays holds besides them, at most.
 HEADER_BYTES = 1024
 #: Of the memory that the system saw, and bytes: how much less a worker may claim.
 MIN_CLAIM, CLAIM_BYTES = 0.9, 4 * 2**20
+
+
+def _save(array: np.ndarray, file: IO[bytes]) -> None:
+    np.save(file, array, allow_pickle=False)
 
 
 @dataclass(eq=False)
@@ -123,6 +143,29 @@ class LiveTrial:
             raise WorkerLost(INTERFACE, f"no parameters were written: {error}") from None
         if vector.shape != (size,) or vector.dtype.kind != "f":
             raise WorkerLost(INTERFACE, "what was written are no parameters of the model")
+        return content.getvalue()
+
+    def stage(self, inputs: np.ndarray, slopes: np.ndarray | None) -> None:
+        """Hand over what passes through the layers alone read."""
+        given = {"inputs": inputs} | ({} if slopes is None else {"slopes": slopes})
+        paths = {
+            name: place(self.channel.folder / f"{name}.npy", partial(_save, array))
+            for name, array in given.items()
+        }
+        self.ask(StageLayer(paths["inputs"], paths.get("slopes")))
+
+    def show_layer(self, shapes: Shapes) -> bytes:
+        """What the last pass through the layers alone has given, as the worker writes it.
+
+        Raises :class:`WorkerLost` if that is no result of those ``shapes``.
+        """
+        path = self.channel.folder / "result.npy"
+        self.ask(ShowLayer(str(path)))
+        content = take(path, 8 * count(shapes) + HEADER_BYTES)
+        try:
+            read_layer_result(content, shapes)
+        except (ValueError, EOFError) as error:
+            raise WorkerLost(INTERFACE, f"no result of a pass was written: {error}") from None
         return content.getvalue()
 
     def digest(self, content: bytes) -> str:

@@ -31,6 +31,7 @@ class Options:
     dropout: Sequence[float] | None = None
     optimizer: Sequence[str] | None = None
     tied: Sequence[bool] | None = None
+    input_size: Sequence[int] | None = None
     dtype: str = "float32"
     seed: int = 0
     init: str = "shared"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-from lstmbench.backend import LSTM_MODEL, BackendSpec, needed_features
+from lstmbench.backend import LSTM_MODEL, BackendSpec
 from lstmbench.errors import UserError
 from lstmbench.machine.redact import scrub
 from lstmbench.messages import storable
@@ -122,9 +122,9 @@ def _obstacle(
         return f"{spec.name} has no mode {mode!r} on {kind}, only {', '.join(spec.modes[kind])}"
     if dtype not in spec.dtypes_on(kind):
         return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
-    # sizes decide no feature, so that of the vocabulary need not be known
-    needed = needed_features(protocol.model(1), protocol.training)
-    missing = [name for name in needed if name not in spec.features]
+    if protocol.is_layer and spec.model != LSTM_MODEL:
+        return f"{spec.name} brings a model of its own: {protocol.name} measures the LSTM's layers"
+    missing = [name for name in protocol.needed_features if name not in spec.features]
     if missing:
         return f"{spec.name} has no {' and no '.join(missing)}"
     if protocol.forget_bias is not None and spec.model != LSTM_MODEL:

@@ -77,8 +77,9 @@ class Bars:
     def phase(self, trial: Trial, name: str) -> None:
         self._show(trial, name, now=True)
 
-    def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None:
-        self._show(trial, f"perplexity {perplexity:8.3f}  {rate:9,.0f} tokens/s", done)
+    def epoch(self, trial: Trial, done: int, perplexity: float | None, rate: float) -> None:
+        quality = "" if perplexity is None else f"perplexity {perplexity:8.3f}  "
+        self._show(trial, f"{quality}{rate:9,.0f} tokens/s", done)
 
     def recorded(self, record: Record) -> None:
         self._show(record.trial, ending(record), now=True)
@@ -94,15 +95,14 @@ class Lines:
     def phase(self, trial: Trial, name: str) -> None:
         self._print(trial, name)
 
-    def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None:
+    def epoch(self, trial: Trial, done: int, perplexity: float | None, rate: float) -> None:
         total = trial.protocol.epochs
         tenth = done * 10 // total
         if done == 1 or tenth > self._tenths.get(trial.name, 0):
             self._tenths[trial.name] = tenth
-            self._print(
-                trial,
-                f"epoch {done}/{total}, perplexity {perplexity:.3f}, {rate:,.0f} tokens/s",
-            )
+            quality = "" if perplexity is None else f"perplexity {perplexity:.3f}, "
+            unit = "round" if trial.protocol.is_layer else "epoch"
+            self._print(trial, f"{unit} {done}/{total}, {quality}{rate:,.0f} tokens/s")
 
     def recorded(self, record: Record) -> None:
         self._print(record.trial, ending(record))
@@ -117,7 +117,7 @@ class Quiet:
     def phase(self, trial: Trial, name: str) -> None:
         pass
 
-    def epoch(self, trial: Trial, done: int, perplexity: float, rate: float) -> None:
+    def epoch(self, trial: Trial, done: int, perplexity: float | None, rate: float) -> None:
         pass
 
     def recorded(self, record: Record) -> None:

@@ -111,7 +111,10 @@ def check(options: Options) -> Work:
     stacks = requests.parse(options.stack)
     if stacks:
         Needs.of([spec for spec, _ in backends], host)
-    corpus, note = texts.choose_corpus(host, options.text)
+    if preset.is_layer:
+        corpus, note = texts.no_text(preset, options.text, options.prompt, options.init), None
+    else:
+        corpus, note = texts.choose_corpus(host, options.text)
     for protocol, _ in protocols:
         texts.check_fits(protocol, corpus)
     protocols = [
@@ -154,7 +157,7 @@ def check(options: Options) -> Work:
         raw_environment=environment,
         stacks=stacks,
         warnings=[warning for warning in warnings if warning],
-        notes=[corpus.description],
+        notes=[] if preset.is_layer else [corpus.description],
     )
 
 

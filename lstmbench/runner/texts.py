@@ -13,6 +13,7 @@ from lstmbench.batches import window_count
 from lstmbench.corpora import corpus as corpora
 from lstmbench.corpora import files, prompts
 from lstmbench.corpora.corpus import Corpus, CorpusMissing
+from lstmbench.corpora.named import NO_TEXT
 from lstmbench.corpora.normalise import NONE
 from lstmbench.errors import UserError
 from lstmbench.machine import limits
@@ -49,6 +50,19 @@ def choose_corpus(host: manager.Host, options: TextOptions) -> tuple[Corpus, str
             f"training on {spec.name!r} instead (same shapes and speed, other perplexities)"
         )
         return corpora.resolve(spec, options.over(spec.preparation), specs), note
+
+
+def no_text(protocol: Protocol, options: TextOptions, prompts: Sequence[str], init: str) -> Corpus:
+    """For a protocol that reads none: raises :class:`UserError` for what asks for one."""
+    given = [f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value]
+    given += ["--prompt"] if prompts else []
+    given += [f"--init {init}"] if init != "shared" else []
+    if given:
+        raise UserError(
+            f"{given[0]}: protocol {protocol.name!r} reads random numbers, no text, and hands "
+            "parameters over: leave it out"
+        )
+    return corpora.resolve(NO_TEXT)
 
 
 def _own(host: manager.Host, named: str, options: TextOptions) -> Corpus:
@@ -100,6 +114,9 @@ def choose_prompts(
 def check_fits(protocol: Protocol, corpus: Corpus) -> None:
     """Every split must give at least one window, and the model must fit into memory."""
     batch, steps = protocol.batch_size, protocol.steps
+    if protocol.is_layer:
+        _check_layer(protocol, memory())
+        return
     for name, part in corpus.splits(protocol).items():
         tokens = part.stop - part.start
         if window_count(tokens, batch, steps) < 1:
@@ -109,6 +126,19 @@ def check_fits(protocol: Protocol, corpus: Corpus) -> None:
                 "or take a longer text (--corpus)"
             )
     check_memory(protocol, len(corpus.vocabulary), memory())
+
+
+def _check_layer(protocol: Protocol, available: int) -> None:
+    """What one pass keeps, of the reference in float64 and beside it in float32, must fit."""
+    model, tokens = protocol.model(1), protocol.batch_size * protocol.steps
+    kept = tokens * (2 * model.input_size(0) + 12 * protocol.layers * protocol.hidden_size)
+    needed = BYTES_OF_A_PARAMETER * model.layers_parameter_count + 12 * kept
+    if needed > available:
+        raise UserError(
+            f"a pass of --steps {protocol.steps} x --batch-size {protocol.batch_size} through "
+            f"layers of {protocol.hidden_size} does not fit into memory: with its proof it takes "
+            f"{_gib(needed)} or more, of {_gib(available)}: lower one of them"
+        )
 
 
 def memory() -> int:

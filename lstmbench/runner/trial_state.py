@@ -18,6 +18,7 @@ from lstmbench.records.record import (
     Continuation,
     Epochs,
     Evaluation,
+    Layer,
     Machine,
     OwnModel,
     Parity,
@@ -38,7 +39,7 @@ MAX_LOG_TAIL, MAX_MESSAGE = 4000, 2000
 
 
 class EpochResult(NamedTuple):
-    """One epoch of training.
+    """One epoch of training, or a round of passes through the layers alone, without ``nats``.
 
     ``joules`` is ``None`` where there is no counter; ``host_seconds`` are by the host's clock;
     ``processor_seconds`` those of the worker and all that it started; ``request_seconds`` what a
@@ -47,7 +48,7 @@ class EpochResult(NamedTuple):
     """
 
     seconds: float
-    nats: float
+    nats: float | None
     tokens: int
     joules: float | None
     host_seconds: float
@@ -58,13 +59,18 @@ class EpochResult(NamedTuple):
 
 @dataclass
 class TrialState:
-    """What is known of one trial so far."""
+    """What is known of one trial so far.
+
+    Of the layers alone, ``forward`` are the rounds that go forward only, of ``passes`` each.
+    """
 
     trial: Trial
     log: Path
     stack: Stack | None = None
     series: list[EpochResult] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    forward: list[EpochResult] = field(default_factory=list)
+    passes: int | None = None
     evaluations: list[Evaluation] = field(default_factory=list)
     continuations: list[Continuation] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
@@ -138,6 +144,7 @@ class TrialState:
             "message": _clean(shortened(message)),
             "parity": self.parity,
             "epochs": epochs_from(self.series),
+            "layer": self._layer(),
             "evaluations": self.evaluations,
             "continuations": self.continuations,
             "log_tail": log_tail(self.log),
@@ -159,6 +166,11 @@ class TrialState:
         """The same trial with nothing but its log."""
         return TrialState(self.trial, self.log, self.stack)
 
+    def _layer(self) -> Layer | None:
+        if self.passes is None:
+            return None
+        return Layer(passes=self.passes, forward=epochs_from(self.forward))
+
     def _challenge(self) -> Challenge | None:
         if not self.challenges:
             return None
@@ -175,7 +187,7 @@ def epochs_from(series: Sequence[EpochResult]) -> Epochs:
     joules = [epoch.joules for epoch in series if epoch.joules is not None]
     return Epochs(
         seconds=[epoch.seconds for epoch in series],
-        nats=[epoch.nats for epoch in series],
+        nats=[epoch.nats for epoch in series if epoch.nats is not None],
         tokens=[epoch.tokens for epoch in series],
         # a counter that stopped counting has no figure
         joules=joules if len(joules) == len(series) else [],
@@ -188,7 +200,7 @@ def parameter_count(trial: Trial, vocabulary_size: int, own_model: OwnModel | No
     """Trainable scalars; 0 if the plugin's own model is not known yet."""
     if own_model:
         return own_model.parameter_count
-    return 0 if trial.own_model else trial.task(vocabulary_size).model.parameter_count
+    return 0 if trial.own_model else trial.protocol.parameter_count(vocabulary_size)
 
 
 def _clean(text: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import lstmbench.testing.core_checks  # noqa: F401 - what these build on comes first
 from lstmbench import reference
 from lstmbench.backend import Backend, Parameters, Task
+from lstmbench.layer import layer_pass, result_shapes
 from lstmbench.testing.lab import (
     BATCH,
     HIDDEN,
@@ -16,9 +17,12 @@ from lstmbench.testing.lab import (
     WINDOWS,
     CheckContext,
     Epoch,
+    layer_numbers,
     random_batches,
+    same_parameters,
 )
 from lstmbench.testing.registry import check
+from lstmbench.worker.answers import check_layer_result
 
 #: Width of the embedding: that of no other tensor.
 EMBEDDING = 5
@@ -286,6 +290,57 @@ def dropout_loss(lab: CheckContext) -> None:
             for _ in range(REFERENCE_SAMPLES)
         )
         _same_distribution(got, np.array([loss.nats for loss in sampled]))
+
+
+@check("several_layers", features=("layer",))
+def layer_forward(lab: CheckContext) -> None:
+    """A pass through the layers alone gives the reference's outputs, each pass from zero state.
+
+    Read the staged inputs of the pass that is asked for; carry no state from pass to pass.
+    """
+    _layer_passes(lab, backward=False)
+
+
+@check("layer_forward", features=("layer",))
+def layer_gradients(lab: CheckContext) -> None:
+    """With slopes, a pass gives the gradients by inputs and parameters of that pass alone.
+
+    The gradient is that of the sum of outputs times slopes; add nothing up from pass to pass, and
+    train nothing.
+    """
+    _layer_passes(lab, backward=True)
+
+
+@check("layer_gradients", features=("layer",))
+def layer_finished(lab: CheckContext) -> None:
+    """When layer_pass() returns, the pass is done: layer_result() only copies.
+
+    Wait for the device at the end of layer_pass().
+    """
+    lab.layer_finished(batch=32, steps=64, hidden=192, most=0.5)
+
+
+def _layer_passes(lab: CheckContext, backward: bool) -> None:
+    """Several shapes, passes in any order, parameters loaded in between."""
+    for batch, steps in ((BATCH, STEPS), (1, 3), (BATCH, STEPS)):
+        task = lab.task(layers=2, batch=batch, steps=steps, embedding_size=EMBEDDING)
+        backend = lab.backend(task, random_batches(1, batch, steps))
+        shapes = result_shapes(task.model, steps, batch, backward, lab.cell)
+        drawn = lab.start(task)
+        halved = drawn.like([array / 2 for _, array in drawn.items()])
+        for seed, start in enumerate((drawn, halved)):
+            backend.load_parameters(start.astype(task.dtype))
+            inputs, slopes = layer_numbers(task, 3, seed)
+            backend.stage_layer(inputs, slopes if backward else None)
+            layers = start.astype(np.float64).layers
+            for index in (0, 2, 1, 1):
+                backend.layer_pass(index)
+                got = dict(check_layer_result(backend.layer_result(), shapes).items())
+                own = slopes[index].astype(np.float64) if backward else None
+                exact = layer_pass(layers, inputs[index].astype(np.float64), own, lab.cell)
+                what = f"pass {index} of {steps} steps, batch {batch}"
+                lab.same_arrays(got, dict(exact.items()), what)
+            same_parameters(start.astype(task.dtype), backend.parameters(), "layer_pass()")
 
 
 def _same_distribution(got: np.ndarray, wanted: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -182,6 +182,17 @@ class CheckContext:
         finer = 2.0**-29 if task.dtype == "float64" else 1.0
         drift = max(difference(n, rounded[n], exact[n]).error for n in exact)
         allowed = max(self.tolerance, min(parity.ALLOWANCE * finer * drift, parity.MAX_ALLOWED))
+        self.same_arrays(got, exact, what, allowed)
+
+    def same_arrays(
+        self,
+        got: Mapping[str, np.ndarray],
+        exact: Mapping[str, np.ndarray],
+        what: str,
+        allowed: float | None = None,
+    ) -> None:
+        """Assert that every array is the reference's, as far as is ``allowed``: the tolerance."""
+        allowed = self.tolerance if allowed is None else allowed
         found = [difference(name, got[name], exact[name]) for name in exact]
         wrong = [each for each in found if not each.error <= allowed]
         if wrong:
@@ -205,13 +216,57 @@ class CheckContext:
         )
         backend = self.backend(task, batches)
         backend.train_epoch(batches)
-        shares: list[float] = []
-        while not shares or (shares[-1] >= most and len(shares) < ATTEMPTS):
-            shares.append(_share_left(backend, batches))
-        assert shares[-1] < most, (
-            f"reading the parameters took {min(shares):.0%} of the epoch, less than {most:.0%} is "
+
+        def read_late() -> np.ndarray:
+            backend.train_epoch(batches)
+            backend.evaluate(batches)  # which cannot begin before the epoch is done
+            return _timed(backend.parameters)
+
+        share = self._share_left(
+            lambda: backend.train_epoch(batches), backend.parameters, read_late, most
+        )
+        assert share < most, (
+            f"reading the parameters took {share:.0%} of the epoch, less than {most:.0%} is "
             "expected: the work was not done"
         )
+
+    def layer_finished(self, batch: int, steps: int, hidden: int, most: float) -> None:
+        """The same of a pass through the layers alone."""
+        task = dataclasses.replace(
+            self.base,
+            model=ModelConfig(VOCABULARY, hidden, 1, hidden),
+            training=TrainingConfig(0.1, 1.0, batch, steps),
+        )
+        backend = self.backend(task, random_batches(1, batch, steps))
+        backend.stage_layer(*layer_numbers(task, 1, 0))
+        backend.layer_pass(0)
+
+        def read_again() -> np.ndarray:
+            backend.layer_result()
+            return _timed(backend.layer_result)
+
+        share = self._share_left(
+            lambda: backend.layer_pass(0), backend.layer_result, read_again, most
+        )
+        assert share < most, (
+            f"reading the result took {share:.0%} of the pass, less than {most:.0%} is expected: "
+            "the pass was not done"
+        )
+
+    def _share_left(
+        self,
+        work: Callable[[], object],
+        read: Callable[[], object],
+        read_late: Callable[[], np.ndarray],
+        most: float,
+    ) -> float:
+        """Of several measurements the last one, which is the first below ``most``, if any is."""
+        on_cpu = self.base.device_kind == "cpu"
+        for _ in range(ATTEMPTS):
+            share = _share_left(work, read, read_late, on_cpu)
+            if share < most:
+                break
+        return share
 
 
 def _reference_course(
@@ -271,24 +326,38 @@ def _quantities(
     return found
 
 
-def _share_left(backend: Backend, batches: Batches) -> float:
-    """Which share of an epoch's work is still to be done when ``train_epoch`` returns.
+def _share_left(
+    work: Callable[[], object],
+    read: Callable[[], object],
+    read_late: Callable[[], np.ndarray],
+    on_cpu: bool,
+) -> float:
+    """Which share of some work is still to be done when it returns.
 
-    To be done is what reading the parameters takes longer right after an epoch than after an epoch
-    and an evaluation, which cannot begin before the epoch is done; of each the least of several.
-    Work on a processor shows both by the clock, which runs on when other processes have their
-    time slice, and in processor time, so there the lesser counts.
+    To be done is what reading its result takes longer right after it than late, when it must have
+    been done; of each the least of several. Work on a processor shows both by the clock, which
+    runs on when other processes have their time slice, and in processor time, so there the lesser
+    counts.
     """
-    epochs, readings, usual = [], [], []
+    works, readings, usual = [], [], []
     for _ in range(ROUNDS):
-        epochs.append(_timed(lambda: backend.train_epoch(batches)))
-        readings.append(_timed(backend.parameters))
-        backend.train_epoch(batches)
-        backend.evaluate(batches)
-        usual.append(_timed(backend.parameters))
+        works.append(_timed(work))
+        readings.append(_timed(read))
+        usual.append(read_late())
     left = np.min(readings, axis=0) - np.min(usual, axis=0)
-    by_clock, of_processor = left / np.maximum(np.min(epochs, axis=0) + left, 1e-9)
-    return float(by_clock if backend.task.device_kind != "cpu" else min(by_clock, of_processor))
+    by_clock, of_processor = left / np.maximum(np.min(works, axis=0) + left, 1e-9)
+    return float(min(by_clock, of_processor) if on_cpu else by_clock)
+
+
+def layer_numbers(task: Task, passes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and slopes ``[passes, T, B, ...]`` for the layers alone, in the task's dtype."""
+    rng, training = np.random.default_rng(seed), task.training
+    shape = passes, training.steps, training.batch_size
+    inputs, slopes = (
+        rng.uniform(-1, 1, (*shape, width)).astype(np.float32).astype(task.dtype)
+        for width in (task.model.input_size(0), task.model.hidden_size)
+    )
+    return inputs, slopes
 
 
 def _timed(call: Callable[[], object]) -> np.ndarray:

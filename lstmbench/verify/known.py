@@ -13,7 +13,7 @@ from lstmbench import reference
 from lstmbench.backend import ModelConfig
 from lstmbench.batches import draw_offsets, offsets_digest, window_count
 from lstmbench.corpora import corpus as corpora
-from lstmbench.corpora.named import TEXT8, TIME_MACHINE, TINY_SHAKESPEARE
+from lstmbench.corpora.named import NO_TEXT, TEXT8, TIME_MACHINE, TINY_SHAKESPEARE
 from lstmbench.corpora.spec import CorpusSpec
 from lstmbench.errors import UserError
 from lstmbench.preparation import Preparation
@@ -61,6 +61,11 @@ class ReferenceData:
         self.protocols = protocols
         self.specs = specs
         self.source_nats = cache(self._source_nats)
+
+    @property
+    def no_text(self) -> Text | None:
+        """What stands for a text where none is read."""
+        return _text(NO_TEXT, NO_TEXT.preparation)
 
     def text(self, trial: Trial) -> Text | None:
         """A trial's text as it was prepared, or ``None`` for one that is not known here."""

@@ -15,6 +15,7 @@ import pydantic_core
 from lstmbench import __version__
 from lstmbench.analysis import flags, impossible, roofline
 from lstmbench.backend import parameter_names
+from lstmbench.corpora.named import NO_TEXT
 from lstmbench.machine.facts import digest_of
 from lstmbench.preparation import Tokens
 from lstmbench.protocol import OVERRIDES, WORDING
@@ -117,6 +118,10 @@ def _protocol(record: Record, known: ReferenceData) -> Iterator[Fault]:
 
 def _corpus(record: Record, known: ReferenceData) -> Iterator[Fault]:
     text = known.text(record.trial)
+    if record.trial.protocol.is_layer:
+        text = known.no_text
+        if record.trial.corpus != NO_TEXT.name:
+            yield "trial.corpus", f"{record.trial.corpus}, though no text is read"
     if not _DIGEST.fullmatch(record.trial.corpus_digest):
         yield "trial.corpus_digest", "is no SHA-256"
     if text is None:
@@ -132,8 +137,9 @@ def _model(record: Record, known: ReferenceData) -> Iterator[Fault]:
     trial = record.trial
     model = trial.protocol.model(record.vocabulary_size)
     own = record.own_model
-    if not trial.own_model and record.parameters != model.parameter_count:
-        yield "parameters", f"{record.parameters}, by the formula {model.parameter_count}"
+    counted = trial.protocol.parameter_count(record.vocabulary_size)
+    if not trial.own_model and record.parameters != counted:
+        yield "parameters", f"{record.parameters}, by the formula {counted}"
     elif trial.own_model and record.parameters != (own.parameter_count if own else 0):
         yield "parameters", f"{record.parameters}, which the shapes of own_model do not give"
     for name in ("offsets", "parameters"):
@@ -159,7 +165,10 @@ def _series(record: Record, known: ReferenceData) -> Iterator[Fault]:
     if record.status == Status.OK and count != protocol.epochs:
         yield "epochs.seconds", f"{count} epochs, the protocol has {protocol.epochs}"
     expected = known.tokens(record.trial, "train")
-    if expected is None and epochs.tokens:
+    if protocol.is_layer:
+        expected = passes(record) * protocol.batch_size * protocol.steps
+        yield from _layer(record, expected)
+    elif expected is None and epochs.tokens:
         expected = epochs.tokens[0]
         if expected % (protocol.batch_size * protocol.steps):
             yield "epochs.tokens.0", f"{expected} are no windows of batch x steps"
@@ -168,6 +177,37 @@ def _series(record: Record, known: ReferenceData) -> Iterator[Fault]:
         for index, tokens in enumerate(epochs.tokens)
         if tokens != expected
     )
+
+
+def passes(record: Record) -> int:
+    """In each round of the layers alone."""
+    return roofline.layer_passes(record.trial.protocol, record.trial.device_kind)
+
+
+def _layer(record: Record, tokens: int) -> Iterator[Fault]:
+    if record.layer is None:
+        if record.status == Status.OK:
+            yield "layer", "missing, though status is ok"
+        return
+    if record.layer.passes != passes(record):
+        yield "layer.passes", f"{record.layer.passes}, a round has {passes(record)}"
+    yield from _first(
+        (f"layer.forward.tokens.{index}", f"{found}, passes x batch x steps are {tokens}")
+        for index, found in enumerate(record.layer.forward.tokens)
+        if found != tokens
+    )
+
+
+def _quantities(record: Record) -> set[str]:
+    """What parity compares."""
+    model, own = record.trial.protocol.model(record.vocabulary_size), record.own_model
+    tensors = list(own.tensors) if own else parameter_names(model)
+    if record.trial.protocol.is_layer:
+        layers = [name for name in tensors if name.startswith("layer")]
+        backward = {f"backward: {name}" for name in ("outputs", "inputs", *layers)}
+        return {"forward: outputs"} | backward
+    quantities = ["loss", *tensors]
+    return {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
 
 
 def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
@@ -184,14 +224,7 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
     for name, allowed in proof.allowed.items():
         if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
             yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
-    own = record.own_model
-    tensors = (
-        list(own.tensors)
-        if own
-        else parameter_names(record.trial.protocol.model(record.vocabulary_size))
-    )
-    quantities = ["loss", *tensors]
-    names = {f"{label}: {quantity}" for label in ("text", "clipped") for quantity in quantities}
+    names = _quantities(record)
     for name in sorted(names ^ proof.errors.keys()):
         yield f"parity.errors.{name}", "missing" if name in names else "is no quantity of the model"
     beyond = parity.beyond(proof.errors, proof.allowed, proof.tolerance)
@@ -208,7 +241,7 @@ def _shape(record: Record, proof: Parity, known: ReferenceData) -> Iterator[Faul
     tokens = known.tokens(record.trial, "train")
     tokens = next(iter(record.epochs.tokens), None) if tokens is None else tokens
     windows = proof.shape[0] if tokens is None else tokens // (batch * steps)
-    own = (windows, batch, steps)
+    own = (1 if protocol.is_layer else windows, batch, steps)
     if any(part > whole for part, whole in zip(proof.shape, own, strict=True)):
         yield "parity.shape", f"{proof.shape} is more than the trial's own {own}"
     elif (proof.shape != own) != proof.cut:

@@ -106,7 +106,7 @@ class _Records:
             report.unvouch(
                 f"protocol {trial.protocol.name!r} is not known here: not compared with it"
             )
-        if known.text(trial) is None:
+        if known.text(trial) is None and not trial.protocol.is_layer:
             report.unvouch(
                 f"corpus {trial.corpus!r} is not known here: digest and tokens not compared"
             )

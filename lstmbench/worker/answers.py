@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmbench.backend import Backend, EpochLoss, Parameters
+from lstmbench.backend import Backend, EpochLoss, LayerResult, Parameters
 from lstmbench.batches import Batches
 from lstmbench.cells import Shapes
 from lstmbench.worker.messages import INTERFACE, WorkerReason
@@ -62,6 +62,18 @@ def check_moments(
         wanted = f"({', '.join(names)}) from optimizer_state"
         raise InvalidAnswer(INTERFACE, f"expected {wanted}, got {state!r:.80}")
     return tuple(check_parameters(each, expected) for each in state)
+
+
+def check_layer_result(result: Any, expected: Shapes) -> LayerResult:
+    """What a pass through the layers alone gave; :class:`InvalidAnswer` if it is anything else."""
+    if not isinstance(result, LayerResult):
+        raise InvalidAnswer(INTERFACE, f"expected a LayerResult, got {type(result).__name__}")
+    got = {name: np.shape(array) for name, array in result.items()}
+    for name in [*expected, *got]:
+        if got.get(name) != expected.get(name):
+            shapes = f"expected shape {expected.get(name)}, got {got.get(name)}"
+            raise InvalidAnswer(INTERFACE, f"layer_result: {name}: {shapes}")
+    return result
 
 
 def check_ids(ids: Any, length: int, vocabulary_size: int) -> list[int]:

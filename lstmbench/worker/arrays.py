@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from lstmbench.backend import Parameters
+from lstmbench.backend import LayerResult, Parameters
 from lstmbench.batches import Batches
 from lstmbench.cells import Shapes, count, parameters_of
 
@@ -22,7 +22,10 @@ def write_parameters(
     path: Path | str | IO[bytes], parameters: Parameters, moments: Sequence[Parameters] = ()
 ) -> None:
     """A dtype that NumPy has no name for, such as bfloat16, is written as float32."""
-    written = [array for each in (parameters, *moments) for _, array in each.items()]
+    _write_vector(path, [array for each in (parameters, *moments) for _, array in each.items()])
+
+
+def _write_vector(path: Path | str | IO[bytes], written: Sequence[np.ndarray]) -> None:
     vector = np.concatenate([np.ravel(array) for array in written])
     if vector.dtype.kind != "f" or vector.dtype.name not in ("float16", "float32", "float64"):
         vector = vector.astype(np.float32)
@@ -51,12 +54,30 @@ def read_trained(
 
 
 def _parameters(vector: np.ndarray, shapes: Shapes) -> Parameters:
+    return parameters_of(shapes, _cut(vector, shapes))
+
+
+def _cut(vector: np.ndarray, shapes: Shapes) -> list[np.ndarray]:
     arrays, begin = [], 0
     for shape in shapes.values():
         size = int(np.prod(shape))
         arrays.append(vector[begin : begin + size].reshape(shape))
         begin += size
-    return parameters_of(shapes, arrays)
+    return arrays
+
+
+def write_layer_result(path: Path | str | IO[bytes], result: LayerResult) -> None:
+    """One vector, as parameters are."""
+    _write_vector(path, [array for _, array in result.items()])
+
+
+def read_layer_result(path: Path | str | IO[bytes], shapes: Shapes) -> dict[str, np.ndarray]:
+    """Raises ``ValueError`` if the file does not hold a result of those shapes, and no more."""
+    vector = np.load(path, allow_pickle=False)
+    size = count(shapes)
+    if vector.shape != (size,) or vector.dtype.kind != "f":
+        raise ValueError(f"expected {size} floating-point numbers, got shape {vector.shape}")
+    return dict(zip(shapes, _cut(vector, shapes), strict=True))
 
 
 def write_batches(path: Path | str | IO[bytes], batches: Batches) -> None:

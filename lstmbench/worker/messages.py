@@ -154,11 +154,12 @@ class Built(Answer):
 class Build(Request[Built], name="build"):
     """Build an instance in place of the one before and prepare it for ``batches``.
 
-    ``parameters`` are loaded first; ``None`` leaves it the framework's own.
+    ``parameters`` are loaded first; ``None`` leaves it the framework's own. Without ``batches`` it
+    is built for the layers alone, whose first passes prepare it.
     """
 
     task: Task
-    batches: str
+    batches: str | None
     parameters: str | None
 
 
@@ -198,6 +199,36 @@ class TrainEpoch(Request[EpochTrained], name="epoch"):
 
     batches: str
     learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class StageLayer(Request[Done], name="stage_layer"):
+    """Take what passes through the layers alone read, and the ``slopes`` of those that go back."""
+
+    inputs: str
+    slopes: str | None
+
+
+@dataclass(frozen=True)
+class LayerPassed(Answer):
+    """Seconds of some passes together."""
+
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class PassLayer(Request[LayerPassed], name="pass_layer"):
+    """Go through the layers alone ``count`` times, on what was staged from ``first`` on."""
+
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class ShowLayer(Request[Done], name="show_layer"):
+    """Write what the last pass through the layers alone has given to a file."""
+
+    path: str
 
 
 @dataclass(frozen=True)
@@ -314,6 +345,9 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     SaveParameters,
     TrainEpoch,
     Ping,
+    StageLayer,
+    PassLayer,
+    ShowLayer,
     Matmul,
     WaitUntilIdle,
     Evaluate,

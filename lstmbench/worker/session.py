@@ -14,17 +14,26 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from lstmbench.backend import Backend, Parameters, Task
 from lstmbench.cells import LSTM, Cell, Shapes, load_cell, tensor_shapes
 from lstmbench.errors import Unavailable
+from lstmbench.layer import result_shapes
 from lstmbench.worker.answers import (
     InvalidAnswer,
     check_ids,
+    check_layer_result,
     check_loss,
     check_moments,
     check_parameters,
 )
-from lstmbench.worker.arrays import read_batches, read_parameters, write_parameters
+from lstmbench.worker.arrays import (
+    read_batches,
+    read_parameters,
+    write_layer_result,
+    write_parameters,
+)
 from lstmbench.worker.idle import when_idle
 from lstmbench.worker.loop import Handlers, OutOfOrder, Session, set_cpus
 from lstmbench.worker.memory import peak_memory, resident, restart_peak
@@ -41,12 +50,16 @@ from lstmbench.worker.messages import (
     Finished,
     Generate,
     Generated,
+    LayerPassed,
     LoadParameters,
     LoadTrial,
     Matmul,
+    PassLayer,
     Ping,
     Prepare,
     SaveParameters,
+    ShowLayer,
+    StageLayer,
     Timed,
     TrainEpoch,
     TrialLoaded,
@@ -59,12 +72,16 @@ Factory = Callable[[Task], Backend]
 
 @dataclass
 class Instance:
-    """The instance that trains; ``peak_name`` says what the process's peak memory includes."""
+    """The instance that trains; ``peak_name`` says what the process's peak memory includes.
+
+    ``staged``: steps and batch of what the layers alone read, and whether they go back.
+    """
 
     backend: Backend
     task: Task
     peak_name: str
     shapes: Shapes
+    staged: tuple[tuple[int, ...], bool] | None = None
     _memory: dict[str, int] = field(default_factory=dict)
 
     def memory(self) -> dict[str, int]:
@@ -95,6 +112,9 @@ class TrialSession(Session):
             SaveParameters: self.save_parameters,
             TrainEpoch: self.epoch,
             Ping: self.ping,
+            StageLayer: self.stage_layer,
+            PassLayer: self.pass_layer,
+            ShowLayer: self.show_layer,
             Matmul: self.matmul,
             WaitUntilIdle: when_idle,
             Evaluate: self.evaluate,
@@ -134,7 +154,7 @@ class TrialSession(Session):
     def build(self, request: Build) -> Built:
         """An instance in place of the one before, whose memory is not counted."""
         factory = self.factory
-        batches = read_batches(request.batches)
+        batches = None if request.batches is None else read_batches(request.batches)
         shapes = tensor_shapes(self._cell, request.task.model)
         start = None
         if request.parameters is not None:
@@ -149,7 +169,8 @@ class TrialSession(Session):
         if start is not None:
             backend.load_parameters(start.astype(request.task.dtype))
         clock.lap("build")
-        backend.prepare(batches)
+        if batches is not None:
+            backend.prepare(batches)
         clock.lap("prepare")
         self._instance = Instance(backend, request.task, peak_name, shapes)
         return Built(clock.laps["build"], clock.laps["prepare"])
@@ -187,6 +208,38 @@ class TrialSession(Session):
 
     def ping(self, request: Ping) -> Done:
         """Nothing."""
+        return Done()
+
+    def stage_layer(self, request: StageLayer) -> Done:
+        """Hand over what passes through the layers alone read."""
+        instance = self.instance
+        dtype = instance.task.dtype
+        inputs = np.load(request.inputs, allow_pickle=False).astype(dtype)
+        slopes = None
+        if request.slopes is not None:
+            slopes = np.load(request.slopes, allow_pickle=False).astype(dtype)
+        instance.staged = inputs.shape[1:3], slopes is not None
+        instance.backend.stage_layer(inputs, slopes)
+        return Done()
+
+    def pass_layer(self, request: PassLayer) -> LayerPassed:
+        """Go through the layers alone."""
+        backend = self.instance.backend
+        begin = time.perf_counter()
+        for index in range(request.first, request.first + request.count):
+            backend.layer_pass(index)
+        return LayerPassed(time.perf_counter() - begin)
+
+    def show_layer(self, request: ShowLayer) -> Done:
+        """Show what the last pass has given."""
+        instance = self.instance
+        if instance.staged is None:
+            raise OutOfOrder("the worker must be asked to stage numbers for the layers first")
+        (steps, batch), backward = instance.staged
+        shapes = result_shapes(instance.task.model, steps, batch, backward, self._cell)
+        write_layer_result(
+            request.path, check_layer_result(instance.backend.layer_result(), shapes)
+        )
         return Done()
 
     def matmul(self, request: Matmul) -> Timed:

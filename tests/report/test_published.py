@@ -11,8 +11,8 @@ import pytest
 
 from lstmbench.analysis.tables import tables_from
 from lstmbench.errors import UserError
-from lstmbench.protocol import D2L
-from lstmbench.report.published import publications, published_section
+from lstmbench.protocol import D2L, LAYER, OF_LAYER
+from lstmbench.report.published import layer_publications, publications, published_section
 from lstmbench.report.styles import STYLES
 from lstmbench.report.text import render
 
@@ -45,6 +45,38 @@ def test_another_protocol_or_corpus_has_none(make_record: Make, change: dict[str
         published_section(tables_from([make_record(**change)]))
     both = tables_from([make_record(), make_record(**change)])
     assert published_section(both).tables
+
+
+def test_every_figure_of_layers_states_its_shape_and_source() -> None:
+    for publication in layer_publications():
+        assert publication["source"]
+        assert publication["url"].startswith("https://")
+        assert publication["hardware"]
+        assert publication["shape"].keys() <= {*OF_LAYER}
+        for figure in publication["figures"]:
+            assert figure.keys() == {"implementation", "forward_ms", "both_ms"}
+            assert figure["forward_ms"] or figure["both_ms"]
+
+
+def test_layers_are_shown_beside_equal_shapes_only(make_record: Make) -> None:
+    shape = layer_publications()[0]["shape"]
+    # as wide as the layers, which need not be said
+    sizes: dict[str, Any] = {**shape, "input_size": None}
+    equal = replace(LAYER, epochs=D2L.epochs, **sizes)
+
+    def tables(protocol: Any) -> Any:
+        record = make_record(status="failed", reason="exception", message="no")
+        trial = replace(record.trial, protocol=protocol)
+        return tables_from([record.model_copy(update={"trial": trial})])
+
+    shown = render(tables(equal), "plain", published=True)
+    assert "5.19" in shown
+    assert "5.068" in shown  # us/step
+    assert "2782.5" not in shown
+    changes: list[dict[str, Any]] = [{"steps": 1023}, {"input_size": 40}, {"layers": 2}]
+    for change in changes:
+        with pytest.raises(UserError, match="--published: no published figure"):
+            published_section(tables(replace(equal, **change)))
 
 
 @pytest.fixture

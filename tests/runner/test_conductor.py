@@ -243,7 +243,7 @@ class Noting:
     def phase(self, trial: Any, name: str) -> None:
         self.seen.append((trial.backend, name))
 
-    def epoch(self, trial: Any, done: int, perplexity: float, rate: float) -> None:
+    def epoch(self, trial: Any, done: int, perplexity: float | None, rate: float) -> None:
         self.seen.append((trial.backend, done))
 
     def recorded(self, record: Any) -> None:

@@ -18,6 +18,7 @@ from lstmbench.report import site
 
 #: Whose values are no free text.
 FIXED = {"status", "reason", "flags", "schema_version", "dtype", "tokens"}
+FIXED |= {"kind", "optimizer", "loss", "schedule", "initialisation"}
 #: Whose keys a plugin or a machine may choose.
 OPEN = {"environment", "backend_environment", "facts", "versions", "runtime", "errors"}
 SCRIPT = re.compile(

@@ -24,6 +24,7 @@ def lstmbench_backends() -> list[BackendSpec]:
                 "clip-value",
                 "unclipped",
                 "sum-loss",
+                "layer",
             ),
             # workers on one GPU live at the same time: none may take most of its memory at once
             environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},

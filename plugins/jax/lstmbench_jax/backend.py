@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -14,13 +14,24 @@ import jaxlib
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable, reference
+from lstmbench import (
+    Backend,
+    Batches,
+    EpochLoss,
+    LayerResult,
+    Parameters,
+    Task,
+    Unavailable,
+    reference,
+)
 from lstmbench_jax import model
 from lstmbench_jax.updates import nothing_kept
 
 #: How arrays lie on the mesh: parameters everywhere, ids ``[W, T, B]`` cut along the batch.
 _WHOLE = PartitionSpec()
 _BY_ROW = PartitionSpec(None, None, model.BATCH)
+#: The same of sequences ``[T, B, N]``.
+_BY_ROW_OF_LAYER = PartitionSpec(None, model.BATCH, None)
 
 OPERATIONS = {"jit": model.BY_HAND, "autodiff": model.AUTODIFF}
 
@@ -94,6 +105,39 @@ class JaxBackend(Backend):
             if position >= len(prefix) - 1:
                 ids.append(int(symbol))
         return ids[len(prefix) :]
+
+    def stage_layer(self, inputs: np.ndarray, slopes: np.ndarray | None = None) -> None:
+        lie = NamedSharding(self._mesh(inputs.shape[2]), _BY_ROW_OF_LAYER)
+        given = [inputs] if slopes is None else [inputs, slopes]
+        staged = [[jax.device_put(array, lie) for array in each] for each in given]
+        self._staged = jax.block_until_ready(list(zip(*staged, strict=True)))
+        self._layer = self._layer_program(inputs.shape[2], slopes is not None)
+        self._layer_weights = model.parts(self.task.model, self._weights).layers
+
+    def layer_pass(self, index: int) -> None:
+        given = self._layer_weights, *self._staged[index]
+        self._given = jax.block_until_ready(self._layer(*given))
+
+    def layer_result(self) -> LayerResult:
+        if not isinstance(self._given, tuple):
+            return LayerResult(np.array(self._given))
+        outputs, d_inputs, layers = self._given
+        gradients = [np.array(tensor) for layer in layers for tensor in layer]
+        return LayerResult.of_arrays(np.array(outputs), np.array(d_inputs), gradients)
+
+    @cache  # noqa: B019 - kept as long as its worker is there
+    def _layer_program(self, batch: int, backward: bool) -> Any:
+        """The layers alone as a program, with their gradients or without."""
+        function = model.layers_and_gradients if backward else model.layers
+        own = _BY_ROW_OF_LAYER
+        program = jax.shard_map(
+            partial(function, OPERATIONS[self.task.mode]),
+            mesh=self._mesh(batch),
+            in_specs=(_WHOLE, own, own) if backward else (_WHOLE, own),
+            out_specs=(own, own, _WHOLE) if backward else own,
+            check_vma=False,
+        )
+        return jax.jit(program)
 
     def matrix_product(self, side: int) -> None:
         if side not in self._factors:

@@ -13,6 +13,7 @@ product transposed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -314,6 +315,30 @@ def train_epoch(
     numbers = jnp.arange(len(inputs))
     (weights, kept, _), nats = lax.scan(window, start, (numbers, inputs, targets))
     return weights, kept, nats
+
+
+def layers(operations: Operations, weights: list[Weights], inputs: Array) -> Array:
+    """The recurrent layers alone: outputs ``[T, B, H]`` of ``[T, B, in]``, from zero state.
+
+    ``weights``: (input kernel, recurrent kernel, bias) of each.
+    """
+    for kernel, recurrent, bias in weights:
+        zeros = jnp.zeros((inputs.shape[1], recurrent.shape[0]), inputs.dtype)
+        projected = operations.multiply(inputs, kernel) + bias
+        inputs, _, _ = operations.recur(projected, recurrent, zeros, zeros)
+    return inputs
+
+
+def layers_and_gradients(
+    operations: Operations, weights: list[Weights], inputs: Array, slopes: Array
+) -> tuple[Array, Array, list[Weights]]:
+    """Outputs, and the gradients by inputs and weights of outputs times ``slopes``.
+
+    Runs on every device of the mesh axis ``BATCH``, as :func:`train_epoch` does.
+    """
+    outputs, back = jax.vjp(partial(layers, operations), weights, inputs)
+    d_weights, d_inputs = back(slopes)
+    return outputs, d_inputs, lax.psum(d_weights, BATCH)
 
 
 def evaluate(model: ModelConfig, weights: Weights, inputs: Array, targets: Array) -> Array:

@@ -15,6 +15,7 @@ FEATURES = (
     "clip-value",
     "unclipped",
     "sum-loss",
+    "layer",
 )
 
 

@@ -16,7 +16,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable
+from lstmbench import (
+    Backend,
+    Batches,
+    EpochLoss,
+    LayerResult,
+    Parameters,
+    Task,
+    Unavailable,
+)
 from lstmbench.backend import needed_features
 from lstmbench_keras.fit import FitTrainer, arrays
 from lstmbench_keras.model import Drop, LanguageModel, States
@@ -60,6 +68,8 @@ class KerasBackend(Backend):
         self._fit = self._fit_trainer()
         self._compiled_epoch = self._compile(self._epoch)
         self._compiled_forward = self._compile(self._forward)
+        self._compiled_layers = self._compile(self._layers)
+        self._compiled_layer_gradients = self._compile(self._layer_gradients)
         self._factors: dict[int, tuple[Any, Any]] = {}
 
     @abstractmethod
@@ -76,6 +86,11 @@ class KerasBackend(Backend):
     ) -> tuple[Values, Kept, Any]:
         """Train on ``[windows, batch, steps]``: new values, what the optimizer keeps, and the sum
         of the windows' losses. ``epoch``, a number, makes its masks new."""
+
+    @abstractmethod
+    def _layer_gradients(self, values: Values, inputs: Any, slopes: Any) -> tuple[Any, Any, Values]:
+        """Outputs of the LSTM layers alone, and the gradients of outputs times ``slopes`` by the
+        inputs and by the layers' ``values``; batch first."""
 
     @abstractmethod
     def _drop(self, epoch: Any, window: Any) -> Drop:
@@ -120,6 +135,20 @@ class KerasBackend(Backend):
         """Logits and last states, as a pure function of the parameters."""
         outputs, _ = self._model.stateless_call(values, self._frozen, ids, states)
         return outputs
+
+    def _layers(self, values: Values, inputs: Any) -> Any:
+        """Outputs ``[B, T, H]`` of the LSTM layers alone, whose parameters are ``values``."""
+        every: list[Any] = list(self._model.trainable_variables)
+        first = 0 if self._model.embedding is None else 1
+        every[first : first + len(values)] = values
+        states = self._model.zero_states(inputs.shape[0])
+        given = (every, self._frozen, inputs, states)
+        outputs, _ = self._model.stateless_call(*given, alone=True)
+        return outputs[0]
+
+    def _layer_values(self) -> Values:
+        first = 0 if self._model.embedding is None else 1
+        return self._values()[first : first + 3 * len(self._model.recurrent)]
 
     def _loss(
         self,
@@ -203,6 +232,37 @@ class KerasBackend(Backend):
                 ids = [int(ops.argmax(logits[0, -1]))]
                 chosen += ids
         return chosen
+
+    def stage_layer(self, inputs: np.ndarray, slopes: np.ndarray | None = None) -> None:
+        with self._device():
+            self._staged = [
+                [ops.convert_to_tensor(array.swapaxes(0, 1).copy()) for array in each]
+                for each in (inputs, slopes)
+                if each is not None
+            ]
+            self._alone = self._layer_values()
+
+    def layer_pass(self, index: int) -> None:
+        given = [each[index] for each in self._staged]
+        backward = len(given) > 1
+        with self._device():
+            run = self._compiled_layer_gradients if backward else self._compiled_layers
+            self._given = run(self._alone, *given)
+            # the last to be computed
+            self._wait(self._given[2][0] if backward else self._given)
+
+    def layer_result(self) -> LayerResult:
+        def numpy(tensor: Any) -> np.ndarray:
+            return np.array(ops.convert_to_numpy(tensor))
+
+        if len(self._staged) == 1:
+            return LayerResult(numpy(self._given).swapaxes(0, 1))
+        outputs, d_inputs, gradients = self._given
+        return LayerResult.of_arrays(
+            numpy(outputs).swapaxes(0, 1),
+            numpy(d_inputs).swapaxes(0, 1),
+            [numpy(gradient) for gradient in gradients],
+        )
 
     def matrix_product(self, side: int) -> None:
         with self._device():

@@ -62,6 +62,13 @@ class JaxBackend(KerasBackend):
         (values, kept, _), losses = jax.lax.scan(window, start, (numbers, inputs, targets))
         return values, kept, losses.sum()
 
+    def _layer_gradients(
+        self, values: Values, inputs: jax.Array, slopes: jax.Array
+    ) -> tuple[jax.Array, jax.Array, Values]:
+        outputs, back = jax.vjp(self._layers, values, inputs)
+        gradients, by_inputs = back(slopes)
+        return outputs, by_inputs, gradients
+
     def _drop(self, epoch: jax.Array, window: jax.Array) -> Drop:
         rate = self.task.training.dropout
         key = jax.random.fold_in(jax.random.key(self.task.seed, impl="rbg"), epoch)
@@ -77,7 +84,7 @@ class JaxBackend(KerasBackend):
         return drop
 
     def _wait(self, tensor: jax.Array) -> None:
-        tensor.block_until_ready()
+        tensor.block_until_ready()  # all that its program has computed exists with it
 
     def device_memory(self) -> int | None:
         statistics = jax.config.jax_default_device.memory_stats()  # a CPU has none

@@ -50,16 +50,22 @@ class LanguageModel(keras.Model):
         readout = TiedReadout if config.tied else keras.layers.Dense
         self.readout = readout(config.vocabulary_size)
 
-    def call(self, ids: Any, states: States, drop: Drop | None = None) -> tuple[Any, States]:
+    def call(
+        self, ids: Any, states: States, drop: Drop | None = None, alone: bool = False
+    ) -> tuple[Any, States]:
         """Logits ``[B, T, V]`` of ids ``[B, T]``, and the states after the last step.
 
-        ``drop`` is applied to the embedding's output, between layers, and before the output.
+        ``drop`` is applied to the embedding's output, between layers, and before the output. With
+        ``alone``, outputs ``[B, T, H]`` of the LSTM layers alone, for ``[B, T, in]`` in place of
+        ids.
         """
 
         def dropped(sequence: Any, place: int) -> Any:
             return drop(sequence, place) if drop else sequence
 
-        if self.embedding is None:
+        if alone:
+            sequence = ids
+        elif self.embedding is None:
             sequence = ops.one_hot(ids, self.vocabulary_size, dtype=self.compute_dtype)
         else:
             sequence = dropped(self.embedding(ids), 0)
@@ -68,6 +74,8 @@ class LanguageModel(keras.Model):
             sequence, h, c = layer(sequence, initial_state=state)
             sequence = dropped(sequence, place)
             last.append([h, c])
+        if alone:
+            return sequence, last
         if self.tied and self.embedding is not None:
             return self.readout(sequence, ops.convert_to_tensor(self.embedding.embeddings)), last
         return self.readout(sequence), last

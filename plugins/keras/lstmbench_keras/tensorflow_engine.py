@@ -78,6 +78,15 @@ class TensorFlowBackend(KerasBackend):
             losses += loss
         return values, kept, losses
 
+    def _layer_gradients(
+        self, values: Values, inputs: tf.Tensor, slopes: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Values]:
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, *values])
+            outputs = self._layers(values, inputs)
+        by_inputs, *gradients = tape.gradient(outputs, [inputs, *values], slopes)
+        return outputs, by_inputs, gradients
+
     def _drop(self, epoch: tf.Tensor, window: tf.Tensor) -> Drop:
         rate = self.task.training.dropout
 

@@ -27,6 +27,8 @@ class TorchBackend(KerasBackend):
         torch.manual_seed(task.seed)  # for masks
         if task.mode == "compile":
             self._loss = torch.compile(self._loss, dynamic=False)  # type: ignore[method-assign]
+            alone = torch.compile(self._layers, dynamic=False)
+            self._layers = self._compiled_layers = alone  # type: ignore[method-assign]
 
     def _configure(self) -> None:
         if self.task.mode == "compile" and not shutil.which(os.environ.get("CXX", "g++")):
@@ -55,9 +57,7 @@ class TorchBackend(KerasBackend):
         inputs: torch.Tensor,
         targets: torch.Tensor,
     ) -> tuple[Values, Kept, Any]:
-        if self.task.mode == "eager":
-            # kernels column after column: so a step's products read them faster
-            values = [value.t().contiguous().t() if value.dim() == 2 else value for value in values]
+        values = self._column_by_column(values)
         states = self._model.zero_states(inputs.shape[1])
         losses = 0.0
         for ids, following in zip(inputs, targets, strict=True):
@@ -69,6 +69,29 @@ class TorchBackend(KerasBackend):
             states = [[h.detach(), c.detach()] for h, c in states]
             losses += loss.detach()
         return values, kept, losses
+
+    def _layer_gradients(
+        self, values: Values, inputs: torch.Tensor, slopes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, Values]:
+        given = [tensor.detach().requires_grad_() for tensor in (inputs, *values)]
+        inputs, *values = given
+        with torch.enable_grad():
+            outputs = self._layers(values, inputs)
+        by_inputs, *gradients = torch.autograd.grad(outputs, given, slopes)
+        return outputs.detach(), by_inputs, gradients
+
+    def _layer_values(self) -> Values:
+        return self._column_by_column(super()._layer_values())
+
+    def _column_by_column(self, values: Values) -> Values:
+        """Kernels as a step's products read them faster, op by op."""
+        if self.task.mode != "eager":
+            return values
+        return [value.t().contiguous().t() if value.dim() == 2 else value for value in values]
+
+    @torch.no_grad()
+    def layer_pass(self, index: int) -> None:
+        super().layer_pass(index)
 
     def _drop(self, epoch: torch.Tensor, window: torch.Tensor) -> Drop:
         # PyTorch's generator goes on by itself from window to window

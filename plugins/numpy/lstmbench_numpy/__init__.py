@@ -13,6 +13,7 @@ FEATURES = (
     "clip-value",
     "unclipped",
     "sum-loss",
+    "layer",
 )
 
 

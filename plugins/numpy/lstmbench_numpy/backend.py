@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable, reference
+from lstmbench import (
+    Backend,
+    Batches,
+    EpochLoss,
+    LayerResult,
+    Parameters,
+    Task,
+    Unavailable,
+    reference,
+)
+from lstmbench.layer import layer_pass
 
 
 class NumpyBackend(Backend):
@@ -52,6 +62,17 @@ class NumpyBackend(Backend):
 
     def generate(self, prefix: Sequence[int], length: int) -> list[int]:
         return reference.generate(self._parameters, prefix, length)
+
+    def stage_layer(self, inputs: np.ndarray, slopes: np.ndarray | None = None) -> None:
+        self._staged = inputs, slopes
+
+    def layer_pass(self, index: int) -> None:
+        inputs, slopes = self._staged
+        own = None if slopes is None else slopes[index]
+        self._result = layer_pass(self._parameters.layers, inputs[index], own)
+
+    def layer_result(self) -> LayerResult:
+        return self._result
 
     def matrix_product(self, side: int) -> None:
         if side not in self._factors:

@@ -24,6 +24,7 @@ def lstmbench_backends() -> list[BackendSpec]:
                 "clip-value",
                 "unclipped",
                 "sum-loss",
+                "layer",
             ),
         )
     ]

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable, reference
+from lstmbench import (
+    Backend,
+    Batches,
+    EpochLoss,
+    LayerResult,
+    Parameters,
+    Task,
+    Unavailable,
+    reference,
+)
 from lstmbench_tf_scratch.eager import EagerModel
 from lstmbench_tf_scratch.fused import FusedModel, shard_count
 
@@ -64,6 +73,28 @@ class TFScratchBackend(Backend):
     def generate(self, prefix: Sequence[int], length: int) -> list[int]:
         with tf.device(self._device):
             return self._model.generate(prefix, length)
+
+    def stage_layer(self, inputs: np.ndarray, slopes: np.ndarray | None = None) -> None:
+        with tf.device(self._device):
+            self._inputs, self._slopes = (
+                [] if each is None else [tf.constant(array) for array in each]
+                for each in (inputs, slopes)
+            )
+        tf.test.experimental.sync_devices()
+
+    def layer_pass(self, index: int) -> None:
+        slopes = self._slopes[index] if self._slopes else None
+        with tf.device(self._device):
+            self._given = self._model.layers(self._inputs[index], slopes)
+        tf.test.experimental.sync_devices()
+
+    def layer_result(self) -> LayerResult:
+        outputs, *more = self._given
+        if not more:
+            return LayerResult(outputs.numpy())
+        d_inputs, *gradients = more
+        arrays = self._model.canonical_layers(gradients)
+        return LayerResult.of_arrays(outputs.numpy(), d_inputs.numpy(), arrays)
 
     def matrix_product(self, side: int) -> None:
         with tf.device(self._device):

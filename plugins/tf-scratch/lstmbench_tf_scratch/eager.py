@@ -113,6 +113,28 @@ class EagerModel:
                 ids.append(int(tf.argmax(logits[0])))
         return ids[len(prefix) :]
 
+    def layers(self, inputs: tf.Tensor, slopes: tf.Tensor | None) -> list[tf.Tensor]:
+        """The layers alone, of ``[T, B, in]`` from zero state: outputs and, with ``slopes``, the
+        gradients by the inputs and by each variable."""
+        first, last = self._around()
+        variables = self._variables[first : len(self._variables) - last]
+        if slopes is None:
+            return [self._layers(inputs, variables)]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = self._layers(inputs, variables)
+        return [outputs, *tape.gradient(outputs, [inputs, *variables], slopes)]
+
+    def _layers(self, inputs: tf.Tensor, variables: list[tf.Variable]) -> tf.Tensor:
+        outputs = tf.unstack(inputs)
+        for index, before in enumerate(self._zero_state(inputs.shape[1])):
+            outputs, _ = lstm(outputs, before, variables[12 * index : 12 * (index + 1)])
+        return tf.stack(outputs)
+
+    def canonical_layers(self, gradients: Sequence[tf.Tensor]) -> list[np.ndarray]:
+        """Input kernel, recurrent kernel and bias of each layer."""
+        return join_gates([gradient.numpy() for gradient in gradients])
+
     def _zero_state(self, batch: int) -> State:
         zeros = tf.zeros((batch, self._task.model.hidden_size), self._task.dtype)
         return [(zeros, zeros)] * self._task.model.layers

@@ -50,6 +50,10 @@ class FusedModel:
             self._epoch, autograph=False, jit_compile=(xla and shards == 1) or None
         )
         self._evaluate = traced(partial(evaluation, transpose, task.model))
+        self._layer_share = traced(partial(layers, transpose))
+        self._layers = tf.function(
+            self._all_layers, autograph=False, jit_compile=(xla and shards == 1) or None
+        )
 
     def load(self, weights: Sequence[np.ndarray]) -> None:
         self._weights = [tf.constant(value, self._task.dtype) for value in weights]
@@ -99,6 +103,27 @@ class FusedModel:
             if position >= len(prefix) - 1:
                 ids.append(int(tf.argmax(logits_of(output, rows(tape.reads[-1]))[0])))
         return ids[len(prefix) :]
+
+    def layers(self, inputs: tf.Tensor, slopes: tf.Tensor | None) -> Weights:
+        """See :func:`layers`."""
+        return self._layers(parts(self._task.model, self._weights).layers, inputs, slopes)
+
+    def canonical_layers(self, gradients: Sequence[tf.Tensor]) -> list[np.ndarray]:
+        """Input kernel, recurrent kernel and bias of each layer."""
+        return [np.array(value) for value in gradients]
+
+    def _all_layers(
+        self, weights: list[Weights], inputs: tf.Tensor, slopes: tf.Tensor | None
+    ) -> Weights:
+        """Of the whole batch, from its shards."""
+        shards = shard_count(inputs.shape[1], self._shards)
+        given = [tf.split(inputs, shards, 1)]
+        given.append([None] * shards if slopes is None else tf.split(slopes, shards, 1))
+        answers = [self._layer_share(weights, *share) for share in zip(*given, strict=True)]
+        joined = [
+            tf.concat(shares, axis=1) for shares in zip(*(a[:2] for a in answers), strict=True)
+        ]
+        return [*joined, *map(tf.add_n, zip(*(a[2:] for a in answers), strict=True))]
 
     def _epoch(
         self,
@@ -234,11 +259,15 @@ def logits_of(given: Parts, hiddens: tf.Tensor) -> tf.Tensor:
 
 
 def recur(
-    projected: tf.Tensor, recurrent_transposed: tf.Tensor, state: tuple[tf.Tensor, tf.Tensor]
+    projected: tf.Tensor,
+    recurrent_transposed: tf.Tensor,
+    state: tuple[tf.Tensor, tf.Tensor],
+    keep: bool = True,
 ) -> tuple[tf.Tensor, list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """One layer through time, from the input's part of all gates, bias included, ``[T, B, 4H]``.
 
-    Returns h ``[T, B, H]``, what :func:`recur_back` needs, and the state after the last step.
+    Returns h ``[T, B, H]``, what :func:`recur_back` needs (nothing, unless ``keep``), and the state
+    after the last step.
     Within a step the batch comes last, ``[H, B]``: a tall kernel times a narrow state multiplies
     faster on a CPU than the same product transposed.
     """
@@ -262,12 +291,13 @@ def recur(
             o * (1 - tanh_c * tanh_c),  # by c_t
             f,  # of c_t, by c_(t-1)
         )
-        slopes = [array.write(t, value) for array, value in zip(slopes, partials, strict=True)]
+        slopes = [array.write(t, value) for array, value in zip(slopes, partials, strict=keep)]
         return t + 1, h, c, hiddens.write(t, tf.transpose(h)), slopes
 
     hiddens = tf.TensorArray(projected.dtype, steps, element_shape=(batch, hidden))
     slopes = [
-        tf.TensorArray(projected.dtype, steps, element_shape=(hidden, batch)) for _ in range(6)
+        tf.TensorArray(projected.dtype, steps, element_shape=(hidden, batch))
+        for _ in range(6 if keep else 0)
     ]
     start = map(tf.transpose, state)
     _, h, c, hiddens, slopes = tf.while_loop(
@@ -393,6 +423,44 @@ def gradients(
             d_embedding += tf.matmul(transpose(d_logits), top)
         d_weights.insert(0, d_embedding)
     return nats, d_weights, tape.after
+
+
+def layers(
+    transpose: Transpose,
+    weights: list[Weights],
+    inputs: tf.Tensor,
+    slopes: tf.Tensor | None,
+) -> Weights:
+    """The recurrent layers alone, of ``[T, B, in]`` from zero state: outputs ``[T, B, H]``.
+
+    With ``slopes`` by the outputs, the gradients by the inputs and by all ``weights`` follow.
+    """
+    reads, kept = [inputs], []
+    zeros = tf.zeros((inputs.shape[1], weights[0][1].shape[0]), inputs.dtype)
+    for kernel, recurrent, bias in weights:
+        raw = tf.matmul(rows(reads[-1]), kernel) + bias
+        projected = tf.reshape(raw, (*inputs.shape[:2], kernel.shape[1]))
+        hiddens, partials, _ = recur(
+            projected, transpose(recurrent), (zeros, zeros), slopes is not None
+        )
+        reads.append(hiddens)
+        kept.append(partials)
+    if slopes is None:
+        return [reads[-1]]
+    d_hiddens: tf.Tensor = slopes
+    d_weights: Weights = []
+    for index, (kernel, recurrent, _) in reversed(list(enumerate(weights))):
+        d_raw = rows(recur_back(d_hiddens, kept[index], recurrent))
+        shifted = tf.concat([zeros, rows(reads[index + 1])[: -inputs.shape[1]]], axis=0)
+        d_weights = [
+            tf.matmul(transpose(rows(reads[index])), d_raw),
+            tf.matmul(transpose(shifted), d_raw),
+            tf.reduce_sum(d_raw, axis=0),
+            *d_weights,
+        ]
+        d_read = tf.matmul(d_raw, kernel, transpose_b=True)
+        d_hiddens = tf.reshape(d_read, reads[index].shape)
+    return [reads[-1], d_hiddens, *d_weights]
 
 
 def masked(slopes: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:

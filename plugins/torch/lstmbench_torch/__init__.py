@@ -20,6 +20,7 @@ _FEATURES = (
     "clip-value",
     "unclipped",
     "sum-loss",
+    "layer",
 )
 #: A fixed cuBLAS workspace makes cuDNN's LSTM repeat itself (documentation of ``nn.LSTM``).
 _ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:2"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from lstmbench import Parameters, Task, Unavailable
 from lstmbench_torch import LIBRARY_MODES
-from lstmbench_torch.common import Kept, Model, State, WindowBackend, one_hot
+from lstmbench_torch.common import Kept, Layers, Model, State, WindowBackend, one_hot
 from lstmbench_torch.updates import Updater, clip_and_step
 
 #: What autograd calls the backward pass of the LSTM kernel that ran.
@@ -130,6 +131,21 @@ class LibraryModel(Model):
         if not self._dropout or not training:
             return sequence
         return functional.dropout(sequence, self._dropout)
+
+    def layers(self, inputs: Tensor, slopes: Tensor | None) -> Layers:
+        if slopes is None:
+            with torch.inference_mode():
+                return Layers(self._lstm(inputs)[0])
+        self._lstm.train()
+        inputs = inputs.detach().requires_grad_()
+        outputs, _ = self._lstm(inputs)
+        # of the two biases, whose gradients are equal, one is trained
+        weights = [tensor for layer in self._lstm.all_weights for tensor in layer[:3]]
+        d_inputs, *gradients = torch.autograd.grad(outputs, [inputs, *weights], slopes)
+        return Layers(outputs.detach(), d_inputs, gradients)
+
+    def canonical_layers(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [tensor.t() if tensor.dim() == 2 else tensor for tensor in tensors]
 
     def facts(self) -> dict[str, str]:
         second = self._lstm.all_weights[0][3]

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from lstmbench import Parameters, Task, reference
-from lstmbench_torch.common import Kept, Model, State
+from lstmbench_torch.common import Kept, Layers, Model, State
 from lstmbench_torch.updates import Updater
 
 _FROM_CANONICAL = [3, 0, 1, 2]  # i, f, g, o -> o, i, f, g
@@ -136,9 +136,7 @@ class FusedModel(Model):
 
         arrays = [] if self._embedding is None else [of(self._embedding).copy()]
         for kernel in self._kernels:
-            rows = _reorder(of(kernel).T, _TO_CANONICAL)
-            recurrent_kernel, input_kernel, (bias,) = np.split(rows, [self._hidden, -1])
-            arrays += [input_kernel, recurrent_kernel, bias]
+            arrays += self._canonical(kernel if kept is None else kept[kernel])
         if not self._task.model.tied:
             arrays.append(of(self._output_weight).T.copy())
         arrays.append(of(self._output_bias).copy())
@@ -158,26 +156,71 @@ class FusedModel(Model):
         gradients = [d_logits.sum(0)] if self._task.model.tied else [d_output, d_logits.sum(0)]
         masks = [None if mask is None else _columns(mask) for mask in self._masks]
         d_hiddens = _masked(torch.mm(self._output_weight.t(), d_logits.t()), masks.pop())
-        for kernel, tape in zip(reversed(self._kernels), reversed(tapes), strict=True):
-            recurrent, inputs = kernel[:, : self._hidden], kernel[:, self._hidden : -1]
-            self._backward(recurrent, tape, d_hiddens)
-            d_raw = _columns(tape.d_raw)
-            gradients.insert(0, torch.mm(d_raw, _columns(tape.operands[:-1]).t()))
-            if tape is not tapes[0] or self._embedding is not None:
-                d_hiddens = _masked(torch.mm(inputs.t(), d_raw), masks.pop())
+        d_hiddens, d_kernels = self._back(tapes, d_hiddens, masks, self._embedding is not None)
+        gradients = [*d_kernels, *gradients]
         if self._embedding is not None:
             d_embedding = d_output if self._task.model.tied else torch.zeros_like(self._embedding)
             gradients.insert(0, d_embedding.index_add_(0, x.flatten(), d_hiddens.t()))
         self.updater.step(self.trained, gradients)
         return loss, new_state
 
+    def _back(
+        self,
+        tapes: Sequence[_Tape],
+        d_hiddens: Tensor,
+        masks: list[Tensor | None],
+        to_inputs: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """From the gradient by the last layer's outputs, ``[H, T * B]``, to that by the inputs
+        (if ``to_inputs``) and those of all kernels."""
+        d_kernels: list[Tensor] = []
+        for kernel, tape in zip(reversed(self._kernels), reversed(tapes), strict=True):
+            recurrent, inputs = kernel[:, : self._hidden], kernel[:, self._hidden : -1]
+            self._backward(recurrent, tape, d_hiddens)
+            d_raw = _columns(tape.d_raw)
+            d_kernels.insert(0, torch.mm(d_raw, _columns(tape.operands[:-1]).t()))
+            if tape is not tapes[0] or to_inputs:
+                d_hiddens = _masked(torch.mm(inputs.t(), d_raw), masks.pop())
+        return d_hiddens, d_kernels
+
+    @torch.inference_mode()
+    def layers(self, inputs: Tensor, slopes: Tensor | None) -> Layers:
+        steps, batch, width = inputs.shape
+        tapes = self._tapes_of(inputs.shape[:2])
+        tapes[0].inputs.copy_(inputs.transpose(1, 2))
+        for index, (kernel, tape) in enumerate(zip(self._kernels, tapes, strict=True)):
+            if index:
+                tape.inputs.copy_(tapes[index - 1].hiddens[1:])
+            tape.hiddens[0].zero_()
+            tape.cells[0].zero_()
+            self._forward(kernel, tape)
+        outputs = tapes[-1].hiddens[1:].transpose(1, 2).contiguous()
+        if slopes is None:
+            return Layers(outputs)
+        d_outputs = _columns(slopes.transpose(1, 2))
+        no_masks: list[Tensor | None] = [None] * len(tapes)
+        d_inputs, d_kernels = self._back(tapes, d_outputs, no_masks, True)
+        return Layers(outputs, d_inputs.t().reshape(steps, batch, width), d_kernels)
+
+    def canonical_layers(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.tensor(array) for kernel in tensors for array in self._canonical(kernel)]
+
+    def _canonical(self, kernel: Tensor) -> list[np.ndarray]:
+        """Input kernel, recurrent kernel and bias that are side by side in a layer's kernel."""
+        rows = _reorder(kernel.numpy(force=True).T, _TO_CANONICAL)
+        recurrent_kernel, input_kernel, (bias,) = np.split(rows, [self._hidden, -1])
+        return [input_kernel, recurrent_kernel, bias]
+
+    def _tapes_of(self, shape: torch.Size) -> list[_Tape]:
+        """One for each layer, for ids or inputs of ``[T, B]``."""
+        if shape not in self._tapes:
+            like, sizes = self._output_bias, (*shape, self._hidden)
+            self._tapes[shape] = [_Tape(like, inputs, *sizes) for inputs in self._inputs]
+        return self._tapes[shape]
+
     @torch.inference_mode()
     def logits(self, x: Tensor, state: State, training: bool = False) -> tuple[Tensor, State]:
-        tapes = self._tapes.get(x.shape)
-        if tapes is None:
-            like, shape = self._output_bias, (*x.shape, self._hidden)
-            tapes = [_Tape(like, inputs, *shape) for inputs in self._inputs]
-            self._tapes[x.shape] = tapes
+        tapes = self._tapes_of(x.shape)
         self._masks: list[Tensor | None] = []
 
         def mask(like: Tensor) -> Tensor | None:

@@ -9,19 +9,38 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lstmbench import Backend, Batches, EpochLoss, Parameters, Task, Unavailable
+from lstmbench import (
+    Backend,
+    Batches,
+    EpochLoss,
+    LayerResult,
+    Parameters,
+    Task,
+    Unavailable,
+)
 from lstmbench_torch.updates import Updater
 
 #: (h, c), each ``[L, B, H]``.
 State = tuple[Tensor, Tensor]
 #: What an optimizer keeps, by the parameter that it belongs to.
 Kept = Mapping[Tensor, Tensor]
+
+
+class Layers(NamedTuple):
+    """What the layers alone have given: outputs ``[T, B, H]`` and, if they went backward, the
+    gradients by inputs and by the tensors that :meth:`Model.canonical_layers` knows.
+    """
+
+    outputs: Tensor
+    inputs: Tensor | None = None
+    tensors: Sequence[Tensor] = ()
 
 
 class Model(ABC):
@@ -50,6 +69,15 @@ class Model(ABC):
     def logits(self, x: Tensor, state: State, training: bool = False) -> tuple[Tensor, State]:
         """``[T * B, V]`` for ids ``[T, B]``, and the state after them; in ``training`` with
         dropout."""
+
+    @abstractmethod
+    def layers(self, inputs: Tensor, slopes: Tensor | None) -> Layers:
+        """The recurrent layers alone, of ``[T, B, in]`` from zero state; with ``slopes``
+        ``[T, B, H]`` by the outputs, the gradients too."""
+
+    @abstractmethod
+    def canonical_layers(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients of all layers as input kernel, recurrent kernel and bias of each."""
 
     @abstractmethod
     def facts(self) -> dict[str, str]:
@@ -170,6 +198,30 @@ class WindowBackend(Backend):
             chosen.append(ids)
         return torch.cat(chosen).flatten().tolist() if chosen else []
 
+    def stage_layer(self, inputs: np.ndarray, slopes: np.ndarray | None = None) -> None:
+        if self.task.mode == "graphs":
+            raise Unavailable("mode graphs captures whole windows, so it has no layer alone")
+        dtype = getattr(torch, self.task.dtype)
+        self._inputs, self._slopes = (
+            [] if each is None else list(torch.tensor(each, dtype=dtype, device=self._device))
+            for each in (inputs, slopes)
+        )
+        self._synchronise()
+
+    def layer_pass(self, index: int) -> None:
+        slopes = self._slopes[index] if self._slopes else None
+        self._layers = self._model.layers(self._inputs[index], slopes)
+        self._synchronise()
+
+    def layer_result(self) -> LayerResult:
+        outputs, inputs, tensors = self._layers
+        gradients = self._model.canonical_layers(tensors)
+        return LayerResult.of_arrays(
+            outputs.numpy(force=True).copy(),
+            None if inputs is None else inputs.numpy(force=True).copy(),
+            [gradient.numpy(force=True).copy() for gradient in gradients],
+        )
+
     @torch.inference_mode()
     def matrix_product(self, side: int) -> None:
         if side not in self._factors:
@@ -177,6 +229,9 @@ class WindowBackend(Backend):
             self._factors[side] = tuple(torch.rand(3, side, side, dtype=dtype, device=self._device))
         left, right, product = self._factors[side]
         torch.mm(left, right, out=product)
+        self._synchronise()
+
+    def _synchronise(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         elif self._device.type == "mps":

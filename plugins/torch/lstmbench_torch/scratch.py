@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch.nn import functional
 from lstmbench import Parameters, Task, reference
 from lstmbench_torch import SCRATCH_MODES
 from lstmbench_torch.bptt import FusedModel
-from lstmbench_torch.common import Kept, Model, State, WindowBackend, one_hot
+from lstmbench_torch.common import Kept, Layers, Model, State, WindowBackend, one_hot
 from lstmbench_torch.updates import Updater
 
 
@@ -100,6 +102,35 @@ class CourseModel(Model):
             sequence = dropped(list(self._W_e[0][x]))
         else:
             sequence = list(one_hot(x, self._task.model.vocabulary_size, self._b_q.dtype))
+        sequence, last = self._recur(sequence, state, dropped)
+        W_hq = self._W_hq[0] if self._W_hq else self._W_e[0].T
+        logits = torch.cat([H @ W_hq + self._b_q for H in sequence])
+        h, c = (torch.stack(layers) for layers in zip(*last, strict=True))
+        return logits, (h, c)
+
+    def layers(self, inputs: Tensor, slopes: Tensor | None) -> Layers:
+        task = self._task.model
+        state = inputs.new_zeros(2, task.layers, inputs.shape[1], task.hidden_size)
+        if slopes is None:
+            with torch.inference_mode():
+                return Layers(torch.stack(self._recur(list(inputs), state)[0]))
+        inputs = inputs.detach().requires_grad_()
+        outputs = torch.stack(self._recur(list(inputs), state)[0])
+        weights = [tensor for layer in self._layers for gate in layer for tensor in gate]
+        d_inputs, *gradients = torch.autograd.grad(outputs, [inputs, *weights], slopes)
+        return Layers(outputs.detach(), d_inputs, gradients)
+
+    def canonical_layers(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        layers = [tensors[i : i + 12] for i in range(0, len(tensors), 12)]
+        return [torch.cat(list(layer[kind::3]), dim=-1) for layer in layers for kind in range(3)]
+
+    def _recur(
+        self,
+        sequence: list[Tensor],
+        state: State | Tensor,
+        dropped: Callable[[list[Tensor]], list[Tensor]] = lambda sequence: sequence,
+    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """Outputs of every step, and each layer's state after the last one."""
         last = []
         for layer, H, C in zip(self._layers, *state, strict=True):
             (W_xi, W_hi, b_i), (W_xf, W_hf, b_f), (W_xc, W_hc, b_c), (W_xo, W_ho, b_o) = layer
@@ -113,10 +144,7 @@ class CourseModel(Model):
                 sequence[t] = H
             last.append((H, C))
             sequence = dropped(sequence)
-        W_hq = self._W_hq[0] if self._W_hq else self._W_e[0].T
-        logits = torch.cat([H @ W_hq + self._b_q for H in sequence])
-        h, c = (torch.stack(layers) for layers in zip(*last, strict=True))
-        return logits, (h, c)
+        return sequence, last
 
     def facts(self) -> dict[str, str]:
         return {"kernel": "ATen and autograd, one product per gate", "biases": "one per layer"}
