@@ -14,7 +14,7 @@ class Options:
     """The options of ``lstmbench run``; names and numbers are not checked yet.
 
     Lists of names are one text with commas, as on the command line. Several values of a
-    hyper-parameter, or of ``threads``, make a sweep.
+    hyper-parameter, or of ``threads``, make a sweep; several seeds are trained for each row.
     """
 
     backends: str = "all"
@@ -32,7 +32,7 @@ class Options:
     optimizer: Sequence[str] | None = None
     tied: Sequence[bool] | None = None
     dtype: str = "float32"
-    seed: int = 0
+    seed: Sequence[int] = (0,)
     init: str = "shared"
     repeats: int | None = None
     precision: float | None = None

@@ -31,6 +31,7 @@ class Combination:
     overrides: Mapping[str, Value]
     threads: int
     device: str
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class Selection:
 
     ``backends`` are ``(spec, mode)``, mode ``None`` for what ``modes`` says: ``default``, ``all``
     or names. ``protocols`` come with what the command line overrides; several, or several
-    ``threads``, make a sweep. ``environment`` is what records show: without secrets and paths.
+    ``threads``, make a sweep; the ``seeds`` are all of one row. ``environment`` is what records
+    show: without secrets and paths.
     """
 
     backends: Sequence[tuple[BackendSpec, str | None]]
@@ -50,7 +52,7 @@ class Selection:
     init: str
     corpus: str
     corpus_digest: str
-    seed: int
+    seeds: Sequence[int]
     threads: Sequence[int]
     environment: Mapping[str, str]
     preparation: Preparation = field(default_factory=Preparation)
@@ -60,10 +62,10 @@ class Selection:
 
     def combinations(self) -> Iterator[Combination]:
         """Every combination that a repeat crosses, groups whole."""
-        for (protocol, overrides), threads, device in itertools.product(
-            self.protocols, self.threads, self.devices
+        for (protocol, overrides), threads, device, seed in itertools.product(
+            self.protocols, self.threads, self.devices, self.seeds
         ):
-            yield Combination(protocol, overrides, threads, device)
+            yield Combination(protocol, overrides, threads, device, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,8 @@ def _obstacle(
         return f"{spec.name} has no mode {mode!r} on {kind}, only {', '.join(spec.modes[kind])}"
     if dtype not in spec.dtypes_on(kind):
         return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
+    if dtype in ("float16", "bfloat16") and "float32" not in spec.dtypes_on(kind):
+        return f"{spec.name} has no float32 on {kind}, in which its program could be proven"
     # sizes decide no feature, so that of the vocabulary need not be known
     needed = needed_features(protocol.model(1), protocol.training)
     missing = [name for name in needed if name not in spec.features]
@@ -141,7 +145,7 @@ def make_plan(selection: Selection) -> Plan:
                     continue
                 seen.add(trial.name)
                 reason = _obstacle(spec, mode, kind, selection.dtype, combination.protocol)
-                if reason and not repeat:
+                if reason and not repeat and combination.seed == selection.seeds[0]:
                     unavailable.append((trial, reason))
                 elif not reason:
                     # what proves one model does not prove another of the same name
@@ -173,7 +177,7 @@ def _trial(
         corpus=selection.corpus,
         corpus_digest=selection.corpus_digest,
         preparation=selection.preparation,
-        seed=selection.seed,
+        seed=combination.seed,
         threads=combination.threads,
         environment=selection.environment,
         backend_environment=recorded_environment(spec.environment),
