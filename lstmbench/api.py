@@ -92,7 +92,7 @@ class Results(Sequence[Record]):
 
     @property
     def rows(self) -> list[Row]:
-        """The rows of all tables; a row is the trials that differ only in repeat."""
+        """The rows of all tables; a row is the trials that differ only in seed and repeat."""
         return [row for table in self.tables() for row in table.rows]
 
     def figures(self) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def run(
     tied: bool | Sequence[bool] | None = None,
     input_size: int | Sequence[int] | None = None,
     dtype: str = Options.dtype,
-    seed: int = Options.seed,
+    seed: int | Sequence[int] = Options.seed,
     init: str = Options.init,
     repeats: int | None = None,
     precision: float | None = None,
@@ -260,7 +260,7 @@ def run(
         tied=None if tied is None else _several(tied),
         input_size=_whole("input_size", input_size),
         dtype=dtype,
-        seed=_one("seed", seed),
+        seed=tuple(_one("seed", number) for number in _several(seed)),
         init=init,
         repeats=_one_or_none("repeats", repeats),
         precision=precision,

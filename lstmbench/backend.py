@@ -203,9 +203,18 @@ def needed_features(
     return [name for name in FEATURES if needed.get(name)]
 
 
+def parameter_dtype(dtype: str) -> str:
+    """In what parameters are kept and updated: in 16 bits most updates would be rounded away."""
+    return "float64" if dtype == "float64" else "float32"
+
+
 @dataclass(frozen=True)
 class Task:
-    """All that a backend needs to build itself."""
+    """All that a backend needs to build itself.
+
+    In a ``dtype`` of 16 bits the layers compute; parameters, losses and what an optimizer keeps are
+    float32 (Micikevicius et al., "Mixed precision training", 2018).
+    """
 
     model: ModelConfig
     training: TrainingConfig
@@ -219,6 +228,11 @@ class Task:
     def device_kind(self) -> str:
         """``"cuda"`` for ``"cuda:0"``."""
         return self.device.partition(":")[0]
+
+    @property
+    def parameter_dtype(self) -> str:
+        """As the function of that name."""
+        return parameter_dtype(self.dtype)
 
 
 #: The tensors of every layer.

@@ -14,6 +14,7 @@ from lstmbench.analysis.metrics import METRICS, Metric, Summary
 PAGE = Path(__file__).parents[1] / "docs" / "result-format.md"
 SUMMARIES = {
     Summary.GEOMETRIC_MEAN: "geometric mean",
+    Summary.MEAN_OVER_SEEDS: "of each seed the median, of these the geometric mean",
     Summary.MEDIAN: "median",
     Summary.MAXIMUM: "largest",
 }

@@ -35,6 +35,8 @@ class Summary(Enum):
 
     #: With Student's t interval; one value for each observation.
     GEOMETRIC_MEAN = auto()
+    #: The same over seeds, of each seed's median.
+    MEAN_OVER_SEEDS = auto()
     MEDIAN = auto()
     MAXIMUM = auto()
 
@@ -50,10 +52,11 @@ class Place(Enum):
 class Shown:
     """How tables for readers show a figure.
 
-    ``digits`` are significant ones; ``None`` for as many as the interval leaves meaningful; the
-    value is multiplied by ``factor`` first. ``beside`` is the key of another figure in the same
-    cell, which ``form`` joins. ``bounds`` is the heading of a column with the interval. A column
-    with nothing to show is left out unless ``always``. The site shows ``minor`` columns on request.
+    ``digits`` are significant ones; ``None``, or where an interval is shown, for as many as it
+    leaves meaningful; the value is multiplied by ``factor`` first. ``beside`` is the key of another
+    figure in the same cell, which ``form`` joins. ``bounds`` is the heading of a column with the
+    interval. A column with nothing to show is left out unless ``always``. The site shows ``minor``
+    columns on request.
     """
 
     heading: str
@@ -79,8 +82,6 @@ class Metric:
     - ``complete``: there is no figure unless every ``ok`` process has a value;
     - ``any_status``: processes that are not ``ok`` count, too;
     - ``bounds``: the interval is published as ``KEY_low`` and ``KEY_high``;
-    - ``by_seed``: the seed decides it, or the epoch at which it is reached, so that seeds and not
-      processes are its observations;
     - ``drifts``: it changes with the hour, so that between runs, runs are its observations;
     - ``exact``: where all processes agree there is no doubt left;
     - ``scales``: the site plots it against the size of a sweep.
@@ -98,10 +99,15 @@ class Metric:
     complete: bool = False
     any_status: bool = False
     bounds: bool = False
-    by_seed: bool = False
     drifts: bool = False
     exact: bool = False
     scales: bool = False
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether the seed decides it, or the epoch at which it is reached: seeds and not processes
+        are its observations then."""
+        return self.summary is Summary.MEAN_OVER_SEEDS
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -119,11 +125,21 @@ class Metric:
                 counted = [record for record in counted if self.value(record)]
             found = observations.by_group(counted, self.value)
             return intervals.interval(list(found.values())) if found else None
-        values = [value for r in counted if (value := self.value(r)) is not None]
+        known = [(r, value) for r in counted if (value := self.value(r)) is not None]
+        values = [value for _, value in known]
         if not values or (self.complete and len(values) < len(counted)):
             return None
+        if self.summary is Summary.MEAN_OVER_SEEDS:
+            return _over_seeds(list(observations.medians_by_seed(known).values()))
         pick = max if self.summary is Summary.MAXIMUM else statistics.median
         return Interval(pick(values), None, None, len(values))
+
+
+def _over_seeds(values: Sequence[float]) -> Interval | None:
+    """The geometric mean with its interval; what has no finite logarithm has no interval either."""
+    if all(0 < value < math.inf for value in values):
+        return intervals.interval(values)
+    return Interval(statistics.fmean(values), None, None, len(values))
 
 
 def start_up(record: Record) -> float | None:
@@ -162,9 +178,9 @@ def _last_median(record: Record) -> float | None:
     return series.last_median(series.perplexities(record.epochs))
 
 
-def _bits_per_token(record: Record) -> float | None:
-    perplexity = _last_median(record)
-    return math.log2(perplexity) if perplexity else None
+def _bits_per_token(records: Sequence[Record]) -> float | None:
+    perplexity = LAST_MEDIAN.of(records)
+    return math.log2(perplexity.value) if perplexity and perplexity.value else None
 
 
 def _test(record: Record) -> float | None:
@@ -217,6 +233,7 @@ def _time_to(target: float) -> tuple[Metric, Metric]:
         meaning=f"{meaning}, if every process got there",
         unit="s",
         value=partial(seconds_to, target=target),
+        summary=Summary.MEAN_OVER_SEEDS,
         better=Better.LOWER,
         label=label,
         shown=Shown(
@@ -226,21 +243,31 @@ def _time_to(target: float) -> tuple[Metric, Metric]:
             form="{} ({})",
         ),
         complete=True,
-        by_seed=True,
     )
     with_start_up = Metric(
         key=f"{key}_with_startup",
         meaning="the same, and `startup_seconds`",
         unit="s",
         value=partial(seconds_to, target=target, with_start_up=True),
+        summary=Summary.MEAN_OVER_SEEDS,
         better=Better.LOWER,
         label=f"{label}, start-up included",
         complete=True,
-        by_seed=True,
     )
     return training, with_start_up
 
 
+LAST_MEDIAN = Metric(
+    key="perplexity_last_10_median",
+    meaning="median of the last ten epochs' training passes",
+    unit="perplexity",
+    value=_last_median,
+    summary=Summary.MEAN_OVER_SEEDS,
+    better=Better.LOWER,
+    label="perplexity",
+    shown=Shown("last-10 median", Place.MAIN, digits=5, bounds="median interval"),
+    bounds=True,
+)
 #: By which rows are sorted, ranked and compared with each other.
 TOKENS_PER_SECOND = Metric(
     key="tokens_per_second",
@@ -293,30 +320,28 @@ METRICS: tuple[Metric, ...] = (
         meaning="of the last epoch's training pass",
         unit="perplexity",
         value=_last_perplexity,
-        shown=Shown("perplexity", Place.MAIN, digits=5, always=True),
+        summary=Summary.MEAN_OVER_SEEDS,
+        shown=Shown("perplexity", Place.MAIN, digits=5, bounds="perplexity interval", always=True),
+        bounds=True,
     ),
-    Metric(
-        key="perplexity_last_10_median",
-        meaning="median of the last ten epochs' training passes",
-        unit="perplexity",
-        value=_last_median,
-        better=Better.LOWER,
-        label="perplexity",
-        shown=Shown("last-10 median", Place.MAIN, digits=5),
-        by_seed=True,
-    ),
+    LAST_MEDIAN,
     Metric(
         key="bits_per_token",
         meaning="base-2 logarithm of `perplexity_last_10_median`",
         unit="bits",
-        value=_bits_per_token,
+        value=lambda record: _bits_per_token([record]),
+        pooled=_bits_per_token,
     ),
     Metric(
         key="perplexity_test",
         meaning="on the test split, which training never saw",
         unit="perplexity",
         value=_test,
-        shown=Shown("test", Place.MAIN, digits=5),
+        summary=Summary.MEAN_OVER_SEEDS,
+        better=Better.LOWER,
+        label="test perplexity",
+        shown=Shown("test", Place.MAIN, digits=5, bounds="test interval"),
+        bounds=True,
     ),
     Metric(
         key="perplexity_test_source",

@@ -47,7 +47,7 @@ def pairs_of(records: Sequence[Record], interleaved: bool) -> list[tuple[Record,
 
 def check_one_trial(records: Sequence[Record]) -> None:
     """Raise :class:`UserError` unless all are one trial on one machine, as ``noise`` makes them."""
-    kinds = {(record.trial.row_key(), record.machine.digest) for record in records}
+    kinds = {(r.trial.row_key(), r.trial.seed, r.machine.digest) for r in records}
     if len(kinds) > 1:
         raise UserError("these are records of several trials or machines, not a run of 'noise'")
 

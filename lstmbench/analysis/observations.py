@@ -33,22 +33,30 @@ def by_group(records: Iterable[Record], value: Value) -> Observations | None:
         if not amount or not math.isfinite(amount):
             return None
         trial = record.trial
-        own = f"{trial.row_key()} {trial.repeat}"
+        own = f"{trial.row_key()} {trial.seed} {trial.repeat}"
         group = trial.group_key() if record.source.interleaved else own
         found[record.source.run, group] = amount
     return found
 
 
 def by_seed(records: Iterable[Record], value: Value) -> Observations | None:
-    """The geometric mean of each seed's values; ``None`` as for :func:`by_group`."""
-    values: dict[tuple[str, str], list[float]] = {}
+    """The median of each seed's values; ``None`` as for :func:`by_group`."""
+    known: list[tuple[Record, float]] = []
     for record in records:
         if record.status == Status.OK:
             amount = value(record)
             if not amount or not math.isfinite(amount):
                 return None
-            values.setdefault(("seed", str(record.trial.seed)), []).append(amount)
-    return {seed: statistics.geometric_mean(own) for seed, own in values.items()}
+            known.append((record, amount))
+    return {("seed", str(seed)): amount for seed, amount in medians_by_seed(known).items()}
+
+
+def medians_by_seed(known: Iterable[tuple[Record, float]]) -> dict[int, float]:
+    """Of each seed one value, however many processes repeat it: they do the same work."""
+    values: dict[int, list[float]] = {}
+    for record, amount in known:
+        values.setdefault(record.trial.seed, []).append(amount)
+    return {seed: statistics.median(own) for seed, own in sorted(values.items())}
 
 
 def ratio(ours: Observations, theirs: Observations, drifts: bool = True) -> tuple[Interval, bool]:

@@ -19,11 +19,13 @@ from lstmbench.records.trial import Trial
 
 #: Sentences about one row: each of its processes may give rise to others.
 MAX_SUSPICIONS = 3
+#: Seeds that a title names one by one.
+MAX_SEEDS_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Row:
-    """The trials that differ only in repeat; their figures are those of :data:`METRICS`.
+    """The trials that differ only in seed and repeat; their figures are those of :data:`METRICS`.
 
     ``files`` are the names of the records' files without suffix, in the records' order, where the
     records got with names.
@@ -39,6 +41,16 @@ class Row:
     @cached_property
     def ok_records(self) -> list[Record]:
         return [record for record in self.records if record.status == Status.OK]
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the trials, rising."""
+        return tuple(sorted({record.trial.seed for record in self.records}))
+
+    @cached_property
+    def ok_seeds(self) -> tuple[int, ...]:
+        """The seeds of the ``ok`` ones."""
+        return tuple(sorted({record.trial.seed for record in self.ok_records}))
 
     @property
     def label(self) -> str:
@@ -127,6 +139,7 @@ class Row:
             **self.figures(),
             "processes": len(self.records),
             "processes_ok": len(self.ok_records),
+            "seeds_ok": len(self.ok_seeds),
             "message": self.message,
         }
 
@@ -136,8 +149,9 @@ class Table:
     """Rows, fastest first, that share all of ``facts``; two corpora or machines never do.
 
     ``facts`` hold ``protocol`` (every hyper-parameter), ``init``, ``corpus`` (name and digest),
-    ``dtype``, ``seed``, ``threads``, ``environment``, ``machine`` (digest), ``versions`` and
-    ``commit``. ``own`` says in words how the table differs from another of the same title.
+    ``dtype``, ``seed`` (several in a list), ``threads``, ``environment``, ``machine`` (digest),
+    ``versions`` and ``commit``. ``own`` says in words how the table differs from another of the
+    same title.
     """
 
     facts: Mapping[str, Any]
@@ -152,10 +166,10 @@ class Table:
     @property
     def title(self) -> str:
         """The facts in words."""
-        return self.title_without(None)
+        return self.title_without(None, self.seeds)
 
-    def title_without(self, size: str | None) -> str:
-        """The title, less one size that a sweep runs over."""
+    def title_without(self, size: str | None, seeds: Sequence[int]) -> str:
+        """The title, less one size that a sweep runs over, and with all of its seeds."""
         trial = self.first.trial
         environment = [f"{k}={v}" for k, v in self.facts["environment"].items()]
         model = [f"model {trial.model} by its plugin's own reference"] if trial.own_model else []
@@ -165,7 +179,7 @@ class Table:
                 trial.protocol_title(without=[size] if size else []),
                 *_started_from(trial),
                 trial.dtype,
-                f"seed {trial.seed}",
+                seeds_title(seeds),
                 *(threads if size != "threads" else []),
                 *model,
                 *environment,
@@ -174,6 +188,11 @@ class Table:
                 *self.own,
             ]
         )
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of all rows, rising."""
+        return tuple(sorted({seed for row in self.rows for seed in row.seeds}))
 
     @property
     def repeated(self) -> bool:
@@ -247,10 +266,11 @@ def tables_from(
         facts_by_key.setdefault(key, facts)
         rows = groups.setdefault(key, {})
         rows.setdefault(_row_key(record), []).append((name, record))
-    tables = [
-        Table(facts, tuple(sorted(map(_row, groups[key].values()), key=fastest_first)), relative_to)
-        for key, facts in facts_by_key.items()
-    ]
+    tables: list[Table] = []
+    for key, facts in facts_by_key.items():
+        sorted_rows = sorted(map(_row, groups[key].values()), key=fastest_first)
+        table = Table(facts, tuple(sorted_rows), relative_to)
+        tables.append(replace(table, facts={**facts, "seed": _one_or_several(table.seeds)}))
     _check_relative(relative_to, [row for table in tables for row in table.rows])
     return _distinguished(tables)
 
@@ -261,8 +281,22 @@ def _row_key(record: Record) -> str:
 
 
 def _row(named: Sequence[tuple[str, Record]]) -> Row:
-    names, records = zip(*named, strict=True)
+    names, records = zip(*sorted(named, key=lambda each: each[1].trial.seed), strict=True)
     return Row(records, names)
+
+
+def _one_or_several(seeds: Sequence[int]) -> int | list[int]:
+    return seeds[0] if len(seeds) == 1 else list(seeds)
+
+
+def seeds_title(seeds: Sequence[int]) -> str:
+    """``seed 0``, ``seeds 0, 1, 2``, or ``seeds 0 to 9`` where none is missing between."""
+    if len(seeds) > MAX_SEEDS_NAMED and seeds[-1] - seeds[0] < len(seeds):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    more = len(seeds) - MAX_SEEDS_NAMED
+    named = [str(seed) for seed in seeds[: len(seeds) if more <= 1 else MAX_SEEDS_NAMED]]
+    named += [f"{more} more"] if more > 1 else []
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(named)}"
 
 
 def _check_relative(relative_to: str | None, rows: Sequence[Row]) -> None:
@@ -284,7 +318,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "init": trial.init,
         "corpus": (trial.corpus, trial.corpus_digest, *trial.preparation.words),
         "dtype": trial.dtype,
-        "seed": trial.seed,
+        "seed": None,  # those of all rows are known later
         "threads": trial.threads,
         "environment": dict(trial.environment),
         "machine": record.machine.digest,

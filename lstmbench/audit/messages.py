@@ -73,11 +73,12 @@ class ProofMade(Answer):
 class MakeProof(Request[ProofMade], name="make_proof"):
     """Compute the reference's part of parity on a trial's own ``batches``; files go to ``folder``.
 
-    Asked again, it is not computed again.
+    In ``dtype``, the trial's own or another. Asked again, it is not computed again.
     """
 
     batches: File
     folder: str
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ class Proof(Answer):
 
 @dataclass(frozen=True)
 class JudgeProof(Request[Proof], name="judge_proof"):
-    """Hold a backend's answer to every pass against the reference's."""
+    """Hold a backend's answer to every pass against the reference's, made for ``dtype``."""
 
     claims: list[Claim]
+    dtype: str
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,12 @@ def train(
     cell: Cell = LSTM,
     course: Course = Course(),
 ) -> Trained:
-    """Train ``epochs`` in ``dtype``: in 16 bits by float32 that is rounded at every update.
+    """Train ``epochs`` in ``dtype``: in 16 bits by float32 that computes with rounded parameters.
 
     ``bias_copies`` as in :class:`lstmbench.optimizers.Optimizer`.
     """
     kind = "float64" if dtype == "float64" else "float32"
-    parameters = rounded(start.astype(kind), dtype)
+    parameters = start.astype(kind)
     kept = [moment.astype(kind) for moment in course.moments]
     optimizer = Optimizer(training, kept, course.updates, bias_copies)
     dropout = Dropout(training.dropout, course.seed)
@@ -77,8 +77,14 @@ def train_epoch(
     total = 0.0
     for inputs, targets in batches:
         loss, gradient, state = reference.gradients(
-            parameters, inputs, targets, state, cell, optimizer.training.loss, dropout
+            rounded(parameters, dtype),
+            inputs,
+            targets,
+            state,
+            cell,
+            optimizer.training.loss,
+            dropout,
         )
-        parameters = rounded(optimizer.step(parameters, gradient), dtype)
+        parameters = optimizer.step(parameters, gradient)
         total += loss
     return parameters, total

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ class AuditSession(Session):
         self._task: Task | None = None
         self._cell: Cell = LSTM
         self._auditor: Auditor | None = None
-        self._probe: parity.Probe | None = None
-        self._made: ProofMade | None = None
+        self._probes: dict[str, parity.Probe] = {}
+        self._made: dict[str, ProofMade] = {}
 
     def handlers(self) -> Handlers:
         return {
@@ -88,36 +89,42 @@ class AuditSession(Session):
 
     def make_proof(self, request: MakeProof) -> ProofMade:
         """The reference's part of parity."""
-        if self._made is None:
-            self._made = self._make_proof(self._batches(request.batches), Path(request.folder))
-        return self._made
+        if request.dtype not in self._made:
+            batches = self._batches(request.batches)
+            self._made[request.dtype] = self._make_proof(
+                batches, Path(request.folder), request.dtype
+            )
+        return self._made[request.dtype]
 
-    def _make_proof(self, batches: Batches, folder: Path) -> ProofMade:
-        setting = parity.choose_setting(self.task, batches, cell=self._cell)
+    def _make_proof(self, batches: Batches, folder: Path, dtype: str) -> ProofMade:
+        task = replace(self.task, dtype=dtype)
+        setting = parity.choose_setting(task, batches, cell=self._cell)
         try:
-            self._probe = parity.make_probe(setting)
+            probe = self._probes[dtype] = parity.make_probe(setting)
         except parity.Unprovable as error:
             return ProofMade(setting.task, [], setting.cut, str(error))
         passes = []
-        for asked in self._probe.passes:
-            paths = [folder / f"{asked.label}-{what}.npy" for what in ("parameters", "batches")]
+        for asked in probe.passes:
+            names = [f"{dtype}-{asked.label}-{what}.npy" for what in ("parameters", "batches")]
+            paths = [folder / name for name in names]
             write_parameters(paths[0], asked.start)
             write_batches(paths[1], asked.batches)
             start, batches_of_pass = map(File.of, paths)
             passes.append(ProofPass(asked.label, start, batches_of_pass, asked.told_rate))
-        return ProofMade(self._probe.setting.task, passes, self._probe.setting.cut)
+        return ProofMade(probe.setting.task, passes, probe.setting.cut)
 
     def judge_proof(self, request: JudgeProof) -> Proof:
         """Compare."""
-        if self._probe is None:
+        if request.dtype not in self._probes:
             raise OutOfOrder("the auditor must be asked to make a proof first")
-        setting, errors = self._probe.setting, dict[str, float]()
-        for asked, claim in zip(self._probe.passes, request.claims, strict=True):
+        probe = self._probes[request.dtype]
+        setting, errors = probe.setting, dict[str, float]()
+        for asked, claim in zip(probe.passes, request.claims, strict=True):
             loss = EpochLoss(claim.nats, asked.batches.tokens)
             errors |= asked.errors(loss, self._parameters(claim.parameters))
         shape: tuple[int, int, int] = setting.batches.inputs.shape
         tolerance = parity.TOLERANCE[setting.task.dtype]
-        result = parity.ParityResult(errors, self._probe.allowed, tolerance, shape, setting.cut)
+        result = parity.ParityResult(errors, probe.allowed, tolerance, shape, setting.cut)
         return Proof(
             worst=result.worst,
             tolerance=result.tolerance,

@@ -47,7 +47,14 @@ from lstmbench.runner.options import Options
     show_default=True,
     help="Of parameters and matmuls.",
 )
-@click.option("--seed", type=click.IntRange(0), default=Options.seed, show_default=True)
+@click.option(
+    "--seed",
+    type=Several(int),
+    default=",".join(map(str, Options.seed)),
+    show_default=True,
+    help="Of the initial parameters and the order of the text; several give perplexities an "
+    "interval.",
+)
 @click.option(
     "--init",
     type=click.Choice(["shared", "native"]),

@@ -72,6 +72,9 @@ def _proven(record: Record) -> bool:
     proof = record.parity
     if proof is None or not proof.errors or proof.tolerance != TOLERANCE[record.trial.dtype]:
         return False
+    program = proof.program
+    if program and beyond(program.errors, program.allowed, TOLERANCE["float32"]):
+        return False
     return not beyond(proof.errors, proof.allowed, proof.tolerance)
 
 

@@ -22,7 +22,8 @@ def name(table: Table) -> str:
     """A file name that no other table has: readable facts and a digest of all of them."""
     trial = table.first.trial
     changed = (f"{key}_{value}" for key, value in sorted(trial.overrides.items()))
-    facts = (trial.protocol.name, *changed, trial.init, trial.corpus, f"s{trial.seed}")
+    seeds = "_".join(map(str, table.seeds))
+    facts = (trial.protocol.name, *changed, trial.init, trial.corpus, f"s{seeds}")
     readable = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", fact).strip(".") for fact in facts)
     unique = canonical.digest(json.dumps(table.facts, sort_keys=True).encode())[:8]
     return f"{readable[:100]}-{unique}"
@@ -38,7 +39,7 @@ def ordered(tables: Iterable[Table]) -> list[Table]:
             for k, v in sorted(trial.overrides.items())
         ]
         facts = (trial.protocol.name, changed, trial.init, trial.corpus, trial.dtype)
-        return (*facts, trial.seed, trial.threads, table.title, name(table))
+        return (*facts, table.seeds, trial.threads, table.title, name(table))
 
     return sorted(tables, key=key)
 

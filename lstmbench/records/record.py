@@ -197,7 +197,7 @@ class Machine(_Part):
         return f"{facts.get('processor')} ({facts.get('physical_cores')} cores{limit})"
 
 
-class Parity(_Part):
+class Agreement(_Part):
     """Relative errors against the float64 reference; ``shape`` is (windows, batch, steps).
 
     ``allowed`` is what rounding explains of changes so small that ``tolerance`` cannot hold.
@@ -209,6 +209,13 @@ class Parity(_Part):
     allowed: dict[str, float] = Field(default_factory=dict)
     shape: tuple[Count, Count, Count]
     cut: bool
+
+
+class Parity(Agreement):
+    """Of a trial, in its dtype; ``program`` is that of the same program in float32, where the dtype
+    has 16 bits, in which only gross mistakes show."""
+
+    program: Agreement | None = None
 
 
 class Epochs(_Part):

@@ -120,19 +120,20 @@ class Trial:
 
     def group_key(self) -> str:
         """Equal for trials that differ only in backend, mode and stack."""
-        return self._key(self.repeat)
+        return self._key(self.seed, self.repeat)
 
     def row_key(self) -> str:
-        """Equal for trials that differ only in repeat."""
+        """Equal for trials that differ only in seed and repeat."""
         own = (self.backend, self.mode, self.stack, sorted(self.backend_environment.items()))
         return self._key(*own)
 
     def _key(self, *more: object) -> str:
-        """All but backend, mode, stack and repeat, and ``more``; made for thousands of records."""
+        """All but backend, mode, stack, seed and repeat, and ``more``; made for thousands of
+        records."""
         mappings = (sorted(self.overrides.items()), sorted(self.environment.items()))
         text = (self.corpus, self.corpus_digest, self.preparation)
         what = (self.model, self.device, self.dtype, self.init, *text)
-        return repr((identity(self.protocol), *what, *mappings, self.seed, self.threads, *more))
+        return repr((identity(self.protocol), *what, *mappings, self.threads, *more))
 
     def task(self, vocabulary_size: int) -> Task:
         """What the backend is built from.
@@ -167,11 +168,13 @@ def differences(trials: Sequence[Trial]) -> list[str]:
         [name for name in sizes[0] if len({size[name] for size in sizes}) > 1] if sizes else []
     )
     inits = len({trial.init for trial in trials}) > 1
+    seeds = len({trial.seed for trial in trials}) > 1
     return [
         ", ".join(
             [
                 *([trial.init] if inits else []),
                 *(f"{name.replace('_', '-')} {size[name]}" for name in varying),
+                *([f"seed {trial.seed}"] if seeds else []),
             ]
         )
         for trial, size in zip(trials, sizes, strict=True)

@@ -58,7 +58,8 @@ def figure_text(metric: Metric, row: Row) -> str:
 
 
 def _number(shown: Shown, figure: Interval, value: float) -> str:
-    digits = interval_digits(figure) if shown.digits is None else shown.digits
+    known = shown.digits is not None and not (shown.bounds and figure.half_width)
+    digits = shown.digits if shown.digits and known else interval_digits(figure)
     write = scientific if shown.scientific else significant
     return write(value * shown.factor, digits)
 
@@ -107,7 +108,7 @@ DETAILS = (_fact("label", lambda row: row.label, "backend"), DEVICE, *DETAIL_FIG
 TRIAL_FACTS = (
     _fact("init", lambda row: row.first.trial.init),
     _fact("dtype", lambda row: row.first.trial.dtype),
-    _fact("seed", lambda row: str(row.first.trial.seed), align="right"),
+    _fact("seed", lambda row: ", ".join(map(str, row.seeds)), align="right"),
     _fact("threads", lambda row: str(row.first.trial.threads), align="right"),
     _fact("commit", lambda row: row.first.source.short_commit),
 )

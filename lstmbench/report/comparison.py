@@ -170,8 +170,8 @@ def _missing(pairing: Pairing) -> Iterator[str]:
         runs = [{record.source.run for record in row.records} for row in (pair.a, pair.b)]
         if any(c.metric.by_seed for c in without):
             yield (
-                "One seed gives no interval of perplexity or of the time to one: run once more "
-                "with another --seed."
+                "One seed gives no interval of perplexity or of the time to one: run with several, "
+                "such as --seed 0,1,2."
             )
         if runs[0] != runs[1] and any(c.metric.drifts for c in without):
             yield (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lstmbench.analysis.metrics import SHARE_OF_PEAK
+from lstmbench.analysis.metrics import BY_KEY, SHARE_OF_PEAK
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.report.columns import DETAILS, RESULTS, TRIAL_FACTS, TextColumn
 from lstmbench.report.notes import notes
@@ -86,7 +86,15 @@ def _results(table: Table) -> list[TextColumn]:
         columns.insert(place, relative_column([table], table.relative_to))
     if table.repeated:
         columns.insert(0, rank_column([table]))
+    if len(table.seeds) > 1:
+        place = [column.key for column in columns].index(BY_KEY["perplexity"].key)
+        columns.insert(place, seeds_column(table.rows))
     return columns
+
+
+def seeds_column(rows: Iterable[Row]) -> TextColumn:
+    """How many seeds the perplexities of each row are of."""
+    return TextColumn("seeds", "seeds", tuple(str(len(row.ok_seeds) or "") for row in rows))
 
 
 def rank_column(tables: Iterable[Table]) -> TextColumn:

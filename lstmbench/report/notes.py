@@ -9,7 +9,7 @@ from statistics import median
 from lstmbench.analysis import flags, impossible, roofline
 from lstmbench.analysis.metrics import ENERGY
 from lstmbench.analysis.precision import MIN_PROCESSES, widest
-from lstmbench.analysis.tables import Table
+from lstmbench.analysis.tables import Table, seeds_title
 from lstmbench.records.record import Flag, Record
 from lstmbench.report.numbers import significant
 
@@ -19,6 +19,7 @@ def notes(table: Table) -> list[str]:
     records = [record for row in table.rows for record in row.records]
     return [
         _rank_note(table, records),
+        *_seed_notes(table),
         "Tokens/s is the mean over the faster half of the steady epochs, because interference can "
         "only slow an epoch down; mean and quartiles are over all of them.",
         *_peak_notes(table),
@@ -49,6 +50,33 @@ def _rank_note(table: Table, records: list[Record]) -> str:
         "Rows of equal rank are not distinguishable: none is significantly slower than the first "
         f"of them, by the 95 % interval of their ratio ({how})."
     )
+
+
+def _seed_notes(table: Table) -> list[str]:
+    """Of how many seeds the perplexities are, and what that says."""
+    trained = [row for row in table.rows if row.ok_seeds]
+    if not trained:
+        return []
+    if len(table.seeds) == 1:
+        return [
+            f"One seed ({table.seeds[0]}): another gives other perplexities; by how much, several "
+            "(--seed 0,1,2) would say."
+        ]
+    counts = {row.ok_seeds for row in trained}
+    written = any(row.first.continuations for row in table.rows)
+    lines = [
+        f"Perplexities are geometric means over seeds ({seeds_title(table.seeds)}), with the 95 % "
+        "interval over them. The processes of one seed are one observation of what it decides, the "
+        "median of theirs; for speeds each process is one."
+        + (f" What models write is that of seed {table.seeds[0]}." if written else "")
+    ]
+    if len(counts) > 1:
+        lines.append(
+            "Rows have different seeds, so that their perplexities differ by chance, too: "
+            + "; ".join(f"{row.label} {seeds_title(row.ok_seeds)}" for row in trained)
+            + "."
+        )
+    return lines
 
 
 def _flag_notes(table: Table) -> list[str]:

@@ -23,25 +23,34 @@ MARKERS = "osD^vP*X"
 
 @own_settings()
 def perplexity_svg(tables: Sequence[Table]) -> str:
-    """Training perplexity against epoch, log scale; colour by backend, dashes by table."""
+    """Training perplexity against epoch, log scale; colour by backend, dashes by table.
+
+    Of several seeds their geometric mean, and a band from the lowest to the highest.
+    """
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.add_subplot()
     labels = _labels(tables)
     settings = differences([table.first.trial for table in tables])
     for dash, (table, own) in enumerate(zip(tables, settings, strict=True)):
         for row in table.rows:
-            if not row.first.epochs.nats:
+            curves = _curves(row)
+            if not len(curves):
                 continue
-            values = [
-                value if math.isfinite(value) else math.nan
-                for value in series.perplexities(row.first.epochs)
-            ]
+            epochs = range(1, curves.shape[1] + 1)
             name = _name(row)
-            if own:
-                name = f"{name} ({own})"
+            words = [own] if own else []
+            if len(curves) > 1:
+                words.append(f"mean and range of {len(curves)} seeds")
+                lowest, highest = curves.min(axis=0), curves.max(axis=0)
+                axes.fill_between(
+                    epochs, lowest, highest, color=_colour(labels, row), alpha=0.2, linewidth=0
+                )
+            if words:
+                name = f"{name} ({', '.join(words)})"
             axes.plot(
-                range(1, len(values) + 1),
-                values,
+                epochs,
+                # of one seed, which has no mean, to the last digit
+                np.exp(np.log(curves).mean(axis=0)) if len(curves) > 1 else curves[0],
                 color=_colour(labels, row),
                 linestyle=DASHES[dash % len(DASHES)],
                 linewidth=1.2,
@@ -120,6 +129,22 @@ def scaling_svg(sweep: Sweep) -> str:
         axes.set_xticks(list(sweep.tables), [str(value) for value in sweep.tables])
         axes.xaxis.set_minor_formatter("")
     return _finish(figure, [left, right])
+
+
+def _curves(row: Row) -> np.ndarray:
+    """``[seeds, epochs]``: perplexities of the first trial of each seed that trained.
+
+    Of the ``ok`` ones, or else of the first that trained at all. What is not finite is no number.
+    """
+    trained = [record for record in row.ok_records or row.records if record.epochs.nats]
+    by_seed = {record.trial.seed: record for record in reversed(trained)}
+    chosen = [by_seed[seed] for seed in sorted(by_seed)] if row.ok_records else trained[:1]
+    if not chosen:
+        return np.empty((0, 0))
+    found = [series.perplexities(record.epochs) for record in chosen]
+    shortest = min(map(len, found))
+    curves = np.array([own[:shortest] for own in found])
+    return np.where(np.isfinite(curves), curves, math.nan)
 
 
 def _labels(tables: Sequence[Table]) -> list[str]:

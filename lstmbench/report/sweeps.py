@@ -24,7 +24,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """Tables by the value of one of :data:`SIZES`, rising; all else is equal."""
+    """Tables by the value of one of :data:`SIZES`, rising; all else but seeds is equal."""
 
     size: str
     tables: dict[int, Table]
@@ -33,7 +33,9 @@ class Sweep:
     def title(self) -> str:
         values = ", ".join(map(str, self.tables))
         first = next(iter(self.tables.values()))
-        return f"Scaling with {SIZES[self.size]} ({values}): {first.title_without(self.size)}"
+        seeds = sorted({seed for table in self.tables.values() for seed in table.seeds})
+        title = first.title_without(self.size, seeds)
+        return f"Scaling with {SIZES[self.size]} ({values}): {title}"
 
     def rows(self) -> dict[tuple[str, str], dict[int, Row]]:
         """For each (backend:mode, device) its rows by value, fastest at the first value first."""
@@ -93,7 +95,8 @@ def sweeps(tables: Sequence[Table]) -> list[Sweep]:
 
 
 def _without(facts: Mapping[str, Any], size: str) -> tuple[dict[str, Any], int]:
-    """The facts without one size, and its value."""
+    """The facts without one size and without seeds, which are the same work; and its value."""
+    facts = {**facts, "seed": None}
     if size in facts:
         return {k: v for k, v in facts.items() if k != size}, facts[size]
     protocol = dict(facts["protocol"])

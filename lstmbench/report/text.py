@@ -89,7 +89,7 @@ def _to_csv(tables: Sequence[Table]) -> str:
             "corpus_digest": trial.corpus_digest,
             **(trial.preparation.columns if any_prepared else {}),
             "dtype": trial.dtype,
-            "seed": trial.seed,
+            "seed": " ".join(map(str, seeds)) if len(seeds := table.seeds) > 1 else trial.seed,
             "threads": trial.threads,
             "machine": table.facts["machine"],
             **({"stack": ""} if any_stack else {}),

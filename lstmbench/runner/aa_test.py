@@ -56,7 +56,7 @@ def check(
             corpus=corpus.name,
             corpus_digest=corpus.digest,
             preparation=corpus.preparation,
-            seed=0,
+            seeds=[0],
             threads=counts,
             environment={},
         )

@@ -10,8 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from lstmbench import reference
 from lstmbench.audit.comparison import SAMPLES
 from lstmbench.audit.draws import Segment, challenge, order, segments
@@ -24,7 +22,7 @@ from lstmbench.audit.messages import (
     LoadAudit,
     ModelFacts,
 )
-from lstmbench.backend import Parameters, Task
+from lstmbench.backend import Parameters, Task, parameter_dtype
 from lstmbench.batches import Batches, partition
 from lstmbench.cells import LSTM, Shapes, count, tensor_shapes
 from lstmbench.corpora.corpus import Corpus
@@ -381,9 +379,10 @@ class GroupAudit:
         return partition(ids, protocol.batch_size, protocol.steps, offset)
 
     def initial_parameters(self, trial: Trial) -> Parameters:
-        """The shared ones, as the trial's dtype holds them."""
+        """The shared ones, as the trial keeps them."""
         wanted = trial.protocol.model(1).initialisation
-        return _in(trial.dtype, reference.draw_initial(self._auditor.shapes, trial.seed, wanted))
+        drawn = reference.draw_initial(self._auditor.shapes, trial.seed, wanted)
+        return drawn.astype(parameter_dtype(trial.dtype))
 
     def _prefixes(self, trial: Trial) -> list[list[int]]:
         return [self._corpus.vocabulary.encode(p).tolist() for p in trial.protocol.prefixes]
@@ -398,15 +397,8 @@ class GroupAudit:
 
     def _parameters(self, name: str, parameters: Parameters, dtype: str) -> File:
         path = self._folder / f"{name}-parameters.npy"
-        write_parameters(path, _in(dtype, parameters))
+        write_parameters(path, parameters.astype(parameter_dtype(dtype)))
         return File.of(path)
-
-
-def _in(dtype: str, parameters: Parameters) -> Parameters:
-    """What a backend holds that was given float32 parameters."""
-    from lstmbench.worker.parity_setting import rounded
-
-    return parameters.astype(np.float64) if dtype == "float64" else rounded(parameters, dtype)
 
 
 def _difference(name: str, part: AuditPart) -> str | None:

@@ -69,7 +69,7 @@ def check_size(selection: Selection, corpus_tokens: int, vocabulary_size: int) -
     """
     rule = selection.stopping_rule
     repeats = MIN_PROCESSES if rule else selection.repeats
-    settings = len(selection.protocols) * len(selection.threads) * len(selection.devices)
+    settings = len(list(selection.combinations()))
     _check_planned(settings * len(selection.backends) * len(selection.stacks))
     trials = make_plan(replace(selection, repeats=1)).trials
     once = sum(seconds(trial, corpus_tokens, vocabulary_size) for trial in trials)

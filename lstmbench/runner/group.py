@@ -245,8 +245,8 @@ class Group:
         content = live.show()
         self._audit.shown(trial, content, 0.0)
         state.digests["parameters"] = live.digest(content)
-        if shared is not None and trial.dtype != "bfloat16":
-            expected = shared.astype(trial.dtype).digest()
+        if shared is not None:
+            expected = shared.astype(task.parameter_dtype).digest()
             if state.digests["parameters"] != expected:
                 raise WorkerLost(INTERFACE, "load_parameters kept other parameters than it got")
         context.known(state)

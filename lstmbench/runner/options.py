@@ -14,7 +14,7 @@ class Options:
     """The options of ``lstmbench run``; names and numbers are not checked yet.
 
     Lists of names are one text with commas, as on the command line. Several values of a
-    hyper-parameter, or of ``threads``, make a sweep.
+    hyper-parameter, or of ``threads``, make a sweep; several seeds are trained for each row.
     """
 
     backends: str = "all"
@@ -33,7 +33,7 @@ class Options:
     tied: Sequence[bool] | None = None
     input_size: Sequence[int] | None = None
     dtype: str = "float32"
-    seed: int = 0
+    seed: Sequence[int] = (0,)
     init: str = "shared"
     repeats: int | None = None
     precision: float | None = None

@@ -31,6 +31,7 @@ class Combination:
     overrides: Mapping[str, Value]
     threads: int
     device: str
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,9 @@ class Selection:
 
     ``backends`` are ``(spec, mode)``, mode ``None`` for what ``modes`` says: ``default``, ``all``
     or names. ``protocols`` come with what the command line overrides; several, or several
-    ``threads``, make a sweep. ``environment`` is what records show: without secrets and paths.
-    ``stacks`` are labels; the empty one is that of the host's own environment.
+    ``threads``, make a sweep; the ``seeds`` are all of one row. ``environment`` is what records
+    show: without secrets and paths. ``stacks`` are labels; the empty one is that of the host's own
+    environment.
     """
 
     backends: Sequence[tuple[BackendSpec, str | None]]
@@ -51,7 +53,7 @@ class Selection:
     init: str
     corpus: str
     corpus_digest: str
-    seed: int
+    seeds: Sequence[int]
     threads: Sequence[int]
     environment: Mapping[str, str]
     preparation: Preparation = field(default_factory=Preparation)
@@ -62,10 +64,10 @@ class Selection:
 
     def combinations(self) -> Iterator[Combination]:
         """Every combination that a repeat crosses, groups whole."""
-        for (protocol, overrides), threads, device in itertools.product(
-            self.protocols, self.threads, self.devices
+        for (protocol, overrides), threads, device, seed in itertools.product(
+            self.protocols, self.threads, self.devices, self.seeds
         ):
-            yield Combination(protocol, overrides, threads, device)
+            yield Combination(protocol, overrides, threads, device, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +92,11 @@ class Plan:
         """The same plan; trials for which there is an obstacle are unavailable."""
         stopped = [(trial, reason) for trial in self.trials if (reason := obstacle(trial))]
         left = [[trial for trial in group if not obstacle(trial)] for group in self.groups]
-        once = [(trial, reason) for trial, reason in stopped if not trial.repeat]
+        once = {trial.row_key(): (trial, reason) for trial, reason in reversed(stopped)}
         return replace(
             self,
             groups=[group for group in left if group],
-            unavailable=[*self.unavailable, *once],
+            unavailable=[*self.unavailable, *reversed(once.values())],
         )
 
     def by_repeat(self) -> Iterator[tuple[int, list[list[Trial]]]]:
@@ -124,6 +126,8 @@ def _obstacle(
         return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
     if protocol.is_layer and spec.model != LSTM_MODEL:
         return f"{spec.name} brings a model of its own: {protocol.name} measures the LSTM's layers"
+    if dtype in ("float16", "bfloat16") and "float32" not in spec.dtypes_on(kind):
+        return f"{spec.name} has no float32 on {kind}, in which its program could be proven"
     missing = [name for name in protocol.needed_features if name not in spec.features]
     if missing:
         return f"{spec.name} has no {' and no '.join(missing)}"
@@ -154,7 +158,7 @@ def make_plan(selection: Selection) -> Plan:
                     continue
                 seen.add(trial.name)
                 reason = _obstacle(spec, mode, kind, selection.dtype, combination.protocol)
-                if reason and not repeat:
+                if reason and not repeat and combination.seed == selection.seeds[0]:
                     unavailable.append((trial, reason))
                 elif not reason:
                     # what proves one model does not prove another of the same name
@@ -191,7 +195,7 @@ def _trial(
         corpus=selection.corpus,
         corpus_digest=selection.corpus_digest,
         preparation=selection.preparation,
-        seed=selection.seed,
+        seed=combination.seed,
         threads=combination.threads,
         environment=selection.environment,
         backend_environment=recorded_environment(spec.environment),

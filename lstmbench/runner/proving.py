@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lstmbench.audit.messages import Claim, File, JudgeProof, MakeProof, ProofMade
+from lstmbench.audit.messages import Claim, File, JudgeProof, MakeProof, Proof, ProofMade
 from lstmbench.backend import BackendSpec, Parameters, Task
 from lstmbench.batches import Batches
 from lstmbench.machine.resident import resident
@@ -15,6 +15,7 @@ from lstmbench.runner.channel import WorkerLost
 from lstmbench.runner.evidence import Snapshot
 from lstmbench.runner.exchange import place
 from lstmbench.runner.live import LiveTrial
+from lstmbench.worker import parity
 from lstmbench.worker.arrays import write_batches
 from lstmbench.worker.messages import Build, Drop, LoadParameters, LoadTrial, Prepare, TrainEpoch
 
@@ -29,7 +30,7 @@ class Prover:
     def __init__(self, auditor: Auditor, batches: Batches, folder: Path, timeout: float) -> None:
         self._auditor, self._batches = auditor, batches
         self._folder, self._timeout = folder, timeout
-        self._request: MakeProof | None = None
+        self._own: File | None = None
 
     def load(self, live: LiveTrial, spec: BackendSpec, cpus: list[int] | None) -> None:
         """Import the plugin."""
@@ -37,30 +38,39 @@ class Prover:
         live.state.loaded(live.channel.ask(request, self._timeout), resident(live.channel.pid))
 
     def prove(self, live: LiveTrial) -> None:
-        """Hold an instance, which is then thrown away, against the reference.
+        """Hold an instance, which is then thrown away, against the reference; one of 16 bits, and
+        another of the same program in float32.
 
         Raises :class:`WorkerLost` if it computes something else.
         """
-        try:
-            made = self._auditor.ask(self._make())
-            live.shapes = self._auditor.shapes
-            live.state.models(self._auditor.model, self._auditor.reference)
-            if made.unprovable:
-                raise WorkerLost("unavailable", made.unprovable)
-            self._build(live, made.task)
-            begin = time.perf_counter()
-            proof = self._auditor.ask(JudgeProof(self._claims(live, made)), before=self._make())
-        except AuditorLost as lost:
-            raise WorkerLost("audit", f"parity cannot be judged: {lost}") from None
-        live.state.phases["parity"] = time.perf_counter() - begin
-        live.state.proven(proof)
-        if proof.difference:
-            allowed = proof.allowed.get(proof.difference, proof.tolerance)
-            raise WorkerLost(
-                "parity",
-                f"{proof.difference} differs from the reference by "
-                f"{proof.errors[proof.difference]:.1e}, allowed is {allowed:.0e}",
-            )
+        for dtype in parity.proof_dtypes(live.trial.dtype):
+            try:
+                proof = self._prove(live, dtype)
+            except AuditorLost as lost:
+                raise WorkerLost("audit", f"parity cannot be judged: {lost}") from None
+            live.state.proven(proof, own=dtype == live.trial.dtype)
+            if proof.difference:
+                allowed = proof.allowed.get(proof.difference, proof.tolerance)
+                where = "" if dtype == live.trial.dtype else f"in {dtype}: "
+                raise WorkerLost(
+                    "parity",
+                    f"{where}{proof.difference} differs from the reference by "
+                    f"{proof.errors[proof.difference]:.1e}, allowed is {allowed:.0e}",
+                )
+
+    def _prove(self, live: LiveTrial, dtype: str) -> Proof:
+        made = self._auditor.ask(self._make(dtype))
+        live.shapes = self._auditor.shapes
+        live.state.models(self._auditor.model, self._auditor.reference)
+        if made.unprovable:
+            raise WorkerLost("unavailable", made.unprovable)
+        self._build(live, made.task)
+        begin = time.perf_counter()
+        claims = self._claims(live, made)
+        proof = self._auditor.ask(JudgeProof(claims, dtype), before=self._make(dtype))
+        phases = live.state.phases
+        phases["parity"] = phases.get("parity", 0.0) + time.perf_counter() - begin
+        return proof
 
     def rebuild(self, live: LiveTrial, task: Task, start: Parameters | None) -> None:
         """Build the instance that is timed."""
@@ -71,19 +81,22 @@ class Prover:
         answer = live.channel.ask(request, self._timeout)
         live.state.phases["rebuild"] = answer.build_seconds + answer.prepare_seconds
 
-    def _make(self) -> MakeProof:
-        if self._request is None:
+    def _make(self, dtype: str) -> MakeProof:
+        if self._own is None:
             path = self._folder / "own-batches.npy"
             write_batches(path, self._batches)
-            self._request = MakeProof(File.of(path), str(self._folder))
-        return self._request
+            self._own = File.of(path)
+        return MakeProof(self._own, str(self._folder), dtype)
 
     def _build(self, live: LiveTrial, task: Task) -> None:
         own = replace(task, mode=live.trial.mode)
         request = Build(own, live.give(self._batches), None)
+        if task.dtype != live.trial.dtype:
+            live.channel.ask(Drop(), self._timeout)
         answer = live.channel.ask(request, self._timeout)
-        live.state.phases["build"] = answer.build_seconds
-        live.state.phases["prepare"] = answer.prepare_seconds
+        # of the first instance, when nothing is compiled yet
+        live.state.phases.setdefault("build", answer.build_seconds)
+        live.state.phases.setdefault("prepare", answer.prepare_seconds)
 
     def _claims(self, live: LiveTrial, made: ProofMade) -> list[Claim]:
         claims = []

@@ -101,7 +101,10 @@ def check(options: Options) -> Work:
     protocols = selection.choose_protocols(host, options.protocol, overrides)
     preset = protocols[0][0]
     repeats = selection.choose_repeats(options.repeats)
+    seeds = selection.choose_seeds(options.seed)
     rule = selection.choose_stopping_rule(preset, repeats, options.precision, options.budget)
+    if rule:
+        selection.check_one_seed(seeds, options.precision, preset)
     threads = selection.choose_threads(options.threads)
     limits = Limits(
         answer=selection.positive_seconds(options.timeout, "--timeout"),
@@ -131,7 +134,7 @@ def check(options: Options) -> Work:
         corpus=corpus.name,
         corpus_digest=corpus.digest,
         preparation=corpus.preparation,
-        seed=selection.choose_seed(options.seed),
+        seeds=seeds,
         threads=threads,
         environment=recorded_environment(environment),
         repeats=MAX_PROCESSES if rule else repeats or preset.repeats,

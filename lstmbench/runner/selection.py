@@ -13,7 +13,7 @@ from lstmbench.machine import facts
 from lstmbench.plugin import catalogue, manager
 from lstmbench.protocol import Protocol, Value
 from lstmbench.records.record import StoppingRule
-from lstmbench.records.trial import DTYPES, INITS, Dtype
+from lstmbench.records.trial import DTYPES, INITS, MAX_SEED, Dtype
 
 #: What a ratio can be known within: below, processes of one machine never agree.
 MIN_PRECISION, MAX_PRECISION = 0.002, 0.5
@@ -72,11 +72,26 @@ def choose_dtype(dtype: str) -> Dtype:
     raise manager.unknown("dtype", dtype, DTYPES)
 
 
-def choose_seed(seed: int) -> int:
-    """A seed that every program reading a record can hold."""
-    if not 0 <= seed < 2**63:
-        raise UserError(f"--seed {seed}: must be 0 to {2**63 - 1}")
-    return seed
+def choose_seeds(seeds: Sequence[int]) -> list[int]:
+    """Different seeds that every program reading a record can hold, at least one."""
+    if not seeds:
+        raise UserError("--seed: give at least one")
+    for place, seed in enumerate(seeds):
+        if not 0 <= seed <= MAX_SEED:
+            raise UserError(f"--seed {seed}: must be 0 to {MAX_SEED}")
+        if seed in seeds[:place]:
+            raise UserError(f"--seed: {seed} is given twice; --repeats trains it several times")
+    return list(seeds)
+
+
+def check_one_seed(seeds: Sequence[int], precision: float | None, protocol: Protocol) -> None:
+    """Raise :class:`UserError` for several seeds where a stopping rule says how often to repeat."""
+    if len(seeds) > 1:
+        whose = "--precision" if precision is not None else f"the precision of {protocol.name}"
+        raise UserError(
+            f"--seed {','.join(map(str, seeds))}: {whose} lets the number of processes vary, which "
+            "is for speeds of one seed: give one seed, or --repeats"
+        )
 
 
 def choose_init(init: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from lstmbench.machine.redact import scrub
 from lstmbench.messages import storable
 from lstmbench.records.record import (
     Activity,
+    Agreement,
     Audit,
     Challenge,
     Continuation,
@@ -107,15 +108,14 @@ class TrialState:
         self.runtime.update(answer.runtime)
         self.memory = {**answer.memory, **self.memory}
 
-    def proven(self, proof: Proof) -> None:
-        self.parity = Parity(
-            worst=proof.worst,
-            tolerance=proof.tolerance,
-            errors=proof.errors,
-            allowed=proof.allowed,
-            shape=proof.shape,
-            cut=proof.cut,
-        )
+    def proven(self, proof: Proof, own: bool = True) -> None:
+        """What parity found in the trial's own dtype, which is asked first, or in float32."""
+        known = {field.name: getattr(proof, field.name) for field in fields(proof)}
+        del known["difference"]
+        if own:
+            self.parity = Parity(**known)
+        elif self.parity is not None:
+            self.parity = self.parity.model_copy(update={"program": Agreement(**known)})
 
     def record(
         self,

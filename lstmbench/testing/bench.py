@@ -45,7 +45,7 @@ def _trial(spec: BackendSpec, mode: str, device: str, protocol: Protocol) -> tup
         init="shared",
         corpus=text.name,
         corpus_digest=text.digest,
-        seed=0,
+        seeds=[0],
         threads=[facts.default_threads()],
         environment={},
     )

@@ -70,21 +70,22 @@ def interface(lab: CheckContext) -> None:
 
 @check("interface")
 def parameters_round_trip(lab: CheckContext) -> None:
-    """Loaded parameters come back bit for bit, in canonical shapes and the task's dtype.
+    """Loaded parameters come back bit for bit, in canonical shapes and float32, or float64 if that
+    is the task's dtype.
 
     Convert to [in, 4H], [H, 4H] and [4H] with the gates input, forget, cell, output, and return
     copies.
     """
     batches = random_batches(WINDOWS, BATCH, STEPS)
-    start = lab.start(lab.plain).astype(lab.plain.dtype)
+    start = lab.start(lab.plain).astype(lab.plain.parameter_dtype)
     got = lab.backend(lab.plain, batches).parameters()
     assert isinstance(got, Parameters), f"expected Parameters, got {type(got).__name__}"
     names = [name for name, _ in start.items()]
     assert [name for name, _ in got.items()] == names, f"expected tensors {names}"
     for name, array in got.items():
         assert isinstance(array, np.ndarray), f"{name}: expected a NumPy array"
-        assert str(array.dtype) == lab.plain.dtype, (
-            f"{name}: expected {lab.plain.dtype}, got {array.dtype}"
+        assert str(array.dtype) == lab.plain.parameter_dtype, (
+            f"{name}: expected {lab.plain.parameter_dtype}, got {array.dtype}"
         )
     same_parameters(start, got, "loading and reading")
 
@@ -158,7 +159,7 @@ def parameters_are_copies(lab: CheckContext) -> None:
     batches = random_batches(WINDOWS, BATCH, STEPS)
     backend = lab.backend(lab.plain, batches)
     got = backend.parameters()
-    before = got.astype(lab.plain.dtype)
+    before = got.astype(lab.plain.parameter_dtype)
     backend.train_epoch(batches)
     same_parameters(before, got, "train_epoch() afterwards")
 
@@ -212,7 +213,10 @@ def state_reset(lab: CheckContext) -> None:
     backend = lab.backend(lab.plain, batches)
     first, second = backend.evaluate(batches).nats, backend.evaluate(batches).nats
     lab.close(second, first, "nats of a second evaluation")
-    one, start = random_batches(1, BATCH, STEPS), lab.start(lab.plain).astype(lab.plain.dtype)
+    one, start = (
+        random_batches(1, BATCH, STEPS),
+        lab.start(lab.plain).astype(lab.plain.parameter_dtype),
+    )
     backend = lab.fresh(lab.plain, one)
     losses = []
     for _ in range(2):

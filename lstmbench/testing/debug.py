@@ -81,7 +81,7 @@ class _Bench:
 
     def _load(self, batches: Batches) -> None:
         self._backend.prepare(batches)
-        self._backend.load_parameters(self._start.astype(self._task.dtype))
+        self._backend.load_parameters(self._start.astype(self._task.parameter_dtype))
 
     def parameters(self, batches: Batches) -> Step:
         """Loaded, and read again."""

@@ -192,7 +192,7 @@ def dropout_evaluation(lab: CheckContext) -> None:
     start = lab.start(task)
     backend = lab.backend(task, batches)
     backend.train_epoch(batches)
-    backend.load_parameters(start.astype(task.dtype))
+    backend.load_parameters(start.astype(task.parameter_dtype))
     exact = start.astype(np.float64)
     expected = reference.evaluate(exact, batches, lab.cell).nats
     lab.close(backend.evaluate(batches).nats, expected, "nats of an evaluation with dropout")
@@ -215,7 +215,7 @@ def dropout_masks(lab: CheckContext) -> None:
     for _ in range(SAMPLES):
         backend = lab.backend(task, one)
         loss = backend.train_epoch(one).nats
-        kept = _rows_changed(start.astype(task.dtype), backend.parameters())
+        kept = _rows_changed(start.astype(task.parameter_dtype), backend.parameters())
         masks = _Masks([rows / (1 - DROPPED) for rows in kept])
         state = reference.zero_state(start, 1, lab.cell)
         exact = start.astype(np.float64)
@@ -259,7 +259,7 @@ def dropout_masks_are_new(lab: CheckContext) -> None:
         for _ in range(20):
             backend = lab.backend(task, batches)
             backend.train_epoch(batches)
-            kept = _rows_changed(lab.start(task).astype(task.dtype), backend.parameters())
+            kept = _rows_changed(lab.start(task).astype(task.parameter_dtype), backend.parameters())
             dropped.append(np.concatenate([rows == 0 for rows in kept]))
         if count == 1:
             alike = len(dropped) - len({rows.tobytes() for rows in dropped})
@@ -380,7 +380,7 @@ def _starts_anew(lab: CheckContext, optimizer: str) -> None:
     epochs = [Epoch(batches), Epoch(batches, start=start)]
     lab.agrees_over(task, epochs, f"{optimizer}, parameters loaded between two epochs")
     backend = lab.fresh(task, batches)
-    backend.load_parameters(start.astype(task.dtype))
+    backend.load_parameters(start.astype(task.parameter_dtype))
     backend.train_epoch(batches)
     before = _moments(backend)
     backend.prepare(batches)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from lstmbench import reference
-from lstmbench.backend import ModelConfig
+from lstmbench.backend import ModelConfig, parameter_dtype
 from lstmbench.batches import draw_offsets, offsets_digest, window_count
 from lstmbench.corpora import corpus as corpora
 from lstmbench.corpora.named import NO_TEXT, TEXT8, TIME_MACHINE, TINY_SHAKESPEARE
@@ -118,11 +117,7 @@ def drawn_offsets_digest(seed: int, epochs: int, steps: int) -> str:
 
 @cache
 def drawn_parameters_digest(model: ModelConfig, seed: int, dtype: str) -> str | None:
-    """Of the ``shared`` initial parameters; ``None`` if they are too many, or NumPy lacks dtype."""
+    """Of the ``shared`` initial parameters; ``None`` if they are too many."""
     if model.parameter_count > MAX_PARAMETERS:
         return None
-    try:
-        kind: Any = np.dtype(dtype)
-    except TypeError:
-        return None
-    return reference.draw_parameters(model, seed).astype(kind).digest()
+    return reference.draw_parameters(model, seed).astype(parameter_dtype(dtype)).digest()

@@ -21,7 +21,7 @@ from lstmbench.preparation import Tokens
 from lstmbench.protocol import OVERRIDES, WORDING
 from lstmbench.records.migration import upgrade
 from lstmbench.records.parse import Stored
-from lstmbench.records.record import Flag, Parity, Record, Status, digest_of_stack
+from lstmbench.records.record import Agreement, Flag, Record, Status, digest_of_stack
 from lstmbench.verify import audits
 from lstmbench.verify.known import (
     ReferenceData,
@@ -29,6 +29,7 @@ from lstmbench.verify.known import (
     drawn_parameters_digest,
 )
 from lstmbench.worker import parity
+from lstmbench.worker.parity_setting import SIXTEEN_BITS
 
 #: A field of a record and what is wrong with it.
 Fault = tuple[str, str]
@@ -155,6 +156,8 @@ def _model(record: Record, known: ReferenceData) -> Iterator[Fault]:
         yield "digests.parameters", "is no SHA-256"
     elif parameters is not None and trial.init == "shared" and not trial.own_model:
         drawn = drawn_parameters_digest(model, trial.seed, trial.dtype)
+        if trial.dtype in SIXTEEN_BITS and not (record.parity and record.parity.program):
+            drawn = None  # earlier versions gave parameters in the trial's own dtype
         if drawn not in (None, parameters):
             yield "digests.parameters", f"seed {trial.seed} gives {drawn}"
 
@@ -216,26 +219,45 @@ def _parity(record: Record, known: ReferenceData) -> Iterator[Fault]:
         if failed or record.status == Status.OK:
             yield "parity", f"missing, though status is {record.status.value}"
         return
-    worst = max(proof.errors.values(), default=math.inf)
-    if proof.worst != worst:
-        yield "parity.worst", f"{proof.worst}, the largest error is {worst}"
-    if proof.tolerance != parity.TOLERANCE.get(record.trial.dtype):
-        yield "parity.tolerance", f"{proof.tolerance} is not that of {record.trial.dtype}"
-    for name, allowed in proof.allowed.items():
-        if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
-            yield f"parity.allowed.{name}", f"{allowed} may not be allowed"
-    names = _quantities(record)
-    for name in sorted(names ^ proof.errors.keys()):
-        yield f"parity.errors.{name}", "missing" if name in names else "is no quantity of the model"
-    beyond = parity.beyond(proof.errors, proof.allowed, proof.tolerance)
+    yield from _agreement(record, proof, record.trial.dtype, "parity", known)
+    beyond = _beyond(proof, "parity")
+    if proof.program is not None:
+        if parity.proof_dtypes(record.trial.dtype) == (record.trial.dtype,):
+            yield "parity.program", f"{record.trial.dtype} is proven by itself"
+        yield from _agreement(record, proof.program, "float32", "parity.program", known)
+        beyond |= _beyond(proof.program, "parity.program")
     if failed and not beyond:
         yield "reason", "parity, though every error is within its tolerance"
-    for name in beyond if not failed else ():
-        yield f"parity.errors.{name}", f"{proof.errors[name]} is beyond the tolerance"
-    yield from _shape(record, proof, known)
+    for field, error in beyond.items() if not failed else ():
+        yield field, f"{error} is beyond the tolerance"
 
 
-def _shape(record: Record, proof: Parity, known: ReferenceData) -> Iterator[Fault]:
+def _beyond(proof: Agreement, place: str) -> dict[str, float]:
+    """The errors that are beyond what is allowed, by their fields."""
+    names = parity.beyond(proof.errors, proof.allowed, proof.tolerance)
+    return {f"{place}.errors.{name}": proof.errors[name] for name in names}
+
+
+def _agreement(
+    record: Record, proof: Agreement, dtype: str, place: str, known: ReferenceData
+) -> Iterator[Fault]:
+    """What a proof in one dtype says, against itself and the trial."""
+    worst = max(proof.errors.values(), default=math.inf)
+    if proof.worst != worst:
+        yield f"{place}.worst", f"{proof.worst}, the largest error is {worst}"
+    if proof.tolerance != parity.TOLERANCE.get(dtype):
+        yield f"{place}.tolerance", f"{proof.tolerance} is not that of {dtype}"
+    for name, allowed in proof.allowed.items():
+        if name not in proof.errors or not proof.tolerance < allowed <= parity.MAX_ALLOWED:
+            yield f"{place}.allowed.{name}", f"{allowed} may not be allowed"
+    names = _quantities(record)
+    for name in sorted(names ^ proof.errors.keys()):
+        what = "missing" if name in names else "is no quantity of the model"
+        yield f"{place}.errors.{name}", what
+    yield from _shape(record, proof, place, known)
+
+
+def _shape(record: Record, proof: Agreement, place: str, known: ReferenceData) -> Iterator[Fault]:
     protocol = record.trial.protocol
     batch, steps = protocol.batch_size, protocol.steps
     tokens = known.tokens(record.trial, "train")
@@ -243,9 +265,9 @@ def _shape(record: Record, proof: Parity, known: ReferenceData) -> Iterator[Faul
     windows = proof.shape[0] if tokens is None else tokens // (batch * steps)
     own = (1 if protocol.is_layer else windows, batch, steps)
     if any(part > whole for part, whole in zip(proof.shape, own, strict=True)):
-        yield "parity.shape", f"{proof.shape} is more than the trial's own {own}"
+        yield f"{place}.shape", f"{proof.shape} is more than the trial's own {own}"
     elif (proof.shape != own) != proof.cut:
-        yield "parity.cut", f"{proof.cut}, yet {proof.shape} was compared of {own}"
+        yield f"{place}.cut", f"{proof.cut}, yet {proof.shape} was compared of {own}"
 
 
 def _evaluations(record: Record, known: ReferenceData) -> Iterator[Fault]:

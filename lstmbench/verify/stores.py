@@ -26,6 +26,7 @@ from lstmbench.verify.known import ReferenceData
 from lstmbench.verify.records import faults
 from lstmbench.verify.replay import NotReplayed, Paths
 from lstmbench.verify.together import Together
+from lstmbench.worker.parity import proof_dtypes
 
 
 def verify(path: Path, paths: Paths | None = None) -> Report:
@@ -101,6 +102,12 @@ class _Records:
         if trial.own_model:
             report.unvouch(
                 f"model {trial.model!r} is its plugin's own: nothing here says what is correct"
+            )
+        proof = record.parity
+        if proof and len(proof_dtypes(trial.dtype)) > 1 and proof.program is None:
+            report.unvouch(
+                f"program of {file}: parity in {trial.dtype} shows gross mistakes only, there is "
+                "none in float32"
             )
         if trial.protocol.name not in known.protocols:
             report.unvouch(

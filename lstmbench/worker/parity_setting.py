@@ -23,13 +23,12 @@ from lstmbench.cells import LSTM, Cell, tensor_shapes
 from lstmbench.optimizers import largest
 
 SEED = 20220519
+#: dtypes in which rounding hides all but gross mistakes.
+SIXTEEN_BITS = ("float16", "bfloat16")
 #: Learning rates at which changes are measurable and rounding does not grow.
 MIN_RATE, MAX_RATE = 0.125, 2.0
-#: In 16 bits only larger changes are measurable.
-MIN_RATE_16_BITS, MAX_RATE_16_BITS = 4.0, 8.0
 #: The same of adam and rmsprop, which move every parameter by about the learning rate.
 MIN_ADAPTIVE_RATE, MAX_ADAPTIVE_RATE = 2.0**-10, 2.0**-8
-MIN_ADAPTIVE_RATE_16_BITS, MAX_ADAPTIVE_RATE_16_BITS = 2.0**-5, 2.0**-4
 #: Norms of the two passes' gradients that lie further apart leave room for a clip norm between.
 CLIP_MARGIN = 1.1
 #: Seconds that the reference's Python takes per step and layer, and per window, beside arithmetic.
@@ -120,7 +119,7 @@ def probe_training(
     """
     training = replace(task.training, dropout=0.0)
     rate = training.learning_rate
-    low, high = _rates(training, task.dtype in ("float16", "bfloat16"))
+    low, high = _rates(training)
     if not low <= rate <= high:
         significand, _ = math.frexp(rate)  # from 0.5 to below 1
         rate = significand * high
@@ -139,16 +138,13 @@ def probe_training(
     return replace(training, learning_rate=rate, clip_norm=clip)
 
 
-def _rates(training: TrainingConfig, coarse: bool) -> tuple[float, float]:
+def _rates(training: TrainingConfig) -> tuple[float, float]:
     """The lowest and the highest learning rate of a proof."""
     if training.optimizer != "sgd":
-        if coarse:
-            return MIN_ADAPTIVE_RATE_16_BITS, MAX_ADAPTIVE_RATE_16_BITS
         return MIN_ADAPTIVE_RATE, MAX_ADAPTIVE_RATE
-    low, high = (MIN_RATE_16_BITS, MAX_RATE_16_BITS) if coarse else (MIN_RATE, MAX_RATE)
     # a sum over steps has a gradient so many times larger
     times = training.steps if training.loss == "sum" else 1
-    return low / times, high / times
+    return MIN_RATE / times, MAX_RATE / times
 
 
 def first_gradient_size(

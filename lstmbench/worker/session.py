@@ -167,7 +167,7 @@ class TrialSession(Session):
             made = type(backend).__name__
             raise InvalidAnswer(INTERFACE, f"factory made a {made}, not a Backend")
         if start is not None:
-            backend.load_parameters(start.astype(request.task.dtype))
+            backend.load_parameters(start.astype(request.task.parameter_dtype))
         clock.lap("build")
         if batches is not None:
             backend.prepare(batches)
@@ -184,7 +184,7 @@ class TrialSession(Session):
         """Start from other parameters."""
         instance = self.instance
         parameters = read_parameters(request.path, instance.shapes)
-        instance.backend.load_parameters(parameters.astype(instance.task.dtype))
+        instance.backend.load_parameters(parameters.astype(instance.task.parameter_dtype))
         return Done()
 
     def save_parameters(self, request: SaveParameters) -> Done:

@@ -64,7 +64,9 @@ class Asked:
         return File.of(path)
 
     def make(self, batches: Batches = BATCHES) -> ProofMade:
-        return self.session.make_proof(MakeProof(self.batches(batches), str(self.folder)))
+        return self.session.make_proof(
+            MakeProof(self.batches(batches), str(self.folder), TASK.dtype)
+        )
 
     def prove(self, kind: Callable[[Task], NumpyBackend]) -> Proof:
         """What the host does, with a backend in this process."""
@@ -75,7 +77,7 @@ class Asked:
             backend.load_parameters(start.astype(self.task.dtype))
             loss = backend.train_epoch(read_batches(asked.batches.path))
             claims.append(Claim(self.parameters(backend.parameters()), loss.nats))
-        return self.session.judge_proof(JudgeProof(claims))
+        return self.session.judge_proof(JudgeProof(claims, TASK.dtype))
 
 
 @pytest.fixture
@@ -179,6 +181,6 @@ def test_claims_are_compared_with_the_reference(asked: Asked) -> None:
 
 def test_what_must_come_first_is_said(asked: Asked) -> None:
     with pytest.raises(OutOfOrder, match="make a proof first"):
-        asked.session.judge_proof(JudgeProof([]))
+        asked.session.judge_proof(JudgeProof([], "float32"))
     with pytest.raises(OutOfOrder, match="load first"):
-        AuditSession().make_proof(MakeProof(asked.batches(BATCHES), str(asked.folder)))
+        AuditSession().make_proof(MakeProof(asked.batches(BATCHES), str(asked.folder), "float32"))

@@ -181,7 +181,6 @@ def test_one_process_per_trial_is_not_ranked(make_record: Make, form: str) -> No
         {"protocol": QUICK},
         {"init": "native"},
         {"dtype": "float64"},
-        {"seed": 1},
         {"threads": 1},
         {"environment": {"OMP_WAIT_POLICY": "PASSIVE"}},
         {"machine": Machine(digest="other", facts={}, versions={})},

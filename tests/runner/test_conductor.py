@@ -280,7 +280,7 @@ def conduct(tmp_path: Path) -> Callable[..., Any]:
             "init": "shared",
             "corpus": "fake",
             "corpus_digest": "0" * 64,
-            "seed": 0,
+            "seeds": [0],
             "threads": [2],
             "environment": {},
             "interleave": interleave,
@@ -371,7 +371,7 @@ def test_every_backend_trains_the_same_epochs(conduct: Any) -> None:
             np.testing.assert_array_equal(got.inputs, batches.inputs)
             np.testing.assert_array_equal(got.targets, batches.targets)
     assert len({r.digests.offsets for r in records.values()}) == 1
-    _, others, _, _ = conduct(seed=1)
+    _, others, _, _ = conduct(seeds=[1])
     assert others["a"].digests.offsets != records["a"].digests.offsets
 
 
@@ -416,7 +416,7 @@ def test_a_worker_is_not_told_what_follows(conduct: Any, init: str) -> None:
     """Neither the text, nor the seed of its order: an epoch's arrays come when it is due."""
     stage = Reading()
     seed = 7_654_321
-    conduct(backends="a", stage=stage, seed=seed, init=init)
+    conduct(backends="a", stage=stage, seeds=[seed], init=init)
     for request in stage.requests:
         assert str(seed) not in messages.encode_request(1, request)
     offsets = draw_offsets(seed, 5, 5)

@@ -37,7 +37,7 @@ def selection(**changes: Any) -> Selection:
         "init": "shared",
         "corpus": "bundled",
         "corpus_digest": "0" * 64,
-        "seed": 0,
+        "seeds": [0],
         "threads": [2],
         "environment": {},
     }

@@ -40,7 +40,7 @@ def selection(**changes: Any) -> Selection:
         "init": "shared",
         "corpus": "bundled",
         "corpus_digest": "0" * 64,
-        "seed": 0,
+        "seeds": [0],
         "threads": [1],
         "environment": {},
     }
@@ -133,10 +133,24 @@ def test_a_sweep_crosses_sizes_and_threads_into_groups_of_their_own() -> None:
     assert of_one_repeat == [(8, 1), (8, 2), (16, 1), (16, 2)]
 
 
+def test_each_seed_is_a_group_of_its_own_and_all_are_of_one_row() -> None:
+    plan = make_plan(selection(seeds=[0, 7], repeats=2))
+    assert [
+        {(trial.repeat, trial.seed, trial.label) for trial in group} for group in plan.groups
+    ] == [
+        {(repeat, seed, label) for label in ("a:eager", "b:eager")}
+        for repeat in (0, 1)
+        for seed in (0, 7)
+    ]
+    assert len({trial.group_key() for trial in plan.trials}) == 4
+    assert len({trial.row_key() for trial in plan.trials}) == 2
+
+
 def test_what_cannot_run_is_said_once_however_often_it_is_repeated() -> None:
-    plan = make_plan(selection(backends=[(ONLY_GPU, None), (A, None)], repeats=5))
+    only, several = selection(backends=[(ONLY_GPU, None), (A, None)], repeats=5), [0, 1, 2]
+    plan = make_plan(replace(only, seeds=several))
     assert len(plan.unavailable) == 1
-    assert len(plan.groups) == 5
+    assert len(plan.groups) == 15
 
 
 def test_what_a_backend_s_spec_sets_does_not_part_it_from_its_group() -> None:
@@ -160,7 +174,7 @@ def test_every_fact_changes_the_name() -> None:
         {"dtype": "float64"},
         {"init": "native"},
         {"corpus_digest": "1" * 64},
-        {"seed": 1},
+        {"seeds": [1]},
         {"threads": [2]},
         {"environment": {"X": "1"}},
         {"protocols": [(D2L.override({"epochs": 1}), {"epochs": 1})]},
@@ -189,7 +203,7 @@ def test_the_plan_as_json_names_every_trial() -> None:
 
 
 def test_the_task_is_the_trial_s() -> None:
-    task = make_plan(selection(threads=[3], seed=4)).trials[0].task(28)
+    task = make_plan(selection(threads=[3], seeds=[4])).trials[0].task(28)
     assert (task.device, task.mode, task.dtype) == ("cpu", "eager", "float32")
     assert task.threads == 3
     assert task.model.vocabulary_size == 28
@@ -198,7 +212,7 @@ def test_the_task_is_the_trial_s() -> None:
 
 def test_no_task_is_told_the_seed_from_which_the_order_of_the_text_is_drawn() -> None:
     seeds = {
-        init: [make_plan(selection(init=init, seed=n)).trials[0].task(28).seed for n in (4, 5)]
+        init: [make_plan(selection(init=init, seeds=[n])).trials[0].task(28).seed for n in (4, 5)]
         for init in ("native", "shared")
     }
     assert len(set(seeds["native"])) == 2

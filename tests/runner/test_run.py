@@ -174,14 +174,27 @@ def test_figures_are_those_of_the_raw_series(ran: Any) -> None:
 
 
 def test_another_seed_changes_parameters_and_text(cli: Any) -> None:
-    for seed in ("0", "1"):
-        done = cli.run("--backends", "numpy", "--seed", seed, "--epochs", "2")
-        assert done.returncode == 0, done.stderr
-    first, second = (records(folder)[0] for folder in cli.runs())
-    assert first["digests"]["parameters"] != second["digests"]["parameters"]
-    assert first["digests"]["offsets"] != second["digests"]["offsets"]
-    tables = json.loads(cli("report", cli.store, "--format", "json").stdout)
-    assert len(tables) == 2
+    done = cli.run("--backends", "numpy", "--seed", "0,1", "--repeats", "2", "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "seeds 0, 1" in done.stdout
+    (folder,) = cli.runs()
+    found = records(folder)
+    assert sorted((r["trial"]["seed"], r["trial"]["repeat"]) for r in found) == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
+    for name in ("parameters", "offsets"):
+        digests = {(r["trial"]["seed"], r["digests"][name]) for r in found}
+        assert len(digests) == len({digest for _, digest in digests}) == 2
+    assert len({r["trial"]["seed"]: r["epochs"]["nats"] for r in found}) == 2
+    checked = cli("verify", folder)
+    assert checked.returncode == 0, checked.stdout
+    (table,) = json.loads(cli("report", cli.store, "--format", "json").stdout)
+    (row,) = table["rows"]
+    assert (row["processes_ok"], row["seeds_ok"]) == (4, 2)
+    assert row["perplexity_low"] < row["perplexity"] < row["perplexity_high"]
 
 
 def test_two_corpora_never_share_a_table(cli: Any) -> None:

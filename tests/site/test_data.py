@@ -72,24 +72,36 @@ def test_repeats_are_one_row_that_leads_to_all_its_trials(make_record: Make) -> 
 
 
 def test_what_is_the_same_everywhere_is_said_once(make_record: Make) -> None:
-    files = built(make_record(), make_record(seed=1))
+    files = built(make_record(), make_record(threads=1))
     rows = delivered(files["data/rows.js"])
     said = dict(rows["in_all"])
-    assert said["threads"] == "2"
-    assert "seed" not in said
-    assert "threads" not in columns(files)
-    assert columns(files)["setting"] == ["seed 0", "seed 1"]
+    assert said["seed"] == "0"
+    assert "threads" not in said
+    assert "seed" not in columns(files)
+    assert columns(files)["setting"] == ["threads 1", "threads 2"]
     choices = {c["key"] for c in rows["columns"] if c["choice"]}
-    assert choices == {"seed"}
+    assert choices == {"threads"}
+
+
+def test_seeds_are_one_row_with_a_curve_each(make_record: Make) -> None:
+    records = [repeat(make_record, n, seed=seed) for seed in (0, 4, 9) for n in (0, 1)]
+    less = [repeat(make_record, n, backend="torch", seed=0) for n in (0, 1)]
+    files = built(*reversed(records), *less)
+    rows = delivered(files["data/rows.js"])
+    assert rows["trials"] == [[r.trial.name for r in own] for own in (records, less)]
+    assert rows["curves"] == [[0, 2, 4], [0]]
+    assert columns(files)["seed"] == ["0, 4, 9", "0"]
+    assert columns(files)["seeds"] == ["3", "1"]
+    assert columns(files)["setting"] == ["seed 0, 4, 9", "seed 0"]
 
 
 def test_details_are_there_but_not_shown_at_first(make_record: Make) -> None:
-    records = [repeat(make_record, number, seed=seed) for seed in (0, 1) for number in (0, 1)]
+    records = [repeat(make_record, number, threads=n) for n in (1, 2) for number in (0, 1)]
     rows = delivered(built(*records)["data/rows.js"])
     shown = {column["key"]: column["shown"] for column in rows["columns"]}
     first = ("trial", "status", "setting", "tokens_per_second", "perplexity", "parity_worst")
     assert all(shown[key] for key in first)
-    later = ("seed", "backend", "tokens_per_second_mean", "training_seconds")
+    later = ("threads", "backend", "tokens_per_second_mean", "training_seconds")
     assert not any(shown[key] for key in later)
 
 
@@ -223,7 +235,7 @@ def test_the_command_means_the_same_trial_again(
     assert got["devices"] == device
     assert got["protocol"] == "d2l"
     assert (got["dtype"], got["init"]) == ("float64", "native")
-    assert (got["corpus"], got["seed"], got["repeats"]) == (corpus, 7, 1)
+    assert (got["corpus"], got["seed"], got["repeats"]) == (corpus, [7], 1)
     assert list(got["hidden_size"]) == [512]
     assert list(got["threads"]) == [3]
     assert got["env"] == tuple(f"{name}={value}" for name, value in environment.items())

@@ -322,32 +322,6 @@ def test_where_rounding_grows_fewer_windows_are_proven(
     assert result.worst_difference is None
 
 
-class Half(NumpyBackend):
-    """Keeps its parameters in float16 and computes in float32."""
-
-    def load_parameters(self, parameters: Parameters) -> None:
-        self._parameters = parameters.astype(np.float16).astype(np.float32)
-
-    def parameters(self) -> Parameters:
-        return self._parameters.astype(np.float16)
-
-    def train_epoch(self, batches: Batches) -> EpochLoss:
-        total, state = 0.0, reference.zero_state(self._parameters, batches.inputs.shape[1])
-        for inputs, targets in batches:
-            nats, gradient, state = reference.gradients(self._parameters, inputs, targets, state)
-            moved = reference.sgd_step(self._parameters, gradient, self.task.training)
-            self._parameters = moved.astype(np.float16).astype(np.float32)
-            total += nats
-        return EpochLoss(total, batches.tokens)
-
-
-def test_sixteen_bits_are_proven_where_they_can_be(batches: Batches) -> None:
-    result = prove(Half, task("float16"), batches)
-    assert result.worst_difference is None
-    assert result.worst > 1e-4
-    assert result.allowed == {}
-
-
 @pytest.mark.parametrize("value", [1.0, -0.1, 3.0e38, 1e-40, 0.0])
 def test_bfloat16_is_the_upper_half_of_float32(value: float) -> None:
     given = reference.draw_parameters(ModelConfig(2, 1, 1), 0)

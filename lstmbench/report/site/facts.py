@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lstmbench.analysis.tables import Row
 from lstmbench.records.record import Machine, Record
 
 
@@ -50,35 +51,35 @@ def changed(record: Record, without: Collection[str] = ()) -> str:
 
 @dataclass(frozen=True)
 class Facet:
-    """Something by which trials differ without being a result.
+    """Something by which rows differ without being a result.
 
     ``setting``: one word of a table's short name, with the facet's name before bare numbers.
     ``minor``: the index shows it on request, and leaves it out of the names of curves.
     """
 
     name: str
-    text: Callable[[Record], str]
+    text: Callable[[Row], str]
     setting: bool = True
     minor: bool = False
 
-    def word(self, record: Record) -> str:
-        text = self.text(record)
-        return f"{self.name} {text}" if text.isdecimal() else text
+    def word(self, row: Row) -> str:
+        text = self.text(row)
+        return f"{self.name} {text}" if re.fullmatch(r"\d[\d, ]*", text) else text
 
 
 #: In the order in which a reader asks. ``text`` is never a path or a host: records hold none.
 FACETS = (
-    Facet("device", lambda r: r.trial.device, setting=False),
-    Facet("protocol", lambda r: r.trial.protocol.name),
-    Facet("changed", changed),
-    Facet("init", lambda r: r.trial.init),
-    Facet("corpus", lambda r: r.trial.corpus_words),
-    Facet("dtype", lambda r: r.trial.dtype),
-    Facet("seed", lambda r: str(r.trial.seed)),
-    Facet("threads", lambda r: str(r.trial.threads)),
-    Facet("environment", lambda r: plain(dict(r.trial.environment))),
-    Facet("machine", lambda r: machine_name(r.machine), setting=False),
-    Facet("commit", lambda r: r.source.short_commit, setting=False, minor=True),
+    Facet("device", lambda r: r.first.trial.device, setting=False),
+    Facet("protocol", lambda r: r.first.trial.protocol.name),
+    Facet("changed", lambda r: changed(r.first)),
+    Facet("init", lambda r: r.first.trial.init),
+    Facet("corpus", lambda r: r.first.trial.corpus_words),
+    Facet("dtype", lambda r: r.first.trial.dtype),
+    Facet("seed", lambda r: ", ".join(map(str, r.seeds))),
+    Facet("threads", lambda r: str(r.first.trial.threads)),
+    Facet("environment", lambda r: plain(dict(r.first.trial.environment))),
+    Facet("machine", lambda r: machine_name(r.first.machine), setting=False),
+    Facet("commit", lambda r: r.first.source.short_commit, setting=False, minor=True),
 )
 
 
@@ -87,8 +88,9 @@ def versions(record: Record) -> dict[str, str]:
     return record.machine.versions | (record.stack.versions if record.stack else {})
 
 
-def versions_facet(records: Sequence[Record]) -> Facet:
-    """The versions that are not the same in all records."""
+def versions_facet(rows: Sequence[Row]) -> Facet:
+    """The versions that are not the same in all rows."""
+    records = [row.first for row in rows]
     seen: dict[str, set[str]] = {}
     for record in records:
         for name, version in versions(record).items():
@@ -97,8 +99,8 @@ def versions_facet(records: Sequence[Record]) -> Facet:
     everywhere = {n for n in seen if all(n in own for own in known)}
     varying = sorted(n for n in seen if len(seen[n]) > 1 or n not in everywhere)
 
-    def text(record: Record) -> str:
-        known = versions(record)
+    def text(row: Row) -> str:
+        known = versions(row.first)
         return ", ".join(f"{name} {known[name]}" for name in varying if name in known)
 
     return Facet("versions", text, setting=False, minor=True)

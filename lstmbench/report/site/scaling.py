@@ -44,9 +44,9 @@ def scaling(tables: Sequence[Table]) -> Json:
 
 def _about(table: Table, without: Collection[str]) -> str:
     """What tables share that differ in some sizes only."""
-    words = {facet.name: facet.word(table.first) for facet in FACETS}
+    words = {facet.name: facet.word(table.rows[0]) for facet in FACETS}
     words["changed"] = changed(table.first, without)
-    left_out = {"device", "commit", *without}
+    left_out = {"device", "commit", "seed", *without}
     return " · ".join(word for name, word in words.items() if word and name not in left_out)
 
 
@@ -72,7 +72,7 @@ def _rooflines(tables: Sequence[Table]) -> list[Json]:
     alike: dict[tuple[str, str], list[tuple[Table, Row]]] = {}
     for table in tables:
         protocol = {k: v for k, v in table.facts["protocol"].items() if k not in SIZES}
-        facts = json.dumps({**table.facts, "protocol": protocol}, sort_keys=True)
+        facts = json.dumps({**table.facts, "protocol": protocol, "seed": None}, sort_keys=True)
         for row in table.rows:
             if row.figure(SHARE_OF_PEAK):
                 alike.setdefault((facts, row.first.trial.device), []).append((table, row))

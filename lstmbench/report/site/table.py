@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstmbench.analysis.metrics import TOKENS_PER_SECOND
+from lstmbench.analysis.metrics import BY_KEY, TOKENS_PER_SECOND
 from lstmbench.analysis.tables import Row, Table
 from lstmbench.records.record import Record
 from lstmbench.report.columns import DETAIL_FIGURES, FIGURES, TextColumn
-from lstmbench.report.layout import rank_column, relative_column
+from lstmbench.report.layout import rank_column, relative_column, seeds_column
 from lstmbench.report.site.facts import FACETS, natural, versions_facet
 from lstmbench.report.site.names import slug
 
@@ -55,11 +55,11 @@ def ordered(tables: Sequence[Table]) -> list[Table]:
 def index(tables: Sequence[Table]) -> dict[str, Any]:
     """What the index page loads."""
     rows = [row for table in tables for row in table.rows]
-    facets = [*FACETS, versions_facet([row.first for row in rows])]
-    texts = {facet: tuple(facet.text(row.first) for row in rows) for facet in facets}
+    facets = [*FACETS, versions_facet(rows)]
+    texts = {facet: tuple(facet.text(row) for row in rows) for facet in facets}
     varying = [facet for facet in facets if len(set(texts[facet])) > 1]
     words = [facet for facet in varying if facet.setting]
-    names = [" · ".join(w for f in words if (w := f.word(row.first))) for row in rows]
+    names = [" · ".join(w for f in words if (w := f.word(row))) for row in rows]
     stacks = [row.first.trial.stack for row in rows]
     columns = [
         _Column.of("trial", [row.label for row in rows]),
@@ -82,7 +82,7 @@ def index(tables: Sequence[Table]) -> dict[str, Any]:
         "columns": [column.to_json() for column in columns],
         "table": [i for i, table in enumerate(tables) for _ in table.rows],
         "trials": [[slug(file) for file in row.files] for row in rows],
-        "curve": [_first_with_epochs(row.records) for row in rows],
+        "curves": [_with_epochs(row.records) for row in rows],
         "in_all": [
             (facet.name, texts[facet][0])
             for facet in facets
@@ -91,9 +91,13 @@ def index(tables: Sequence[Table]) -> dict[str, Any]:
     }
 
 
-def _first_with_epochs(records: Sequence[Record]) -> int:
-    """Which of a row's trials is plotted; -1 for none."""
-    return next((i for i, record in enumerate(records) if record.epochs.nats), -1)
+def _with_epochs(records: Sequence[Record]) -> list[int]:
+    """Which of a row's trials are plotted: the first of each seed that trained."""
+    found: dict[int, int] = {}
+    for index, record in enumerate(records):
+        if record.epochs.nats:
+            found.setdefault(record.trial.seed, index)
+    return list(found.values())
 
 
 def _figures(tables: Sequence[Table], rows: Sequence[Row]) -> list[TextColumn]:
@@ -104,6 +108,9 @@ def _figures(tables: Sequence[Table], rows: Sequence[Row]) -> list[TextColumn]:
     if relative_to:
         found.insert(place, relative_column(tables, relative_to))
     found.insert(place, rank_column(tables))
+    if any(len(table.seeds) > 1 for table in tables):
+        place = [column.key for column in found].index(BY_KEY["perplexity"].key)
+        found.insert(place, seeds_column(rows))
     messages = tuple(row.message for row in rows)
     found.append(TextColumn("message", "message", messages, "left", minor=True))
     return [column for column in found if any(column.texts)]

@@ -10,7 +10,7 @@ from typing import Any
 from lstmbench.analysis import roofline, series
 from lstmbench.analysis.tables import Row
 from lstmbench.protocol import stated
-from lstmbench.records.record import Evaluation, Record, Status
+from lstmbench.records.record import Agreement, Evaluation, Record, Status
 from lstmbench.report.columns import DETAIL_FIGURES, FIGURES
 from lstmbench.report.numbers import scaled, significant
 from lstmbench.report.site import command
@@ -159,15 +159,22 @@ def _stopping_rule(record: Record) -> str:
 
 
 def errors(record: Record) -> list[tuple[str, str, str, bool]]:
-    """What parity compared: name, relative error, how much is allowed, whether it held."""
-    parity = record.parity
-    if parity is None:
+    """What parity compared: name, relative error, how much is allowed, whether it held.
+
+    In the trial's dtype, and in float32 where that has 16 bits.
+    """
+    proof = record.parity
+    if proof is None:
         return []
-    allowed = {name: parity.allowed.get(name, parity.tolerance) for name in parity.errors}
-    return [
-        (name, f"{error:.1e}", f"{allowed[name]:.1e}", error <= allowed[name])
-        for name, error in parity.errors.items()
-    ]
+    found: list[tuple[str, Agreement, float]]
+    found = [(name, proof, error) for name, error in proof.errors.items()]
+    if proof.program is not None:
+        found += [(f"float32: {n}", proof.program, e) for n, e in proof.program.errors.items()]
+    cells = []
+    for name, part, error in found:
+        allowed = part.allowed.get(name.removeprefix("float32: "), part.tolerance)
+        cells.append((name, f"{error:.1e}", f"{allowed:.1e}", error <= allowed))
+    return cells
 
 
 def evaluations(record: Record) -> list[tuple[str, str, str, str]]:

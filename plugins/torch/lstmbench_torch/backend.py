@@ -43,11 +43,18 @@ class LibraryModel(Model):
     ``nn.LSTM`` adds two biases. From its own initialisation both are trained; once canonical
     parameters are loaded, the second stays at zero and out of the clipping. Its dropout is the
     protocol's: masks of their own for every number of every step, between layers only.
+
+    In bfloat16 the layers compute in that, and parameters and their updates stay float32: with SGD,
+    most updates are less than bfloat16's spacing.
     """
 
     def __init__(self, task: Task, device: torch.device, dtype: torch.dtype) -> None:
         self._task = task
         model = task.model
+        self._dtype = dtype
+        if dtype is torch.bfloat16:
+            _require_bfloat16()
+            dtype = torch.float32
         self._dropout = task.training.dropout
         # drawn on the CPU in float32, so that a seed means the same everywhere
         self._embedding: nn.Embedding | None = None
@@ -119,13 +126,20 @@ class LibraryModel(Model):
 
     def logits(self, x: Tensor, state: State, training: bool = False) -> tuple[Tensor, State]:
         if self._embedding is None:
-            inputs = one_hot(x, self._task.model.vocabulary_size, self._output.weight.dtype)
+            inputs = one_hot(x, self._task.model.vocabulary_size, self._dtype)
         else:
             inputs = self._drop(self._embedding(x), training)
         if not training:
             self._lstm.train(False)
-        hiddens, state = self._lstm(inputs, state)
-        return self._output(self._drop(hiddens.flatten(0, 1), training)), state
+        with self._autocast():
+            hiddens, state = self._lstm(inputs, state)
+            logits = self._output(self._drop(hiddens.flatten(0, 1), training))
+        return logits.to(self._output.weight.dtype), state
+
+    def _autocast(self) -> torch.autocast:
+        """Layers in bfloat16, if the task says so."""
+        on = self._dtype is torch.bfloat16
+        return torch.autocast("cpu", torch.bfloat16, enabled=on)
 
     def _drop(self, sequence: Tensor, training: bool) -> Tensor:
         if not self._dropout or not training:
@@ -153,7 +167,10 @@ class LibraryModel(Model):
         kernel = self._kernel()
         if self._task.mode == "compile":
             kernel += ", loss and update by Inductor"
-        return {"kernel": kernel, "biases": f"two per layer, {trained}"}
+        facts = {"kernel": kernel, "biases": f"two per layer, {trained}"}
+        if self._dtype is torch.bfloat16:
+            facts["bfloat16"] = "in the layers; parameters, loss and update in float32"
+        return facts
 
     def _window_loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         logits, state = self.logits(x, state, training=True)
@@ -162,8 +179,15 @@ class LibraryModel(Model):
     def _kernel(self) -> str:
         """The kernel behind ``nn.LSTM``, as autograd saw it on one token."""
         weight = self._output.weight
-        hiddens, _ = self._lstm(weight.new_zeros(1, 1, self._task.model.input_size(0)))
+        with self._autocast():
+            hiddens, _ = self._lstm(weight.new_zeros(1, 1, self._task.model.input_size(0)))
         return _KERNELS.get(hiddens.grad_fn.name(), "ATen, one product per time step")
+
+
+def _require_bfloat16() -> None:
+    """Of the CPU; elsewhere the spec does not offer it."""
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise Unavailable("oneDNN has no bfloat16 on this processor: it needs AVX-512, or SVE")
 
 
 def _require_compiler() -> None:

@@ -125,7 +125,8 @@ lstmbench.charts = (() => {
 
   /**
    * Perplexity against epochs or seconds with a toggle.
-   * `entries`: { trial (as delivered), name, note, href, hue, stroke }.
+   * `entries`: { trial (as delivered), name, note, href, hue, stroke }, and `which` of how many
+   * where several are seeds of one row: thin lines under one name.
    */
   function curves(panel, entries) {
     const place = panel.querySelector("[data-chart]");
@@ -134,14 +135,15 @@ lstmbench.charts = (() => {
       const values = numbers(entry.trial.perplexity, numbers(entry.trial.seconds).length);
       return { ...entry, values, seconds: running(numbers(entry.trial.seconds, values.length)) };
     });
-    key.replaceChildren(...(lines.length > 1 ? lines.map(keyItem) : []));
+    const named = lines.filter((line) => !line.which);
+    key.replaceChildren(...(named.length > 1 ? named.map(keyItem) : []));
     const chosen = () => panel.querySelector("input:checked").value;
 
     const make = () => {
       const bySeconds = chosen() === "seconds";
       const traces = lines.flatMap((line) => {
         const x = bySeconds ? line.seconds : line.values.map((_, i) => i + 1);
-        const style = { color: colour(line.hue), dash: dash(line.stroke), width: 1.75 };
+        const style = { color: colour(line.hue), dash: dash(line.stroke), width: line.of > 1 ? 0.9 : 1.75 };
         const hover = (values, what) => values.map((v) => literal(`${line.name}${what}: ${v}`));
         const curve = {
           x, y: line.values, mode: line.values.length > 1 ? "lines" : "markers", line: style,

@@ -106,7 +106,7 @@
     const two = chosen.length === 2;
     link.setAttribute("aria-disabled", String(!two));
     if (two) {
-      const [a, b] = chosen.map((row) => rows.trials[row][Math.max(0, rows.curve[row])]);
+      const [a, b] = chosen.map((row) => rows.trials[row][rows.curves[row][0] ?? 0]);
       link.href = `compare.html#${new URLSearchParams({ a, b })}`;
     } else {
       link.removeAttribute("href");
@@ -137,7 +137,7 @@
     const panel = byId("curves");
     const start = state.page * state.size;
     const source = state.selected.size ? [...state.selected] : state.order.slice(start, start + state.size);
-    const able = source.filter((row) => rows.curve[row] >= 0);
+    const able = source.filter((row) => rows.curves[row].length > 0);
     const plotted = able.slice(0, CURVES);
     if (String(plotted) === drawn) return;
     drawn = String(plotted);
@@ -146,20 +146,21 @@
     panel.querySelector("[data-note]").textContent = able.length > CURVES
       ? `The first ${CURVES} of ${able.length} ${whose}; select rows to choose.` : `The ${whose}.`;
     if (!plotted.length) return;
-    const slugs = plotted.map((row) => rows.trials[row][rows.curve[row]]);
-    const trials = await Promise.all(slugs.map(trial));
+    // a curve for each seed of a row
+    const slugs = plotted.map((row) => rows.curves[row].map((i) => rows.trials[row][i]));
+    const trials = await Promise.all(slugs.map((own) => Promise.all(own.map(trial))));
     if (String(plotted) !== drawn) return;
     const labels = [...new Set(plotted.map((row) => text(columns[0], row)))].sort();
     const seen = new Map();
     const titles = names(plotted);
-    const entries = plotted.map((row, i) => {
+    const entries = plotted.flatMap((row, i) => {
       const label = text(columns[0], row);
       const stroke = seen.get(label) || 0;
       seen.set(label, stroke + 1);
-      return {
-        trial: trials[i], ...titles[i], hue: labels.indexOf(label), stroke,
-        href: `trials/${slugs[i]}.html`,
-      };
+      return trials[i].map((own, which) => ({
+        trial: own, ...titles[i], hue: labels.indexOf(label), stroke, which, of: trials[i].length,
+        href: `trials/${slugs[i][which]}.html`,
+      }));
     });
     for (const entry of entries) if (entry.note) entry.name = `${entry.name} · ${entry.note}`;
     await charts.curves(panel, entries.map((entry) => ({ ...entry, note: "" })));
