@@ -24,12 +24,16 @@ class WorkerLost(Exception):
 
 @dataclass(frozen=True)
 class Launch:
-    """All that starts a worker: ``module`` is run, ``log`` takes its standard output and error."""
+    """All that starts a worker: ``module`` is run, ``log`` takes its standard output and error.
+
+    ``memory``: bytes that it may have with all that it started.
+    """
 
     log: Path
     threads: int
     environment: Mapping[str, str] = field(default_factory=dict)
     module: str = "lstmbench.worker"
+    memory: int | None = None
 
 
 class Channel(Protocol):

@@ -205,7 +205,9 @@ class Group:
         cpus = context.executor.cpus(trial.threads)
         task = trial.task(len(context.corpus.vocabulary))
         with deferred_interrupts():  # what is started will be ended
-            channel = context.executor.start(Launch(state.log, trial.threads, environment))
+            channel = context.executor.start(
+                Launch(state.log, trial.threads, environment, memory=context.limits.memory)
+            )
             account = open_account(channel.pid, channel.marker, self._family, trial.label, cpus)
             live = LiveTrial(state, channel, account, context.limits.answer)
             self._live.append(live)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -88,6 +88,14 @@ class Plan:
         """The groups of each repeat, in order."""
         for repeat, groups in groupby(self.groups, key=lambda group: group[0].repeat):
             yield repeat, list(groups)
+
+    def part(self, numbers: Collection[int]) -> Plan:
+        """The groups of these numbers, counted from 1; the first brings what is unavailable."""
+        return replace(
+            self,
+            groups=[g for number, g in enumerate(self.groups, start=1) if number in numbers],
+            unavailable=self.unavailable if 1 in numbers else [],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What ``plan.json`` holds."""
