@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from lstmbench.api import Interrupted as Interrupted
     from lstmbench.api import Results as Results
     from lstmbench.api import compare as compare
+    from lstmbench.api import extend as extend
     from lstmbench.api import load as load
+    from lstmbench.api import resume as resume
     from lstmbench.api import run as run
+    from lstmbench.api import run_part as run_part
     from lstmbench.backend import Backend as Backend
     from lstmbench.backend import BackendSpec as BackendSpec
     from lstmbench.backend import EpochLoss as EpochLoss

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lstmbench.errors import UserError
 from lstmbench.records.record import Record
-from lstmbench.runner.options import Options
+from lstmbench.runner.options import LIMITS, Options
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from lstmbench.analysis.compare import Comparison
     from lstmbench.analysis.tables import Row, Table
+    from lstmbench.runner.run import Work
 
 T = TypeVar("T")
 
@@ -227,21 +228,24 @@ def run(
     interleave: bool = True,
     timeout: float = Options.timeout,
     prepare_timeout: float = Options.prepare_timeout,
+    memory_limit: int | None = None,
     store: str | os.PathLike[str] = Options.store,
+    wait: bool = True,
     progress: bool = False,
 ) -> Results:
     """Train each backend on each device and return what was recorded.
 
     The arguments are the options of ``lstmbench run`` with the same defaults; where several names
-    or numbers can be given, a sequence gives them; ``samples=False`` is ``--no-samples``. Records
-    and logs are in a new folder of ``store``, the result's ``path``. With ``progress``, warnings
+    or numbers can be given, a sequence gives them; ``samples=False`` is ``--no-samples``, and
+    ``wait=False`` ``--no-wait``; ``memory_limit`` is in bytes. Records and logs are in a new folder
+    of ``store``, the result's ``path``. With ``progress``, warnings
     and what happens are shown on standard error; nothing is printed otherwise.
 
     A trial that fails is a record that says so, not an exception. Raises :class:`UserError` for
     what cannot be run at all, with the text of the command line, and :class:`Interrupted` (a
     ``KeyboardInterrupt``) with what was recorded until then.
     """
-    from lstmbench.runner.run import check, conduct
+    from lstmbench.runner.run import check
 
     options = Options(
         backends=_names(backends),
@@ -275,13 +279,110 @@ def run(
         no_samples=not samples,
         threads=_whole("threads", threads),
         stack=_several(stack),
-        env=[f"{k}={v}" for k, v in env.items()] if isinstance(env, Mapping) else list(env),
+        env=_assignments(env),
         no_interleave=not interleave,
         timeout=timeout,
         prepare_timeout=prepare_timeout,
+        memory_limit=_one_or_none("memory_limit", memory_limit),
         store=Path(store),
     )
-    done = conduct(check(options), options.store, progress=progress)
+    return _conducted(check(options), options.store, wait=wait, progress=progress)
+
+
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    retry: bool = False,
+    wait: bool = True,
+    progress: bool = False,
+    **limits: Any,
+) -> Results:
+    """Go on with a run that was interrupted or killed, and return all of its records.
+
+    ``path`` is the run's folder. Trials that were interleaved are run again together, unless each
+    has its record; what is replaced stays in the run's folder ``replaced``. With ``retry``, trials
+    that failed by a signal, an exit, a time limit or for memory are run again. ``limits`` are
+    ``timeout``, ``prepare_timeout``, ``memory_limit``, and ``corpus`` and ``env`` where the plan
+    does not say where the text is, or what a variable is. Raises as :func:`run`, and
+    :class:`UserError` for a run that is complete or cannot go on here, with the first difference.
+    """
+    from lstmbench.runner import resume as going_on
+
+    work = going_on.resume(Path(path), retry=retry, changes=_changes(limits))
+    return _conducted(work, Path(path).parent, wait=wait, progress=progress)
+
+
+def extend(
+    path: str | os.PathLike[str],
+    *,
+    repeats: int | None = None,
+    precision: float | None = None,
+    budget: float | None = None,
+    wait: bool = True,
+    progress: bool = False,
+    **limits: Any,
+) -> Results:
+    """Add processes to a complete run, as if they had been asked for at once; return all records.
+
+    Up to so many ``repeats``, or until every ratio is known within ``precision`` or ``budget``
+    seconds are spent, those of earlier processes included. Otherwise as :func:`resume`.
+    """
+    from lstmbench.runner import resume as going_on
+
+    work = going_on.extend(
+        Path(path),
+        repeats=_one_or_none("repeats", repeats),
+        precision=precision,
+        budget=budget,
+        changes=_changes(limits),
+    )
+    return _conducted(work, Path(path).parent, wait=wait, progress=progress)
+
+
+def run_part(
+    plan: str | os.PathLike[str],
+    *,
+    group: int | None = None,
+    shard: str | None = None,
+    store: str | os.PathLike[str] = Options.store,
+    wait: bool = True,
+    progress: bool = False,
+    **limits: Any,
+) -> Results:
+    """Run one part of a plan that ``lstmbench run --plan-only`` has written.
+
+    Its ``group`` of that number, counted from 1, or a ``shard`` such as ``2/8``: every eighth group
+    from the second on. Otherwise as :func:`resume`, in a new folder of ``store``.
+    """
+    from lstmbench.runner import resume as going_on
+
+    work = going_on.part(
+        Path(plan), group=_one_or_none("group", group), shard=shard, **_changes(limits)
+    )
+    return _conducted(work, Path(store), wait=wait, progress=progress)
+
+
+def _changes(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises :class:`UserError` for an option that decides what is trained."""
+    for name in limits:
+        if name not in LIMITS:
+            raise UserError(f"{name!r} decides what is trained: begin a new run")
+    changes = dict(limits)
+    if "env" in changes:
+        changes["env"] = _assignments(changes["env"])
+    if "corpus" in changes:
+        changes["corpus"] = os.fspath(changes["corpus"])
+    return changes
+
+
+def _assignments(env: Mapping[str, str] | Sequence[str]) -> list[str]:
+    return [f"{k}={v}" for k, v in env.items()] if isinstance(env, Mapping) else list(env)
+
+
+def _conducted(work: Work, store: Path, *, wait: bool, progress: bool) -> Results:
+    from lstmbench.runner.run import conduct
+
+    done = conduct(work, store, wait=wait, progress=progress)
     results = Results(
         done.records,
         [done.run.folder],

@@ -107,6 +107,7 @@ class Cli:
             **kept,
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
+            "LSTMBENCH_LOCK_DIR": str(self.folder / "locks"),
             "MPLCONFIGDIR": os.environ["MPLCONFIGDIR"],
             "PYTHONPATH": os.pathsep.join([str(self.site), str(HERE)]),
             "TMPDIR": str(self.scratch),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -63,6 +64,24 @@ class Share(click.ParamType[Any]):
             return float(Decimal(text[:-1]) / 100 if text.endswith("%") else Decimal(text))
         except (ArithmeticError, ValueError):
             self.fail(f"{value!r} is no share such as {self.example}", param, ctx)
+
+
+class Size(click.ParamType[Any]):
+    """Bytes: a number, or one with a unit such as ``8GiB`` or ``500MB``."""
+
+    name = "size"
+    units: ClassVar = {
+        "": 1,
+        **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)},
+        **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
+    }
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        found = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]i?B)?\s*", str(value))
+        size = int(Decimal(found[1]) * self.units[found[2] or ""]) if found else 0
+        if not size:
+            self.fail(f"{value!r} is no size such as 8GiB or 500MB", param, ctx)
+        return size
 
 
 OVERRIDES: tuple[tuple[str, type[Any]], ...] = (

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-dirty", is_flag=True, help="Publish what names no clean commit, marked so.")
 @click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Publish shards of a plan though others of it are not there.",
+)
+@click.option(
     "--bundle",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the records as one zip file, for others to publish or verify.",
@@ -97,11 +102,12 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     lines: dict[str, None] = {}  # each once, in order
     shown: Sequence[Path] = runs
     if to is not None:
-        lines |= dict.fromkeys(_store(runs, to, options["allow_dirty"]))
+        lines |= dict.fromkeys(_store(runs, to, options["allow_dirty"], options["allow_missing"]))
         shown = [to]
     if bundle:
         allow = options["allow_dirty"] or to is not None
-        lines |= dict.fromkeys(_bundle(shown, bundle, allow, signer))
+        missing = options["allow_missing"] or to is not None
+        lines |= dict.fromkeys(_bundle(shown, bundle, allow, missing, signer))
     if page or summary:
         view = block.TableView(
             wanted, options["table"] == "best", options["relative_to"], options["published"]
@@ -114,10 +120,10 @@ def publish(runs: tuple[Path, ...], to: Path | None, **options: Any) -> None:
     sys.exit(1 if lines else 0)
 
 
-def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
+def _store(runs: Sequence[Path], to: Path, allow_dirty: bool, allow_missing: bool) -> list[str]:
     from lstmbench.publish.merge import publish as merge
 
-    outcome = merge(runs, to, allow_dirty)
+    outcome = merge(runs, to, allow_dirty, allow_missing)
     click.echo(
         f"{to}: {len(outcome.entries)} records; files written: {outcome.written}, "
         f"removed: {outcome.removed}"
@@ -131,16 +137,21 @@ def _store(runs: Sequence[Path], to: Path, allow_dirty: bool) -> list[str]:
 
 
 def _bundle(
-    paths: Sequence[Path], bundle: Path, allow_dirty: bool, signer: Service | None
+    paths: Sequence[Path],
+    bundle: Path,
+    allow_dirty: bool,
+    allow_missing: bool,
+    signer: Service | None,
 ) -> list[str]:
     from lstmbench.publish import signing
-    from lstmbench.publish.gather import check_clean, gather
+    from lstmbench.publish.gather import check_clean, check_shards, gather
     from lstmbench.records.bundle import make_bundle
     from lstmbench.records.store import write_atomically
 
     damaged: list[str] = []
     entries = gather(paths, damaged)
     check_clean(entries, entries if allow_dirty else ())
+    check_shards(entries, (), allow_missing)
     content = make_bundle({name: entry.content for name, entry in entries.items()})
     signature = signing.sign(content, signer) if signer else None
     try:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lstmbench.commands.options import (
     Several,
     Share,
+    Size,
     corpus_options,
     override_options,
     store_option,
 )
+from lstmbench.errors import UserError
+from lstmbench.messages import storable
 from lstmbench.plugin.hookspecs import hookimpl
-from lstmbench.runner.options import Options
+from lstmbench.runner.options import LIMITS, Options
+
+if TYPE_CHECKING:
+    from lstmbench.api import Results
 
 
 @click.command(help="Train each backend on each device and tabulate perplexity and tokens/s.")
@@ -118,25 +129,182 @@ from lstmbench.runner.options import Options
     show_default=True,
     help="Seconds for import, and for compilation with parity.",
 )
+@click.option(
+    "--memory-limit",
+    type=Size(),
+    help="Of each worker with all that it starts, such as 8GiB: beyond, the trial fails.",
+)
 @store_option
-def run(**options: Any) -> None:
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with a run that was interrupted or killed, by its own plan: with no option but "
+    "--retry, limits, and what says where the text is.",
+)
+@click.option(
+    "--retry",
+    is_flag=True,
+    help="With --resume: run again what failed by a signal, an exit, a time limit or for memory.",
+)
+@click.option(
+    "--extend",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Add processes to a complete run, up to --repeats or until --precision is reached.",
+)
+@click.option(
+    "--plan-only",
+    is_flag=True,
+    help="Run nothing: write the plan into the store and print the file's path.",
+)
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Run a part of such a plan, in a folder of its own: with --group or --shard.",
+)
+@click.option("--group", type=int, metavar="K", help="With --plan: its K-th group.")
+@click.option(
+    "--shard", metavar="K/N", help="With --plan: every N-th of its groups, from the K-th on."
+)
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Refuse to run while another run uses a device, instead of waiting for it.",
+)
+@click.pass_context
+def run(context: click.Context, /, **options: Any) -> None:
     from lstmbench import api
     from lstmbench.messages import tell
     from lstmbench.runner.show import exit_code, show
 
+    given = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    way = _way(given)
+    if way == "plan_only":
+        click.echo(storable(str(_plan_only(options))))
+        return
     finished = True
-    interleave, samples = (not options.pop(name) for name in ("no_interleave", "no_samples"))
     try:
-        results = api.run(**options, interleave=interleave, samples=samples, progress=True)
+        results = _WAYS[way](given, options)
     except api.Interrupted as interrupted:
         finished, results = False, interrupted.results
     problems = [*results.problems, *show(results.records, results.path, results.stopped)]
     tell(problems)
     if not finished:
+        again = shlex.join(["lstmbench", "run", "--resume", str(results.path)])
+        tell([f"interrupted; this goes on: {again}"])
         sys.exit(130)
     named = {f"named_{name}": options[name] != "all" for name in ("backends", "devices")}
     code = exit_code(results.records, named_stacks=bool(options["stack"]), **named)
     sys.exit(1 if problems else code)
+
+
+#: What goes with each way to say what is run; without one of them, all that is not in here.
+_WITH = {
+    "resume": {"retry", *LIMITS},
+    "extend": {"repeats", "precision", "budget", *LIMITS},
+    "plan": {"group", "shard", "store", *LIMITS},
+}
+_ONLY_WITH = {"retry": "--resume", "group": "--plan", "shard": "--plan"}
+
+
+def _way(given: Mapping[str, Any]) -> str:
+    """How it was said what is run; raises :class:`UserError` for options that do not go with it."""
+    ways = [way for way in (*_WITH, "plan_only") if way in given]
+    if len(ways) > 1:
+        raise UserError(f"{_flag(ways[0])} and {_flag(ways[1])}: give one of them")
+    way = ways[0] if ways else "new"
+    for name in given:
+        if way in _WITH and name not in {way, "no_wait", *_WITH[way]}:
+            raise UserError(f"{_flag(way)} runs what its plan says: leave out {_flag(name)}")
+        if way not in _WITH and name in _ONLY_WITH:
+            raise UserError(f"{_flag(name)} goes with {_ONLY_WITH[name]}")
+    return way
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _new(given: Mapping[str, Any], options: Mapping[str, Any]) -> Results:
+    from lstmbench import api
+
+    named = {name: value for name, value in options.items() if name not in _NOT_NEW}
+    return api.run(
+        **named,
+        interleave=not options["no_interleave"],
+        samples=not options["no_samples"],
+        wait=not options["no_wait"],
+        progress=True,
+    )
+
+
+#: Options of the command that :func:`lstmbench.api.run` has not, or says in another way.
+_NOT_NEW = {
+    *("no_interleave", "no_samples", "no_wait", "plan_only", *_WITH, *_ONLY_WITH),
+}
+
+
+def _resume(given: Mapping[str, Any], options: Mapping[str, Any]) -> Results:
+    from lstmbench import api
+
+    return api.resume(
+        options["resume"],
+        retry=options["retry"],
+        wait=not options["no_wait"],
+        progress=True,
+        **_limits(given),
+    )
+
+
+def _extend(given: Mapping[str, Any], options: Mapping[str, Any]) -> Results:
+    from lstmbench import api
+
+    return api.extend(
+        options["extend"],
+        repeats=given.get("repeats"),
+        precision=given.get("precision"),
+        budget=given.get("budget"),
+        wait=not options["no_wait"],
+        progress=True,
+        **_limits(given),
+    )
+
+
+def _part(given: Mapping[str, Any], options: Mapping[str, Any]) -> Results:
+    from lstmbench import api
+
+    return api.run_part(
+        options["plan"],
+        group=options["group"],
+        shard=options["shard"],
+        store=options["store"],
+        wait=not options["no_wait"],
+        progress=True,
+        **_limits(given),
+    )
+
+
+def _limits(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name in LIMITS}
+
+
+def _plan_only(options: Mapping[str, Any]) -> Path:
+    from lstmbench.runner.resume import plan_only
+
+    names = {option.name for option in fields(Options)}
+    return plan_only(
+        Options(**{name: value for name, value in options.items() if name in names}),
+        options["store"],
+    )
+
+
+_WAYS = {"new": _new, "resume": _resume, "extend": _extend, "plan": _part}
 
 
 @hookimpl

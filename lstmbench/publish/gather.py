@@ -10,6 +10,7 @@ from lstmbench.errors import UserError
 from lstmbench.records import canonical
 from lstmbench.records.parse import Stored, parse
 from lstmbench.records.record import Record, Status
+from lstmbench.records.shards import Shards
 from lstmbench.records.store import read_all
 from lstmbench.worker.parity import TOLERANCE, beyond
 
@@ -89,3 +90,19 @@ def check_clean(entries: Entries, known: Collection[str]) -> None:
         place, why = found[0]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(f"{place}{more}: {why}; run again, or publish with --allow-dirty")
+
+
+def check_shards(entries: Entries, known: Collection[str], allow_missing: bool = False) -> None:
+    """Raise :class:`UserError` for runs that did the same groups of a plan, and for groups of it
+    that none did, unless those may be missing.
+
+    Of plans of which all records are ``known`` it was allowed before.
+    """
+    shards = Shards(entry.record for entry in entries.values())
+    for overlap in shards.overlaps():
+        raise UserError(f"{overlap}: name one of them")
+    new = Shards(entry.record for name, entry in entries.items() if name not in known)
+    for left in () if allow_missing else shards.missing(new.plans):
+        raise UserError(
+            f"{left}: run them, name their runs too, or publish the rest with --allow-missing"
+        )

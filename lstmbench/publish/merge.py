@@ -14,7 +14,7 @@ from lstmbench.publish.folder import (
     put,
     read_manifest,
 )
-from lstmbench.publish.gather import Entries, check_clean, gather
+from lstmbench.publish.gather import Entries, check_clean, check_shards, gather
 from lstmbench.publish.generate import generate
 from lstmbench.publish.lock import exclusive
 from lstmbench.publish.manifest import Manifest, installed
@@ -32,19 +32,22 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def publish(paths: Sequence[Path], to: Path, allow_dirty: bool = False) -> Outcome:
+def publish(
+    paths: Sequence[Path], to: Path, allow_dirty: bool = False, allow_missing: bool = False
+) -> Outcome:
     """Merge the records in ``paths`` into the store ``to`` and generate its other files anew.
 
     What is there already and as it should be is not written again. Raises :class:`UserError`, with
     nothing written, for records that contradict each other or are not for publication, for a store
-    with a damaged record, for a folder that holds runs or is part of another store, and for files
-    in the way that publishing did not write. Waits while another process publishes to ``to``.
+    with a damaged record, for shards of a plan that overlap or are missing, for a folder that holds
+    runs or is part of another store, and for files in the way that publishing did not write.
+    Waits while another process publishes to ``to``.
     """
     with exclusive(to, ".lstmbench.lock"):
-        return _publish(paths, to, allow_dirty)
+        return _publish(paths, to, allow_dirty, allow_missing)
 
 
-def _publish(paths: Sequence[Path], to: Path, allow_dirty: bool) -> Outcome:
+def _publish(paths: Sequence[Path], to: Path, allow_dirty: bool, allow_missing: bool) -> Outcome:
     before = read_manifest(to)
     if before is None:
         check_not_inside(to)
@@ -57,6 +60,7 @@ def _publish(paths: Sequence[Path], to: Path, allow_dirty: bool) -> Outcome:
     entries = gather([*([to] if before else []), *paths], damaged)
     listed = before.records if before else {}
     check_clean(entries, entries if allow_dirty else listed)
+    check_shards(entries, listed, allow_missing)
     generated = generate(entries)
     records = {name: entry.content for name, entry in entries.items()}
     manifest = Manifest(

@@ -101,12 +101,28 @@ class PluginCode(_Part):
     dirty: bool
 
 
+class Shard(_Part):
+    """A run that does a part of a plan: ``groups`` are those of its groups that are this run's,
+    counted from 1; the plan has so many (``of``). ``plan`` is its digest."""
+
+    plan: str
+    groups: list[Count] = Field(min_length=1)
+    of: Count
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if max(self.groups) > self.of or len(set(self.groups)) < len(self.groups):
+            raise ValueError(f"groups: expected different ones, up to {self.of}")
+        return self
+
+
 class Source(_Part):
     """Where a record comes from. ``dirty``: the checkout had changes outside ``results/``, or one
     of the ``plugins`` is dirty.
 
     ``interleaved``: the group's trials were trained one epoch each in rotating order, not one
-    trial after the other.
+    trial after the other. ``resumed``: when the run went on that made this record, if it was
+    resumed or extended; ``shard``: which part of a plan it is, if it is not a whole one.
     """
 
     run: str
@@ -117,6 +133,8 @@ class Source(_Part):
     interleaved: bool
     stopping_rule: StoppingRule | None = None
     plugins: list[PluginCode] = Field(default_factory=list)
+    resumed: str | None = None
+    shard: Shard | None = None
 
     @property
     def unclean(self) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,12 @@ from lstmbench.records.parse import Stored, read_record, read_stored
 from lstmbench.records.record import Record
 
 PLAN = "plan.json"
+#: In a run: how long each of its groups took.
+SECONDS = "seconds.json"
+#: What a run keeps of groups that were run again, a folder for each time that it went on.
+REPLACED = "replaced"
 #: Folders of a run; no run has such a name.
-PARTS = ("records", "logs")
+PARTS = ("records", "logs", REPLACED)
 #: Tells a published store from a run; see :mod:`lstmbench.publish.manifest`.
 MANIFEST = "store.json"
 
@@ -43,6 +48,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def _unwritable(store: Path, error: Exception) -> UserError:
+    why = getattr(error, "strerror", None) or error
+    return UserError(f"store {store} cannot be written: {why}; name another with --store")
+
+
 class Run:
     """One run's folder: ``plan.json``, ``records/``, ``logs/`` and what is made from them."""
 
@@ -52,21 +62,36 @@ class Run:
     @classmethod
     def create(cls, store: Path, protocol: str) -> Run:
         """A new folder in ``store``, named by the time, the protocol and chance."""
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         try:
-            if (store / MANIFEST).is_file():
-                raise UserError(f"store {store} is a published one: name another with --store")
-            run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
-            while run.folder.exists():  # of another run of the same second
-                run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
+            run = cls.named(store, protocol)
             (run.folder / "records").mkdir(parents=True)
             (run.folder / "logs").mkdir()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            why = getattr(error, "strerror", None) or error
-            raise UserError(
-                f"store {store} cannot be written: {why}; name another with --store"
-            ) from error
+            raise _unwritable(store, error) from error
         return run
+
+    @classmethod
+    def named(cls, store: Path, protocol: str) -> Run:
+        """A name that is free in ``store``; nothing is made. Raises ``OSError``, ``ValueError``."""
+        if (store / MANIFEST).is_file():
+            raise UserError(f"store {store} is a published one: name another with --store")
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
+        while run.folder.exists():  # of another run of the same second
+            run = cls(store / f"{stamp}-{protocol}-{secrets.token_hex(2)}")
+        return run
+
+    @staticmethod
+    def write_plan_only(store: Path, protocol: str, plan: dict[str, Any]) -> Path:
+        """A plan in ``store`` without a run; returns the file, named as runs are."""
+        try:
+            run = Run.named(store, protocol)
+            path = run.folder.with_name(f"{run.name}.{PLAN}")
+            store.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(plan, indent=1) + "\n")
+        except (OSError, ValueError) as error:
+            raise _unwritable(store, error) from error
+        return path
 
     @property
     def name(self) -> str:
@@ -88,6 +113,37 @@ class Run:
         """Keep one record under its trial's name."""
         path = self.folder / "records" / f"{record.trial.name}.json"
         write_atomically(path, record.model_dump_json(indent=1) + "\n")
+
+    def write_seconds(self, seconds: Mapping[str, float]) -> None:
+        """What each group took, by the name of one of its trials."""
+        write_atomically(self.folder / SECONDS, json.dumps(seconds, indent=1) + "\n")
+
+    def seconds(self) -> dict[str, float]:
+        """What :meth:`write_seconds` has left; nothing where it cannot be read."""
+        try:
+            read = json.loads(files.read_regular(self.folder / SECONDS))
+            return {str(name): float(value) for name, value in read.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def replaced(self) -> Path:
+        """A folder that is not there yet, for what is about to be run again."""
+        numbers = itertools.count(1)
+        return next(f for n in numbers if not (f := self.folder / REPLACED / str(n)).exists())
+
+    def has_left(self, name: str) -> bool:
+        """Whether there is a record or a log of a trial."""
+        return any(path.exists() for path in self._left_by(name))
+
+    def set_aside(self, name: str, folder: Path) -> None:
+        """Move a trial's record and log to ``folder``: it is about to be run again."""
+        for path in self._left_by(name):
+            if path.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                path.replace(folder / path.name)
+
+    def _left_by(self, name: str) -> tuple[Path, Path]:
+        return self.folder / "records" / f"{name}.json", self.log(name)
 
     def records(self) -> list[Record]:
         """All records, in order of file name. Raises :class:`UserError` for one it cannot read."""

@@ -93,9 +93,9 @@ class UntilTime:
         self._seconds, self._clock = seconds, clock
         self._began = 0.0
 
-    def start(self) -> None:
-        """The seconds count from now on."""
-        self._began = self._clock()
+    def start(self, spent: float = 0.0) -> None:
+        """The seconds count from now on; so many were spent earlier."""
+        self._began = self._clock() - spent
 
     def should_stop(self, records: Sequence[Record], repeat: int) -> str | None:
         """Why not to begin ``repeat``, after so many processes."""

@@ -27,7 +27,8 @@ class WorkerLost(Exception):
 class Launch:
     """All that starts a worker: ``module`` is run, ``log`` takes its standard output and error.
 
-    By the ``interpreter`` of a stack, or the one that runs here.
+    By the ``interpreter`` of a stack, or the one that runs here. ``memory``: bytes that it may have
+    with all that it started.
     """
 
     log: Path
@@ -35,6 +36,7 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
     module: str = "lstmbench.worker"
     interpreter: Interpreter | None = None
+    memory: int | None = None
 
 
 class Channel(Protocol):

@@ -6,13 +6,12 @@ not. How a group is led through its trials is in :mod:`lstmbench.runner.group`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
-from typing import Protocol
 
 from pydantic import ValidationError
 
-from lstmbench.analysis.precision import given_up
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.machine import facts
@@ -27,22 +26,20 @@ from lstmbench.runner.interrupts import deferred_interrupts, interruptible, unin
 from lstmbench.runner.journal import KILLED, Journal
 from lstmbench.runner.layers import LayerGroup
 from lstmbench.runner.plan import Plan
+from lstmbench.runner.schedule import Earlier, Sampler, Schedule, ToDo
 from lstmbench.runner.trial_state import TrialState
 from lstmbench.stacks.ready import Ready
 from lstmbench.worker.messages import INTERFACE
 
 
-class Sampler(Protocol):
-    """Ends a plan before its last repeat."""
+def this_machine(specs: Mapping[str, BackendSpec], *, in_stacks: bool) -> Machine:
+    """What records say of this machine, with the versions of what the plugins need.
 
-    def start(self) -> None:
-        """The first repeat is about to begin."""
-
-    def should_stop(self, records: Sequence[Record], repeat: int) -> str | None:
-        """Why not to begin ``repeat``, after so many whole repeats (counted from 0), or ``None``.
-
-        A question: asking it changes nothing.
-        """
+    Where workers run in stacks, each record of its own says those.
+    """
+    imports = sorted({name for spec in specs.values() for name in spec.imports})
+    versions = facts.host_versions() if in_stacks else facts.versions(tuple(imports))
+    return Machine(digest=facts.digest(), facts=facts.facts(), versions=versions)
 
 
 class Conductor:
@@ -52,7 +49,8 @@ class Conductor:
     ``raw_environment`` is what the trials' ``environment`` shows, paths and all. Without
     ``measure_peak`` no peak is measured. ``stacks`` are by label. ``records`` are those so far,
     ``problems`` a line for each that could not be written; ``stopped`` is why the sampler ended the
-    plan.
+    plan. What the run has done ``earlier`` is left as it is; groups that are run again are first
+    set aside.
     """
 
     def __init__(
@@ -70,6 +68,7 @@ class Conductor:
         sampler: Sampler | None = None,
         measure_peak: bool = True,
         stacks: Mapping[str, Ready] | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self.plan = plan
         self.specs = specs
@@ -80,19 +79,31 @@ class Conductor:
         self.observer = Unbreakable(observer)
         self.limits = limits
         self.raw_environment = raw_environment
-        self.sampler = sampler
         self.measure_peak = measure_peak
         self.stacks = stacks or {}
-        self.records: list[Record] = []
+        self.earlier = earlier or Earlier()
+        self._schedule = Schedule(plan, sampler, self.earlier)
+        self.records = self._schedule.records
         self.problems: list[str] = []
-        self.stopped: str | None = None
         self._states = {trial.name: self._state(trial) for trial in plan.trials}
         self._journal = Journal(run)
-        self._begun = set() if sampler else set(self._states)
-        imports = sorted({name for spec in specs.values() for name in spec.imports})
-        # of what workers run in, where that are stacks, each record of its own says more
-        versions = facts.host_versions() if self.stacks else facts.versions(tuple(imports))
-        self._machine = Machine(digest=facts.digest(), facts=facts.facts(), versions=versions)
+        self._begun = set() if sampler else self._schedule.due() - self.earlier.records.keys()
+        self._seconds = dict(self.earlier.seconds)
+        self._replaced = run.replaced()
+        self._machine = this_machine(specs, in_stacks=bool(self.stacks))
+
+    @property
+    def stopped(self) -> str | None:
+        return self._schedule.stopped
+
+    @property
+    def owns_run(self) -> bool:
+        """Whether no other process leads the same run."""
+        return self._journal.owned
+
+    def close(self) -> None:
+        """Let go of the run. May be called twice."""
+        self._journal.close()
 
     def conduct(self) -> bool:
         """All groups in order, until the sampler says stop.
@@ -100,7 +111,7 @@ class Conductor:
         False if it was interrupted. Every trial that was begun, and without a sampler every trial
         of the plan, has its record, whatever is raised.
         """
-        with closing(self._journal):
+        with closing(self):
             try:
                 with interruptible():
                     self._conduct(self._context())
@@ -114,24 +125,37 @@ class Conductor:
 
     def _conduct(self, context: Context) -> None:
         for trial, reason in self.plan.unavailable:
-            self._record(self._state(trial), Outcome(Status.UNAVAILABLE, message=reason))
-        if self.sampler:
-            self.sampler.start()
-        for repeat, groups in self.plan.by_repeat():
-            if self._stops_before(repeat):
-                return
-            wanted = [[t for t in group if not self._is_given_up(t)] for group in groups]
-            self._begun.update(trial.name for group in wanted for trial in group)
-            for group in filter(None, wanted):
-                kind = LayerGroup if group[0].protocol.is_layer else Group
-                kind([self._states[trial.name] for trial in group], context).run()
-        if self.plan.groups:
-            self._stops_before(self.plan.groups[-1][0].repeat + 1)
+            if known := self.earlier.records.get(trial.name):
+                self.records.append(known)
+            else:
+                self._record(self._state(trial), Outcome(Status.UNAVAILABLE, message=reason))
+        for groups in self._schedule.repeats():
+            named = {trial.name for group in groups for trial in group.trials}
+            self._begun |= named - self.earlier.records.keys()
+            for group in groups:
+                self._set_aside(group)
+                begin = time.monotonic()
+                kind = LayerGroup if group.trials[0].protocol.is_layer else Group
+                kind([self._states[trial.name] for trial in group.trials], context).run()
+                self._spent(group, time.monotonic() - begin)
 
-    def _stops_before(self, repeat: int) -> bool:
-        if self.sampler:
-            self.stopped = self.sampler.should_stop(self.records, repeat)
-        return self.stopped is not None
+    def _set_aside(self, group: ToDo) -> None:
+        """What earlier attempts have left of a group makes room, so that no two are mixed."""
+        left = [name for name in group.names if self.run.has_left(name)]
+        if not left:
+            return
+        for trial in group.trials:  # who is killed from here on leaves the group interrupted
+            self._known(self._states[trial.name])
+        with deferred_interrupts():
+            self._begun |= {trial.name for trial in group.trials}
+            for name in left:
+                self.run.set_aside(name, self._replaced)
+                self._seconds.pop(name, None)
+
+    def _spent(self, group: ToDo, seconds: float) -> None:
+        self._seconds[group.trials[0].name] = seconds
+        with suppress(OSError):  # a resumed run then has a little more time
+            self.run.write_seconds(self._seconds)
 
     def _context(self) -> Context:
         return Context(
@@ -152,12 +176,6 @@ class Conductor:
     def _state(self, trial: Trial) -> TrialState:
         stack = self.stacks.get(trial.stack)
         return TrialState(trial, self.run.log(trial.name), stack.facts if stack else None)
-
-    def _is_given_up(self, trial: Trial) -> bool:
-        """Whether a row has failed so often that sampling goes on without it."""
-        row = trial.row_key()
-        own = [record for record in self.records if record.trial.row_key() == row]
-        return self.sampler is not None and given_up(own)
 
     def _record_interrupted(self, message: str) -> None:
         with uninterruptible():

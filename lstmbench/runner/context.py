@@ -19,10 +19,12 @@ from lstmbench.stacks.ready import Ready
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds to wait for an answer, and for the ones that import, compile and prove parity."""
+    """Seconds to wait for an answer, and for the ones that import, compile and prove parity; bytes
+    that a worker may have with all that it started, or ``None``."""
 
     answer: float = 300.0
     prepare: float = 900.0
+    memory: int | None = None
 
 
 class Observer(Protocol):

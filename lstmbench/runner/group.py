@@ -232,6 +232,7 @@ class Group:
                 trial.threads,
                 environment,
                 interpreter=stack.interpreter if stack else None,
+                memory=context.limits.memory,
             )
             channel = context.executor.start(launch)
             account = open_account(channel.pid, channel.marker, self._family, trial.label, cpus)

@@ -31,7 +31,10 @@ TRIES = 3
 
 
 class Journal:
-    """Of a run that is on its way. A journal that cannot be written costs the run nothing else."""
+    """Of a run that is on its way. A journal that cannot be written costs the run nothing else.
+
+    It is ``owned`` unless another process has it, or the file system knows no locks.
+    """
 
     def __init__(self, run: Run) -> None:
         self._folder = run.folder / FOLDER
@@ -40,7 +43,8 @@ class Journal:
             with suppress(OSError):
                 self._folder.mkdir(exist_ok=True)
             self._lock = locked(self._folder / LOCK, create=True)
-            if self._lock.__enter__() and (self._folder / LOCK).exists():
+            self.owned = self._lock.__enter__() and (self._folder / LOCK).exists()
+            if self.owned:
                 break
             self._lock.__exit__(None, None, None)
 
@@ -68,7 +72,8 @@ class Journal:
             with suppress(OSError):
                 file.close()
         with suppress(OSError):
-            if not any(self._folder.glob(f"*{SUFFIX}")):
+            another_s = not self.owned and (self._folder / LOCK).exists()
+            if not another_s and not any(self._folder.glob(f"*{SUFFIX}")):
                 (self._folder / LOCK).unlink(missing_ok=True)
                 self._folder.rmdir()
         self._lock.__exit__(None, None, None)
@@ -99,6 +104,12 @@ def recover(paths: Iterable[Path]) -> list[str]:
                 trials = "trial is" if count == 1 else "trials are"
                 lines.append(f"run {run.name} was killed: {count} {trials} recorded as interrupted")
     return lines
+
+
+def is_on_its_way(run: Run) -> bool:
+    """Whether another process leads the run."""
+    with locked(run.folder / FOLDER / LOCK) as free:
+        return not free and (run.folder / FOLDER / LOCK).exists()
 
 
 def _recover(run: Run) -> int:

@@ -17,6 +17,7 @@ from lstmbench.runner.channel import Launch, WorkerLost
 from lstmbench.runner.environment import MARKER, worker_environment
 from lstmbench.runner.interrupts import deferred_interrupts
 from lstmbench.runner.logs import Log, tail
+from lstmbench.runner.memory_limit import MemoryLimit
 from lstmbench.runner.offspring import kill_descendants, kill_marked
 from lstmbench.runner.scratch import ScratchFolder
 from lstmbench.worker.messages import (
@@ -55,7 +56,8 @@ def _line() -> tuple[int, int]:
 
 
 class LocalChannel:
-    """One child. Replies are awaited in a blocking read with a deadline, never by polling."""
+    """One child. Replies are awaited in a blocking read with a deadline, never by polling, unless
+    its memory is limited."""
 
     def __init__(self, launch: Launch) -> None:
         """Start it. Raises :class:`WorkerLost` if the system does not let it start."""
@@ -102,6 +104,7 @@ class LocalChannel:
             )
             self.pid = self._process.pid
             self._ending = _ending_of(self.pid)
+            self._memory = MemoryLimit(self.pid, launch.memory)
             self._requests = requests
             ours.pop_all()  # kept until close
 
@@ -131,9 +134,15 @@ class LocalChannel:
     def _read_line(self, deadline: float, timeout: float) -> bytes:
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
-            if left <= 0 or not self._await_reply(left):
+            if left <= 0:
                 self.close()
                 raise WorkerLost("timeout", f"no answer within {timeout:g} s")
+            answered = self._await_reply(min(left, self._memory.wait))
+            if excess := self._memory.excess():
+                self.close()
+                raise WorkerLost("memory", excess)
+            if not answered:
+                continue
             chunk = os.read(self._replies, 1 << 16)
             if not chunk:
                 raise self._ended()

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from lstmbench.runner.text_options import TextOptions
 
+#: Options that decide no trial, and so may change when a run goes on: limits, where the text is,
+#: and variables whose values no plan keeps.
+LIMITS = ("timeout", "prepare_timeout", "memory_limit", "corpus", "env")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -52,6 +56,7 @@ class Options:
     no_interleave: bool = False
     timeout: float = 300.0
     prepare_timeout: float = 900.0
+    memory_limit: int | None = None
     store: Path = Path("lstmbench-runs")
 
     @property

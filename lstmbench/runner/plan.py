@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -103,6 +103,14 @@ class Plan:
         """The groups of each repeat, in order."""
         for repeat, groups in groupby(self.groups, key=lambda group: group[0].repeat):
             yield repeat, list(groups)
+
+    def part(self, numbers: Collection[int]) -> Plan:
+        """The groups of these numbers, counted from 1; the first brings what is unavailable."""
+        return replace(
+            self,
+            groups=[g for number, g in enumerate(self.groups, start=1) if number in numbers],
+            unavailable=self.unavailable if 1 in numbers else [],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What ``plan.json`` holds."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,21 +16,23 @@ from pydantic import ValidationError
 from lstmbench.backend import BackendSpec
 from lstmbench.corpora.corpus import Corpus
 from lstmbench.errors import UserError
-from lstmbench.machine import load, provenance, redact
-from lstmbench.messages import storable, tell
+from lstmbench.machine import load, provenance
+from lstmbench.messages import tell
 from lstmbench.plugin import manager
 from lstmbench.protocol import OVERRIDES
 from lstmbench.records.parse import first_fault, unreadable
-from lstmbench.records.record import Machine, PluginCode, Record, Source, Stack, Status
+from lstmbench.records.record import Machine, Record, Shard, Source, Stack, Status
 from lstmbench.records.store import Run
-from lstmbench.runner import advice, estimate, selection, texts
-from lstmbench.runner.conductor import Conductor, Sampler
+from lstmbench.runner import advice, devices, estimate, planfile, selection, texts
+from lstmbench.runner.conductor import Conductor, this_machine
 from lstmbench.runner.context import Limits
 from lstmbench.runner.journal import recover
 from lstmbench.runner.local import LocalExecutor
 from lstmbench.runner.options import Options
 from lstmbench.runner.plan import Plan, Selection, make_plan, recorded_environment
+from lstmbench.runner.planfile import PlanFile
 from lstmbench.runner.progress import observe
+from lstmbench.runner.schedule import Earlier, Sampler
 from lstmbench.runner.scratch import ScratchFolder, reclaim
 from lstmbench.runner.stopping import MAX_PROCESSES, UntilPrecise
 from lstmbench.runner.trial_state import parameter_count
@@ -52,7 +55,9 @@ class Work:
 
     ``command`` is the command line that asked for it, of which ``words`` are not private;
     ``raw_environment`` is what workers get, paths and all. ``stacks`` are yet to be made.
-    ``warnings`` and ``notes`` are lines for the user.
+    ``warnings`` and ``notes`` are lines for the user. ``options`` ask for the same anywhere;
+    without them a run cannot go on once it has ended. ``shard`` says which part of a plan this is,
+    ``begun`` which run goes on.
     """
 
     plan: Plan
@@ -65,6 +70,18 @@ class Work:
     stacks: Sequence[Request] = ()
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
+    options: Options | None = None
+    shard: Shard | None = None
+    begun: Begun | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A run that goes on, its plan as it is to be, and what it has done."""
+
+    run: Run
+    plan: PlanFile
+    earlier: Earlier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +126,7 @@ def check(options: Options) -> Work:
     limits = Limits(
         answer=selection.positive_seconds(options.timeout, "--timeout"),
         prepare=selection.positive_seconds(options.prepare_timeout, "--prepare-timeout"),
+        memory=selection.choose_memory_limit(options.memory_limit),
     )
     environment = selection.parse_environment(options.env)
     stacks = requests.parse(options.stack)
@@ -161,18 +179,26 @@ def check(options: Options) -> Work:
         stacks=stacks,
         warnings=[warning for warning in warnings if warning],
         notes=[] if preset.is_layer else [corpus.description],
+        options=planfile.in_full(options, plan, None if preset.is_layer else corpus.name),
     )
 
 
-def plugin_code(origin: provenance.Origin) -> PluginCode:
-    """What a record says of an installed plugin."""
-    return PluginCode(
-        distribution=storable(origin.distribution),
-        version=storable(origin.version),
-        digest=origin.digest,
-        commit=storable(origin.commit) if origin.commit else None,
-        dirty=origin.dirty,
+def plan_of(work: Work, run: str, started: str) -> PlanFile:
+    """What ``plan.json`` says of work that begins."""
+    return planfile.make(
+        run=run,
+        started=started,
+        command=planfile.shown(work.command, work.words),
+        options=work.options,
+        plan=work.plan,
+        machine=this_machine(work.specs, in_stacks=bool(work.stacks)),
+        shard=work.shard,
     )
+
+
+def now() -> str:
+    """The time as records hold it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def check_recordable(plan: Plan, vocabulary_size: int) -> None:
@@ -215,16 +241,27 @@ def conduct(
     sampler: Sampler | None = None,
     measure_peak: bool = True,
     progress: bool = True,
+    wait: bool = True,
 ) -> Done:
     """Make the run's folder in ``store``, write the plan, and lead it to its records.
 
-    Raises :class:`UserError`, with nothing begun, if a folder cannot be written.
-    ``sampler`` ends the repeats early; without one the plan's stopping rule does, if it has one.
-    With ``progress``, warnings and what happens are shown on standard error.
+    A run that goes on stays where it is. Waits while another run uses one of the devices, or, if
+    it is not to ``wait``, raises :class:`UserError`; so it does, with nothing begun, if a folder
+    cannot be written. ``sampler`` ends the repeats early; without one the plan's stopping rule
+    does, if it has one. With ``progress``, warnings and what happens are shown on standard error.
     """
     reclaim()
     check_temporary_folder()
-    with _stacks(work, progress) as ready:
+    found = [*work.plan.trials, *(trial for trial, _ in work.plan.unavailable)]
+    what = shlex.join(planfile.shown(work.command, work.words))
+    held = devices.held(
+        {trial.device for trial in found},
+        what,
+        wait=wait,
+        tell=lambda line: tell([line] if progress else []),
+    )
+    with _stacks(work, progress) as ready, held:
+        sampler = sampler or sampler_of(work.plan)
         return _conduct(work, store, ready, sampler, measure_peak, progress)
 
 
@@ -244,6 +281,11 @@ def _stacks(work: Work, progress: bool) -> Iterator[Mapping[str, Ready]]:
         yield ready
 
 
+def sampler_of(plan: Plan) -> Sampler | None:
+    """What ends a plan early, if it has a stopping rule."""
+    return UntilPrecise(plan.stopping_rule) if plan.stopping_rule else None
+
+
 def _conduct(
     work: Work,
     store: Path,
@@ -255,25 +297,27 @@ def _conduct(
     plan = work.plan.where(
         lambda trial: stacks[trial.stack].obstacles.get(trial.backend) if trial.stack else None
     )
+    begun = work.begun
+    if begun:
+        _check_stacks(begun, stacks)
     warnings = [*work.warnings, *recover([store])]
-    if sampler is None and plan.stopping_rule:
-        sampler = UntilPrecise(plan.stopping_rule)
-    run = Run.create(store, plan.protocol)
-    run.write_plan(plan.to_json())
-    if progress:
-        tell([*work.notes, *warnings])
-    commit, dirty = provenance.commit()
+    run = begun.run if begun else Run.create(store, plan.protocol)
+    written = begun.plan if begun else plan_of(work, run.name, now())
     source = Source(
-        run=run.name,
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=[storable(redact.scrub_argument(word, work.words)) for word in work.command],
-        commit=commit,
-        dirty=dirty,
+        run=written.run,
+        started=written.started,
+        command=written.command,
+        commit=written.code.commit,
+        dirty=written.code.dirty,
         interleaved=plan.interleave,
         stopping_rule=plan.stopping_rule,
-        plugins=[plugin_code(origin) for origin in provenance.plugins()],
+        plugins=written.code.plugins,
+        resumed=now() if begun else None,
+        shard=written.shard,
     )
-    with observe(plan, shown=progress) as observer:
+    if not begun:
+        run.write_plan(written.sealed())
+    with observe(plan, shown=progress) as observer, ExitStack() as owned:
         conductor = Conductor(
             plan=plan,
             specs=work.specs,
@@ -287,7 +331,15 @@ def _conduct(
             sampler=sampler,
             measure_peak=measure_peak,
             stacks=stacks,
+            earlier=begun.earlier if begun else None,
         )
+        owned.callback(conductor.close)
+        if begun:
+            if not conductor.owns_run:
+                raise UserError(f"run {run.folder} is on its way in another process")
+            run.write_plan(written.sealed())
+        if progress:
+            tell([*work.notes, *warnings])
         finished = conductor.conduct()
     return Done(
         run=run,
@@ -297,6 +349,17 @@ def _conduct(
         warnings=warnings,
         problems=conductor.problems,
     )
+
+
+def _check_stacks(begun: Begun, stacks: Mapping[str, Ready]) -> None:
+    """Raise :class:`UserError` where a stack holds something else than when the run began."""
+    for record in begun.earlier.records.values():
+        now = stacks[record.trial.stack].facts if record.trial.stack in stacks else None
+        if record.stack and now and record.stack.digest != now.digest:
+            raise UserError(
+                f"run {begun.run.folder} cannot go on: the stack {record.trial.stack} holds other "
+                "releases than when the run began"
+            )
 
 
 def check_temporary_folder() -> None:

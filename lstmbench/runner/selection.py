@@ -20,6 +20,8 @@ MIN_PRECISION, MAX_PRECISION = 0.002, 0.5
 MAX_REPEATS = 1000
 #: Of what is set for workers; Linux takes 128 KiB for a variable.
 MAX_ENVIRONMENT_BYTES = 100_000
+#: Bytes of memory that may be the limit of a worker.
+MIN_MEMORY = 32 * 2**20
 DEVICE = re.compile(r"cpu|mps|cuda:\d+")
 
 
@@ -177,6 +179,13 @@ def positive_seconds(value: float, option: str) -> float:
     if not 0 < value < float("inf"):
         raise UserError(f"{option} {value:g}: must be a positive number")
     return value
+
+
+def choose_memory_limit(size: int | None) -> int | None:
+    """Bytes; no worker can do with less than an interpreter needs."""
+    if size is not None and size < MIN_MEMORY:
+        raise UserError(f"--memory-limit {size}: in bytes, at least {MIN_MEMORY // 2**20}MiB")
+    return size
 
 
 def parse_environment(assignments: Sequence[str]) -> dict[str, str]:

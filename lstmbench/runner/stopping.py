@@ -26,9 +26,9 @@ class UntilPrecise:
         self._rule, self._clock = rule, clock
         self._began = 0.0
 
-    def start(self) -> None:
-        """The rule's seconds count from now on."""
-        self._began = self._clock()
+    def start(self, spent: float = 0.0) -> None:
+        """The rule's seconds count from now on; so many were spent earlier."""
+        self._began = self._clock() - spent
 
     def should_stop(self, records: Sequence[Record], repeat: int) -> str | None:
         """Why not to begin ``repeat``, after so many whole repeats (counted from 0)."""

@@ -360,12 +360,22 @@ def _source(record: Record, known: ReferenceData) -> Iterator[Fault]:
             yield f"{place}.commit", f"{plugin.commit!r:.60} is no commit"
         if plugin.dirty and source.dirty is False and place.startswith("source"):
             yield "source.dirty", f"false, though {plugin.distribution} was changed"
-    try:
-        datetime.fromisoformat(source.started)
-    except ValueError:
+    if not _is_time(source.started):
         yield "source.started", f"{source.started!r} is no time"
+    if source.resumed is not None and not _is_time(source.resumed):
+        yield "source.resumed", f"{source.resumed!r} is no time"
+    if source.shard and not _DIGEST.fullmatch(source.shard.plan):
+        yield "source.shard.plan", "is no SHA-256"
     if not source.run:
         yield "source.run", "is empty"
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _peak(record: Record, known: ReferenceData) -> Iterator[Fault]:

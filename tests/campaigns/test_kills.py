@@ -1,12 +1,16 @@
 """Runs that are killed at a random moment, one after the other in one store.
 
 ``LSTMBENCH_KILLS`` is the number of runs. Each is the next start of those before it, so that what
-they left must be recovered and gone once it is on its way. Whatever is killed:
+they left must be recovered and gone once it is on its way. Every other one goes on at once with
+``--resume``, and of these every other is killed again; all others go on at the end. Whatever is
+killed:
 
-- no record of a trial that had ended is changed or lost;
+- no record of a trial that had ended is changed or lost, though it is set aside if its group is
+  run again;
 - no epoch is lost that had ended when the next one began;
 - no process outlives the run, and none that a backend started outlives the next start;
-- no scratch folder and no journal outlives the next start.
+- no scratch folder and no journal outlives the next start;
+- a run that has gone on is complete: every trial of its plan is ok, and its records verify.
 """
 
 from __future__ import annotations
@@ -169,14 +173,24 @@ class Campaign:
         self.codes: Counter[tuple[str, int]] = Counter()
         self.before: set[Path] = set()
         self.leftovers: set[Path] = set()
+        self.whole: list[Path] = []
 
     def start(self, repeats: int = 2) -> Started:
-        self.before = set(self.cli.runs())
-        self.leftovers = set(self.cli.scratch.iterdir())
         trials = ("--backends", "witness,parent", "--repeats", str(repeats))
         few_windows = ("--epochs", str(EPOCHS), "--batch-size", "64", "--steps", "20")
+        return self._start(*self.cli.tiny_run, *trials, *few_windows)
+
+    def resume(self, folder: Path) -> Started:
+        """The run goes on; what failed for it was killed is run again."""
+        run = self._start("run", "--resume", str(folder), "--retry")
+        run.folder = folder
+        return run
+
+    def _start(self, *words: str) -> Started:
+        self.before = set(self.cli.runs())
+        self.leftovers = set(self.cli.scratch.iterdir())
         process = subprocess.Popen(
-            [sys.executable, "-m", "lstmbench", *self.cli.tiny_run, *trials, *few_windows],
+            [sys.executable, "-m", "lstmbench", *words],
             cwd=self.cli.folder,
             env=self.cli.environment(),
             stdin=subprocess.DEVNULL,
@@ -200,7 +214,8 @@ class Campaign:
         """What is on disk must stay there; asked before anything is sent."""
         for folder in set(self.cli.runs()) - self.before:
             run.folder = folder
-            for path in (folder / "records").glob("*.json"):
+        if run.folder is not None:
+            for path in (run.folder / "records").glob("*.json"):
                 run.recorded[path] = path.read_bytes()
 
     def wait(self, run: Started) -> None:
@@ -240,20 +255,21 @@ class Campaign:
         self.check_processes()
         assert list(self.cli.scratch.iterdir()) == []
 
-    def check_earlier(self) -> None:
-        """After the next start: nothing is lost, and nothing left."""
+    def check_earlier(self, on_its_way: Path | None = None) -> None:
+        """After the next start: nothing is lost, and nothing left. A run that goes on, later."""
         for folder in self.leftovers:
             assert not folder.exists(), folder
         for process in self.processes():
             with suppress(psutil.Error):
                 assert Path(process.environ()["TMPDIR"]) not in self.leftovers, process
         for run in self.ended:
-            if run.folder is None:
+            if run.folder is None or run.folder == on_its_way:
                 continue
             for path, content in run.recorded.items():
-                assert path.read_bytes() == content, path
+                places = [path, *run.folder.glob(f"replaced/*/{path.name}")]
+                assert any(p.exists() and p.read_bytes() == content for p in places), path
             assert not (run.folder / "journal").exists(), run.folder
-            for log in (run.folder / "logs").glob("*-eager-*.log"):
+            for log in run.folder.glob("**/*-eager-*.log"):
                 said = re.search(r"witness (\S+)", log.read_text(errors="replace"))
                 if said is None:
                     continue
@@ -262,10 +278,36 @@ class Campaign:
                 finished = min(noted - 1, EPOCHS)  # more may be trained to look at them
                 if finished < 1:
                     continue
-                record = json.loads((run.folder / "records" / f"{log.stem}.json").read_text())
+                beside = run.folder / "records" if log.parent.name == "logs" else log.parent
+                record = json.loads((beside / f"{log.stem}.json").read_text())
                 kept = len(record["epochs"]["nats"])
                 assert kept >= finished, f"{log}: {finished} epochs had ended, {kept} are kept"
-        self.ended.clear()
+        self.ended = [run for run in self.ended if on_its_way and run.folder == on_its_way]
+
+    def go_on(self, folder: Path, chance: random.Random | None = None) -> None:
+        """Resume a run to its end; with ``chance``, it is killed once more on the way."""
+        if not (folder / "plan.json").exists():
+            return  # it had not begun
+        if chance:
+            again = self.resume(folder)
+            if self.until(again, "loading"):
+                time.sleep(chance.uniform(0, 3))
+                self.snapshot(again)
+                again.process.kill()
+            self.wait(again)
+        last = self.resume(folder)
+        if self.until(last, "loading"):
+            self.check_earlier(on_its_way=folder)
+            self.snapshot(last)
+        self.wait(last)
+        code = last.process.returncode
+        told = "".join(last.said)
+        assert code == 0 or (code == 2 and "is complete" in told), told
+        planned = json.loads((folder / "plan.json").read_text())["groups"]
+        for trial in (trial for group in planned for trial in group):
+            record = json.loads((folder / "records" / f"{trial['name']}.json").read_text())
+            assert record["status"] == "ok", (trial["name"], record["message"])
+        self.whole.append(folder)
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -319,13 +361,24 @@ def test_nothing_is_lost_and_nothing_left(campaign: Campaign) -> None:
         elif "SIGSTOP" not in kind:
             # what a backend started, the host could not end
             check(what, campaign.check_processes, "sleep")
+        if number % 2 and run.folder and kind not in HARMLESS:
+            check(
+                f"{what}, resumed", campaign.go_on, run.folder, chance if number % 4 == 1 else None
+            )
     last = campaign.start()
     campaign.wait(last)
     assert last.process.returncode == 0, last.said
     campaign.check_earlier()
     campaign.check_nothing_left()
-    report = campaign.cli("report", campaign.cli.store)
-    assert report.returncode == 0, report.stderr
+    for folder in campaign.cli.runs():
+        if folder not in campaign.whole:
+            check(f"{folder}, resumed", campaign.go_on, folder)
+    campaign.check_earlier()
+    campaign.check_nothing_left()
+    for command in ("report", "verify"):
+        done = campaign.cli(command, campaign.cli.store)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+    print(f"{len(campaign.whole)} runs are complete after --resume")
     for (kind, code), count in sorted(campaign.codes.items()):
         print(f"{kind}: exit code {code} {count} times")
 
