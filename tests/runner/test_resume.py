@@ -147,10 +147,11 @@ def runs(tmp_path: Path) -> Runs:
 
 
 def table(records: Any) -> list[dict[str, Any]]:
-    """The figures of every row, but for what the clock of this machine says."""
-    keys = ("backend", "perplexity", "status", "processes", "rank")
+    """The figures of every row, but for what the clock of this machine says, as flags do."""
+    keys = ("backend", "perplexity", "processes", "rank")
     return [
         {k: v for k, v in row.items() if k.startswith("tokens_per_second") or k in keys}
+        | {"status": row["status"].partition(",")[0]}
         for row in Results(records).figures()
     ]
 
