@@ -511,12 +511,13 @@ class RenicesOthers(Cheat):
 
 
 class MovesOthers(Cheat):
-    """All others share one processor."""
+    """All others share one processor, another one where there is one."""
 
     def cheat(self, batches: Batches) -> EpochLoss:
         for other in _others():
             with contextlib.suppress(psutil.Error, AttributeError):
-                other.cpu_affinity([(os.cpu_count() or 1) - 1])
+                everywhere = set(range(os.cpu_count() or 1))
+                other.cpu_affinity([max(everywhere - set(other.cpu_affinity()) or everywhere)])
         return self.honest(batches)
 
 

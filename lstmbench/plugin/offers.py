@@ -146,7 +146,7 @@ def protocol_faults(offered: Protocol) -> Iterator[str]:
         clip_norm=(_positive_or_none(offered.clip_norm), "a positive number, or None"),
         clip_value=(_positive_or_none(offered.clip_value), "a positive number, or None"),
         tied=(type(offered.tied) is bool, "True or False"),
-        optimizer=(offered.optimizer in MOMENTS, f"one of {', '.join(MOMENTS)}"),
+        optimizer=(offered.optimizer in tuple(MOMENTS), f"one of {', '.join(MOMENTS)}"),
         kind=(offered.kind in KINDS, f"one of {', '.join(KINDS)}"),
         loss=(offered.loss in LOSSES, f"one of {', '.join(LOSSES)}"),
         schedule=(offered.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),

@@ -128,6 +128,7 @@ class TestTerminals:
         for part in (raw["trial"], raw["source"]):
             part.update({k: v + EVIL for k, v in part.items() if type(v) is str and k != "dtype"})
         raw["trial"]["environment"] = {EVIL: EVIL}
+        raw["stack"] = {"label": EVIL, "request": EVIL, "packages": {EVIL: EVIL}}
         raw["machine"]["facts"] = {"processor": EVIL, EVIL: EVIL}
         raw |= {"message": EVIL, "status": "failed", "reason": "exception", "log_tail": EVIL}
         path.write_text(json.dumps(raw))

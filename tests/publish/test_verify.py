@@ -267,6 +267,8 @@ def test_drift_of_another_version_is_not_judged_and_noted(
 
 #: Each kind of field, changed so that the record itself tells.
 LIES: list[tuple[str, Any, str]] = [
+    ("stack", {"label": "other", "request": "jax"}, "stack"),
+    ("layer", {"passes": 1}, "epochs"),
     ("trial.protocol.hidden_size", 5, "trial.protocol.hidden_size"),
     ("trial.protocol.learning_rate", 0.5, "trial.protocol.learning_rate"),
     ("trial.protocol.train_tokens", 9000, "trial.protocol.train_tokens"),

