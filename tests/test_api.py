@@ -236,7 +236,7 @@ def test_the_arguments_are_the_options_of_the_command() -> None:
     arguments = set(inspect.signature(lstmbench.run).parameters)
     options = {field.name for field in fields(Options)}
     assert arguments == options - {"no_interleave", "no_samples"} | {
-        *("interleave", "samples", "progress")
+        *("interleave", "samples", "progress", "wait")
     }
     defaults = inspect.signature(lstmbench.run).parameters
     for field in fields(Options):

@@ -71,6 +71,7 @@ def test_the_folder_holds_plan_records_table_plot_and_logs(ran: Any) -> None:
     _, _, folder = ran
     assert {path.name for path in folder.iterdir()} == {
         *("plan.json", "records", "logs", "table.md", "perplexity.svg", "roofline.svg"),
+        "seconds.json",
     }
     plan = json.loads((folder / "plan.json").read_text())
     interleaved = [[(t["backend"], t["repeat"]) for t in group] for group in plan["groups"]]

@@ -44,7 +44,7 @@ def ok_records(make_record: Callable[..., Any]) -> dict[str, Any]:
         message="m",
         flags=["suspect"],
         log_tail="l",
-        stack=Stack(label="s", request="r", python="3", packages={"p": "1"}, digest="d"),
+        stack=Stack(label="s", request="r", python="3", packages={"package" * 9: "1"}, digest="d"),
         continuations=[{"prefix": "p", "text": "t"}],
         evaluations=[{"split": "test", "epoch": 5, "nats": 10.0, "tokens": 10}],
     )
