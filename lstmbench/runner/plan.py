@@ -16,6 +16,7 @@ from lstmbench.preparation import Preparation
 from lstmbench.protocol import Protocol, Value
 from lstmbench.records.record import StoppingRule
 from lstmbench.records.trial import Dtype, Trial
+from lstmbench.worker.parity_setting import SIXTEEN_BITS
 
 
 def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -134,7 +135,9 @@ def _obstacle(
         return f"{spec.name} offers {', '.join(spec.dtypes_on(kind))} on {kind}, not {dtype}"
     if protocol.is_layer and spec.model != LSTM_MODEL:
         return f"{spec.name} brings a model of its own: {protocol.name} measures the LSTM's layers"
-    if dtype in ("float16", "bfloat16") and "float32" not in spec.dtypes_on(kind):
+    if protocol.is_layer and dtype in SIXTEEN_BITS:
+        return f"{protocol.name} is proven in float32 and float64, not in {dtype}"
+    if dtype in SIXTEEN_BITS and "float32" not in spec.dtypes_on(kind):
         return f"{spec.name} has no float32 on {kind}, in which its program could be proven"
     missing = [name for name in protocol.needed_features if name not in spec.features]
     if missing:

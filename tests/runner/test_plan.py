@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lstmbench.backend import BackendSpec
 from lstmbench.errors import UserError
 from lstmbench.preparation import Preparation
-from lstmbench.protocol import D2L, later_defaults
+from lstmbench.protocol import D2L, LAYER, later_defaults
 from lstmbench.records.trial import Trial
 from lstmbench.runner.plan import Selection, make_plan
 
@@ -272,3 +272,26 @@ def test_a_stack_that_cannot_be_had_is_unavailable_once() -> None:
     assert [[trial.stack for trial in group] for group in left.groups] == [["new"], ["new"]]
     assert [(trial.stack, why) for trial, why in left.unavailable] == [("old", "no such version")]
     assert not plan.where(lambda trial: "no").groups
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dtypes", "why"),
+    [
+        (LAYER, ("float32", "bfloat16"), "layer is proven in float32 and float64, not in bfloat16"),
+        (D2L, ("bfloat16",), "a has no float32 on cpu, in which its program could be proven"),
+    ],
+)
+def test_what_cannot_be_proven_in_sixteen_bits_is_unavailable(
+    protocol: Any, dtypes: tuple[str, ...], why: str
+) -> None:
+    offers = spec("a", dtypes={"cpu": dtypes}, features=("layer",))
+    chosen = selection(backends=[(offers, None)], protocols=[(protocol, {})], dtype="bfloat16")
+    plan = make_plan(chosen)
+    assert not plan.groups
+    assert [reason for _, reason in plan.unavailable] == [why]
+
+
+def test_a_row_of_several_seeds_is_unavailable_once() -> None:
+    plan = make_plan(selection(backends=[(A, None)], seeds=[0, 1], repeats=2))
+    left = plan.where(lambda trial: "gone")
+    assert [(trial.seed, trial.repeat) for trial, _ in left.unavailable] == [(0, 0)]
