@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -45,12 +44,6 @@ HERE = Path(__file__).parent
 TINY = ("--epochs", "4", "--hidden-size", "8", "--batch-size", "4", "--steps", "5")
 #: Where nothing listens.
 CLOSED = "http://127.0.0.1:9"
-
-
-def _default_signals() -> None:
-    """A shell's background job would leave SIGINT ignored, and ``nohup`` SIGHUP."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,6 @@ class Cli:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=_default_signals,
         )
 
     def __call__(
