@@ -18,7 +18,7 @@ hypothesis.settings.load_profile("noisy")
 
 def _listen_to_signals() -> None:
     """A shell's background job is started with some signals ignored, and one of ``nohup``, too."""
-    handlers = {
+    handlers: dict[signal.Signals, Any] = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGHUP: signal.SIG_DFL,
         signal.SIGQUIT: signal.SIG_DFL,
