@@ -9,15 +9,26 @@ import pytest
 
 from lstmbench.machine import facts
 from lstmbench.plugin import manager
+from lstmbench.testing.checks import CHECKS
 from lstmbench.testing.outcome import NOT_CHECKED, SKIPPED, Outcome, nothing_checked
 from lstmbench.testing.pytest_plugin import all_modes
-from lstmbench.testing.runner import NAMES, run_checks
+from lstmbench.testing.runner import NAMES, Settings, run_checks
 
 
 @cache
-def _outcomes(backend: str, device: str, mode: str, dtype: str) -> Mapping[str, Outcome]:
+def _outcomes(
+    backend: str, device: str, mode: str, names: tuple[str, ...]
+) -> Mapping[str, Outcome]:
     spec = manager.find_backend(manager.load(), backend)
-    return {outcome.check: outcome for outcome in run_checks(spec, device, mode, dtype)}
+    found = run_checks(spec, device, mode, "float32", Settings(only=names))
+    return {outcome.check: outcome for outcome in found}
+
+
+def _names(config: pytest.Config) -> tuple[str, ...]:
+    """The checks to run, in their order."""
+    left_out = config.getoption("--lstmbench-no-features", default=False)
+    features = {name for name, check in CHECKS.items() if check.features}
+    return tuple(name for name in NAMES if not (left_out and name in features))
 
 
 class Conformance:
@@ -44,12 +55,14 @@ class Conformance:
             cases = [
                 pytest.param(device, mode, name, id=f"{device}-{mode}-{name}")
                 for device, mode in self.cases(all_modes(metafunc.config))
-                for name in NAMES
+                for name in _names(metafunc.config)
             ]
             metafunc.parametrize(("device", "mode", "check"), cases)
 
-    def test_check(self, device: str, mode: str, check: str) -> None:
-        outcome = _outcomes(self.backend, device, mode, "float32")[check]
+    def test_check(
+        self, device: str, mode: str, check: str, request: pytest.FixtureRequest
+    ) -> None:
+        outcome = _outcomes(self.backend, device, mode, _names(request.config))[check]
         print(outcome.output, end="")
         if outcome.outcome in (SKIPPED, NOT_CHECKED):
             pytest.skip(outcome.detail)
@@ -63,7 +76,7 @@ class Conformance:
         outcomes = [
             outcome
             for device, mode in self.cases(all_modes(request.config))
-            for outcome in _outcomes(self.backend, device, mode, "float32").values()
+            for outcome in _outcomes(self.backend, device, mode, _names(request.config)).values()
         ]
         why = outcomes[-1].detail if outcomes else "it has no mode for any device here"
         assert not nothing_checked(outcomes), f"{self.backend} was skipped everywhere: {why}"

@@ -20,6 +20,11 @@ def pytest_addoption(parser: Any) -> None:
         help="check or step every mode, not the defaults only",
     )
     group.addoption(
+        "--lstmbench-no-features",
+        action="store_true",
+        help="leave out the checks of features, such as dropout: each takes an instance of its own",
+    )
+    group.addoption(
         "--lstmbench-backends",
         default="all",
         help="what lstmbench_training_step steps: 'all', or NAME or NAME:MODE, comma-separated",
