@@ -333,7 +333,7 @@ def test_ten_thousand_records_are_shown_within_two_seconds(
     for number in range(10_000):
         record = make_record(
             backend=f"backend-{number % 10}",
-            seed=number // 10,
+            threads=1 + number // 10,
             epochs=epochs,
             **({"status": "failed", "reason": "nan"} if number % 50 == 0 else {}),
         )
