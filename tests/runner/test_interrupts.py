@@ -176,14 +176,18 @@ def test_what_a_killed_run_left_behind_is_gone_after_the_next(cli: Any, running:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_on_its_way_is_left_alone(cli: Any, running: Any) -> None:
+def test_a_run_that_is_on_its_way_is_left_alone(
+    cli: Any, running: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     process, _ = running("slow,numpy", "slow:eager cpu: epoch 10/100")
     (folder,) = cli.runs()
     before = set(cli.scratch.iterdir())
     report = cli("report", folder)
     assert "was killed" not in report.stderr
     assert list((folder / "records").iterdir()) == []
-    done = cli.run("--backends", "numpy", "--epochs", "1")
+    # it would wait for the other one's device
+    locks = str(tmp_path_factory.mktemp("locks"))
+    done = cli.run("--backends", "numpy", "--epochs", "1", LSTMBENCH_LOCK_DIR=locks)
     assert done.returncode == 0, done.stderr
     assert before <= set(cli.scratch.iterdir())
     process.send_signal(signal.SIGTERM)
