@@ -199,8 +199,8 @@ def takes_much(load: SystemLoad) -> bool:
 
 
 class Slower(NamedTuple):
-    """How many times the seconds, and the processor seconds, of the epochs that were timed the
-    fastest of the challenge took; 0 where that is not known, or within what noise can do."""
+    """How many times the seconds of a timed epoch the fastest one of the challenge took, and how
+    many times its processor seconds (0 where they are not known)."""
 
     by_clock: float
     by_work: float

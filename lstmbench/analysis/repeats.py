@@ -33,10 +33,17 @@ def reasons(records: Sequence[Record]) -> list[str]:
     several = {(record.source.run, record.trial.seed) for record in ok}
     # by run and seed: between runs a machine changes, and another seed is another work
     rows = [[r for r in ok if (r.source.run, r.trial.seed) == key] for key in sorted(several)]
-    return [reason for row in rows if len(row) > MIN_LATER for reason in _of_one_run(row)]
+    return [reason for row in rows if len(row) > 1 for reason in _of_one_run(row)]
 
 
 def _of_one_run(records: Sequence[Record]) -> Iterator[str]:
+    if all(map(_challenged_slowly, records)):
+        yield "all of its repeats were slower in epochs that they had never seen"
+    if len(records) > MIN_LATER:
+        yield from _of_the_first(records)
+
+
+def _of_the_first(records: Sequence[Record]) -> Iterator[str]:
     busy = any(impossible.is_busy(record.system_load) for record in records)
     if _stands_out(records, _processor_seconds, WORK_FACTOR_BUSY if busy else WORK_FACTOR, 0.0):
         yield "its first repeat computed much more for an epoch than all later ones"
@@ -46,8 +53,6 @@ def _of_one_run(records: Sequence[Record]) -> Iterator[str]:
         yield "its first repeat took much longer for an epoch than all later ones"
     elif not busy and _stands_out(records, _rate, TIME_FACTOR, 0.0):
         yield "its first repeat took much less time for an epoch than all later ones"
-    if all(map(_challenged_slowly, records)):
-        yield "all of its repeats were slower in epochs that they had never seen"
     if not impossible.is_busy(records[0].system_load) and _stands_out(
         records, _prepared, PREPARE_FACTOR, PREPARE_SECONDS
     ):

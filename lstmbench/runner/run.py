@@ -260,7 +260,8 @@ def conduct(
         wait=wait,
         tell=lambda line: tell([line] if progress else []),
     )
-    with _stacks(work, progress) as ready, held:
+    # making a stack takes processors: no other run is measured meanwhile
+    with held, _stacks(work, progress) as ready:
         sampler = sampler or sampler_of(work.plan)
         return _conduct(work, store, ready, sampler, measure_peak, progress)
 
