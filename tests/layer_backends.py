@@ -56,6 +56,22 @@ class FirstPassOnly(Honest):
         self._done = True
 
 
+class OnceShown(Honest):
+    """Leaves out the rest of a round once something of it was shown."""
+
+    def stage_layer(self, inputs: np.ndarray, slopes: np.ndarray | None = None) -> None:
+        super().stage_layer(inputs, slopes)
+        self._shown = False
+
+    def layer_pass(self, index: int) -> None:
+        if not self.timed or not self._shown:
+            super().layer_pass(index)
+
+    def layer_result(self) -> LayerResult:
+        self._shown = True
+        return super().layer_result()
+
+
 class WhenStaged(Honest):
     """Computes all passes before the clock runs."""
 

@@ -38,6 +38,7 @@ BROKEN = {
     "Exits": ("failed", "exit", "exit status 7"),
     "NoGradientOfInputs": ("failed", "audit", "inputs differs from the reference"),
     "FirstPassOnly": ("failed", "audit", "differs from the reference"),
+    "OnceShown": ("failed", "audit", "differs from the reference"),
     "WhenStaged": ("ok", None, "before the clock ran"),
     "WhenShown": ("ok", None, "of the fastest matmul"),
 }
@@ -76,7 +77,11 @@ def test_what_is_wrong_with_a_backend_is_found(name: str, measured: dict[str, Re
 def test_an_honest_backend_has_every_figure(name: str, measured: dict[str, Record]) -> None:
     record = measured[name]
     assert record.status == "ok", record.message
-    assert not {"suspect", "unaudited"} & set(record.flags), impossible.reasons(record)
+    assert "suspect" not in record.flags, impossible.reasons(record)
+    slower = impossible.slower_than_timed(record)
+    assert slower is not None
+    # a machine may be slow for a moment
+    assert "unaudited" not in record.flags or slower.is_doubtful
     assert record.layer is not None
     assert record.audit is not None
     assert len(record.layer.forward.seconds) == len(record.epochs.seconds) == 6

@@ -24,6 +24,8 @@ from lstmbench.cells import Shapes
 MAX_SEGMENT_EPOCHS = 3
 #: Rounds of the layers alone that are drawn, beside the last one.
 AUDITED_ROUNDS = 2
+#: Passes of such a round that are shown beside the last, on average.
+SHOWN_PASSES = 2.0
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,16 @@ def layer_numbers(
     return numbers(model.input_size(0)), numbers(model.hidden_size) if backward else None
 
 
-def shown_pass(nonce: str, trial: str, what: object, passes: int) -> int:
-    """How many passes of a round are asked for before the last of them is shown."""
-    return int(_generator(nonce, "shown", trial, what).integers(1, passes + 1))
+def shown_passes(nonce: str, trial: str, what: object, passes: int) -> tuple[list[int], int]:
+    """After how many passes of a round the last one so far is shown, and which of these counts.
+
+    Always after the last, and about :data:`SHOWN_PASSES` times before: how often is not known, so
+    that after none of them the rest may be left out.
+    """
+    draw = _generator(nonce, "shown", trial, what)
+    drawn = draw.random(passes - 1) < SHOWN_PASSES / passes
+    shown = [number for number, is_shown in enumerate(drawn, 1) if is_shown] + [passes]
+    return shown, shown[int(draw.integers(len(shown)))]
 
 
 def audited_rounds(nonce: str, trial: str, rounds: int) -> set[int]:

@@ -1,8 +1,8 @@
 """The recurrent layers alone, interleaved as training is.
 
 An epoch is a round: passes that go forward, then others that go backward too, on numbers that the
-host draws when the round is due. Somewhere in the round, drawn too, the pass that was the last so
-far is shown; the auditor goes through it again.
+host draws when the round is due. Here and there in the round, drawn too, the pass that was the last
+so far is shown; the auditor goes through one of them again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmbench.analysis.roofline import layer_cost, layer_passes
-from lstmbench.audit.draws import audited_rounds, layer_numbers, layer_parameters, shown_pass
+from lstmbench.audit.draws import audited_rounds, layer_numbers, layer_parameters, shown_passes
 from lstmbench.audit.messages import Audited, AuditLayer, File, Proof
 from lstmbench.backend import Parameters, Task
 from lstmbench.cells import Shapes
@@ -294,24 +294,23 @@ class LayerGroup(Group):
         self._rest(live)
 
     def _passes_on(self, live: LiveTrial, number: int, numbers: Numbers) -> EpochResult:
-        """All passes of a round on some numbers, in two parts: what the last pass of the first one
+        """All passes of a round on some numbers, in parts: after each of them, what its last pass
         has given is shown."""
         trial, backward = live.trial, numbers[1] is not None
         request_seconds = _ping(live)
         spent = live.account.lap()
         live.stage(*numbers)
         staging = live.account.lap() - spent
-        first = shown_pass(self._audit.nonce, trial.name, (number, backward), self._passes)
-        parts = [(0, first), (first, self._passes - first)]
+        what = number, backward
+        ends, kept = shown_passes(self._audit.nonce, trial.name, what, self._passes)
         answers, seen = [], []
         content = b""
-        for begin, count in parts:
-            if count:
-                with self._measured(live) as each:
-                    answers.append(live.ask(PassLayer(begin, count)))
-                seen.append(each)
-            if not begin:
-                content = live.show_layer(self._shapes(backward))
+        for begin, end in zip([0, *ends], ends, strict=False):
+            with self._measured(live) as each:
+                answers.append(live.ask(PassLayer(begin, end - begin)))
+            seen.append(each)
+            given = live.show_layer(self._shapes(backward))
+            content = given if end == kept else content
         joules = [each.joules for each in seen if each.joules is not None]
         result = EpochResult(
             sum(answer.seconds for answer in answers),
@@ -324,7 +323,7 @@ class LayerGroup(Group):
             sum(each.queued for each in seen),
         )
         self._check_staging(live, staging, result, sum(a.size for a in numbers if a is not None))
-        shown = Shown(number, backward, first - 1, result.seconds, Snapshot.of(content))
+        shown = Shown(number, backward, kept - 1, result.seconds, Snapshot.of(content))
         self._audit.passed(trial, shown)
         return result
 
