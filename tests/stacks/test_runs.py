@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lstmbench.records.record import digest_of_stack
 from tests.stacks.conftest import numpy_version, told
 
 Environment = Callable[..., Path]
@@ -153,6 +154,27 @@ def test_a_stack_that_is_removed_meanwhile_is_a_row(cli: Any, environment: Envir
     assert by_repeat[0]["status"] == "ok", run.stdout
     assert by_repeat[1]["status"] == "unavailable"
     assert by_repeat[1]["message"] == "the stack was removed meanwhile"
+
+
+def test_a_run_goes_on_with_the_same_stack_only(cli: Any, uv: Path) -> None:
+    path = f"{uv}{os.pathsep}{os.environ['PATH']}"
+    cli.run("--backends", "numpy", "--repeats", "1", "--stack", "thing==1.0", PATH=path)
+    (run,) = cli.runs()
+    done = cli("run", "--extend", run, "--repeats", "2", PATH=path)
+    assert done.returncode == 0, done.stderr
+    files = sorted((run / "records").glob("*.json"))
+    assert len(files) == 2
+    for file in files:
+        data = json.loads(file.read_text())
+        data["stack"]["packages"]["thing"] = "1.0.1"
+        data["stack"]["digest"] = digest_of_stack(
+            data["stack"]["python"], data["stack"]["packages"]
+        )
+        file.write_text(json.dumps(data))
+    refused = cli("run", "--extend", run, "--repeats", "3", PATH=path)
+    assert refused.returncode == 2
+    assert "the stack thing==1.0 holds other releases" in refused.stderr
+    assert sorted((run / "records").glob("*.json")) == files
 
 
 def test_without_a_stack_everything_is_as_it_was(cli: Any) -> None:
