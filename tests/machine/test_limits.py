@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -105,10 +105,17 @@ def container(monkeypatch: pytest.MonkeyPatch) -> Callable[[Limits], None]:
     return set_limits
 
 
-@pytest.fixture(autouse=True)
-def _nothing_kept() -> None:
+def _forget() -> None:
     facts.facts.cache_clear()
     facts.cpu_limit.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> Iterator[None]:
+    """Neither what other tests have found, nor what these have made up, which others would see."""
+    _forget()
+    yield
+    _forget()
 
 
 @pytest.mark.parametrize(
@@ -128,8 +135,7 @@ def test_limits_are_facts_and_only_they_change_the_digest(
 ) -> None:
     digests = set()
     for found in (Limits(), Limits(64.0, 2**62), Limits(0.5), Limits(None, 450 * 2**20)):
-        facts.facts.cache_clear()
-        facts.cpu_limit.cache_clear()
+        _forget()
         container(found)
         digests.add(facts.digest())
     assert len(digests) == 3
